@@ -1,0 +1,115 @@
+/// LibTorch on the processor.
+///
+/// float32 or float64 throughout, or bfloat16 for the networks' matrix products (autocast) with weights, states and norms in
+/// float32. Convolutions run in channels-last layout, which is the faster one on processors.
+#include <retort/backend.h>
+#include <retort/plugin.h>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <torch/nn/module.h>
+
+using namespace retort;
+
+namespace {
+
+// Matrix products in bfloat16 while this lives.
+class Autocast {
+ public:
+  explicit Autocast(bool on) : on_(on), before_(at::autocast::is_autocast_enabled(at::kCPU)) {
+    if (on_) {
+      at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+      at::autocast::set_autocast_enabled(at::kCPU, true);
+    }
+  }
+  ~Autocast() {
+    if (on_) {
+      at::autocast::clear_cache();
+      at::autocast::set_autocast_enabled(at::kCPU, before_);
+    }
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool on_, before_;
+};
+
+class Trainable final : public Evaluator {
+ public:
+  Trainable(std::shared_ptr<Network> network, bool bfloat16) : network_(std::move(network)), bfloat16_(bfloat16) {}
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    const Autocast autocast(bfloat16_);
+    return network_->forward(x, noise, labels);
+  }
+
+ private:
+  std::shared_ptr<Network> network_;
+  bool bfloat16_;
+};
+
+class Frozen final : public Evaluator {
+ public:
+  Frozen(std::shared_ptr<Network> network, bool bfloat16) : network_(std::move(network)), bfloat16_(bfloat16) {}
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    const at::NoGradGuard no_grad;
+    const Autocast autocast(bfloat16_);
+    return network_->forward(x, noise, labels);
+  }
+
+ private:
+  std::shared_ptr<Network> network_;
+  bool bfloat16_;
+};
+
+}  // namespace
+
+class Cpu final : public Backend {
+ public:
+  explicit Cpu(Params& p)
+      : threads_(p.get("threads", 0, "0: one per core", at_least(0))),
+        precision_(p.choice("precision", "float32", {"float32", "bfloat16", "float64"},
+                            "of networks; bfloat16 keeps weights and states in float32")),
+        channels_last_(p.get("channels_last", true, "memory layout of convolution weights")) {
+    const bool deterministic = p.get("deterministic", true, "refuse algorithms whose result may vary from run to run");
+    if (p.is_describing()) {
+      return;
+    }
+    if (threads_ > 0) {
+      at::set_num_threads(static_cast<int>(threads_));
+    }
+    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+  }
+
+  c10::Device device() const override { return at::kCPU; }
+  c10::ScalarType dtype() const override { return precision_ == "float64" ? at::kDouble : at::kFloat; }
+
+  void place(Network& network) const override {
+    const at::NoGradGuard no_grad;
+    network.module()->to(dtype());
+    for (Tensor& p : network.module()->parameters()) {
+      if (channels_last_ && p.dim() == 4) {
+        p.set_data(p.contiguous(at::MemoryFormat::ChannelsLast));
+      }
+    }
+  }
+
+  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
+    return std::make_shared<Trainable>(std::move(network), precision_ == "bfloat16");
+  }
+  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
+    return std::make_shared<Frozen>(std::move(network), precision_ == "bfloat16");
+  }
+
+  std::string describe() const override {
+    return "cpu, " + std::to_string(at::get_num_threads()) + " thread(s), " + precision_ + (channels_last_ ? ", channels-last" : "");
+  }
+
+ private:
+  int64_t threads_;
+  std::string precision_;
+  bool channels_last_;
+};
+
+RETORT_PLUGIN(Cpu, backend, cpu)

@@ -1,0 +1,41 @@
+/// Frechet distance between samples and reference in the configured feature space.
+///
+/// ||mu - mu'||^2 + tr(C + C' - 2 (C C')^(1/2)), covariances with n - 1. It is the FID of Heusel et al. when the features are
+/// Inception's; here they are those of `evaluate.features`, or the samples themselves. It falls with the number of
+/// samples, so compare figures of equal numbers only.
+/// Source: Dowson & Landau 1982; Heusel et al. 2017.
+#include <retort/metric.h>
+#include <retort/plugin.h>
+
+#include <ATen/ATen.h>
+
+using namespace retort;
+
+class Fd final : public Metric {
+ public:
+  explicit Fd(Params&) {}
+
+  Measurement measure(const Evaluation& evaluation) const override {
+    const Tensor a = evaluation.sample_features();
+    const Tensor b = evaluation.reference_features();
+    if (!a.defined() || a.size(0) < 2 || b.size(0) < 2) {
+      return {};
+    }
+    return {{{"fd", distance(a.to(at::kDouble), b.to(at::kDouble))}}, {}};
+  }
+
+ private:
+  static double distance(const Tensor& a, const Tensor& b) {
+    const Tensor ca = at::cov(a.t()).view({a.size(1), a.size(1)});
+    const Tensor cb = at::cov(b.t()).view({a.size(1), a.size(1)});
+    // tr (C C')^(1/2) = tr (S C' S)^(1/2) with S = C^(1/2): symmetric, so its eigenvalues are real and accurate.
+    const auto [values, vectors] = at::linalg_eigh(ca);
+    const Tensor root = at::matmul(vectors * values.clamp_min(0).sqrt(), vectors.t());
+    const Tensor product = at::matmul(at::matmul(root, cb), root);
+    const Tensor cross = at::linalg_eigvalsh((product + product.t()) / 2).clamp_min(0).sqrt().sum();
+    const Tensor means = (a.mean(0) - b.mean(0)).square().sum();
+    return std::max(0.0, (means + ca.trace() + cb.trace() - 2 * cross).item<double>());
+  }
+};
+
+RETORT_PLUGIN(Fd, metric, fd)

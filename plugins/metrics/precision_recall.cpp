@@ -1,0 +1,48 @@
+/// Precision: the share of samples within the reference's manifold; recall: the share of the reference within theirs.
+///
+/// A manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour.
+/// Source: Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 1 and 2.
+#include <retort/metric.h>
+#include <retort/plugin.h>
+
+#include <ATen/ATen.h>
+
+using namespace retort;
+
+class PrecisionRecall final : public Metric {
+ public:
+  explicit PrecisionRecall(Params& p)
+      : k_(p.get("neighbours", 5, "k", at_least(1))),
+        most_(p.get("samples", 5000, "at most so many samples of each, the first ones", at_least(2))) {}
+
+  Measurement measure(const Evaluation& evaluation) const override {
+    const auto first = [this](const Tensor& all) { return all.narrow(0, 0, std::min(most_, all.size(0))); };
+    const Tensor samples = first(evaluation.sample_features());
+    const Tensor reference = first(evaluation.reference_features());
+    if (samples.size(0) <= k_ || reference.size(0) <= k_) {
+      return {};
+    }
+    return {{{"precision", covered(samples, reference)}, {"recall", covered(reference, samples)}}, {}};
+  }
+
+ private:
+  static constexpr int64_t chunk = 1000;
+
+  // The share of `points` that lie in the manifold of `support`.
+  double covered(const Tensor& points, const Tensor& support) const {
+    std::vector<Tensor> radii;
+    for (const Tensor& part : support.split(chunk)) {  // the nearest neighbour of a point is itself
+      radii.push_back(std::get<0>(at::cdist(part, support).kthvalue(k_ + 1, 1)));
+    }
+    const Tensor radius = at::cat(radii).unsqueeze(0);
+    int64_t inside = 0;
+    for (const Tensor& part : points.split(chunk)) {
+      inside += (at::cdist(part, support) <= radius).any(1).sum().item<int64_t>();
+    }
+    return static_cast<double>(inside) / static_cast<double>(points.size(0));
+  }
+
+  int64_t k_, most_;
+};
+
+RETORT_PLUGIN(PrecisionRecall, metric, precision_recall)

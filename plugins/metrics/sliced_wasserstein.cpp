@@ -1,0 +1,31 @@
+/// Sliced 2-Wasserstein distance between samples and reference, in the space of the samples.
+///
+/// The root of the mean, over random directions, of the squared distance between sorted projections. Of unequal numbers
+/// the first ones are compared.
+/// Source: Bonneel et al. 2015; Rabin et al. 2011.
+#include <retort/metric.h>
+#include <retort/plugin.h>
+
+#include <ATen/ATen.h>
+
+using namespace retort;
+
+class SlicedWasserstein final : public Metric {
+ public:
+  explicit SlicedWasserstein(Params& p) : directions_(p.get("directions", 256, "random directions", at_least(1))) {}
+
+  Measurement measure(const Evaluation& evaluation) const override {
+    const Tensor a = evaluation.samples().flatten(1).to(at::kDouble);
+    const Tensor b = evaluation.reference().flatten(1).to(at::kDouble);
+    const int64_t n = std::min(a.size(0), b.size(0));
+    Tensor directions = at::randn({a.size(1), directions_}, evaluation.generator("sliced wasserstein"), at::TensorOptions().dtype(at::kDouble));
+    directions = directions / directions.norm(2, {0}, /*keepdim=*/true);
+    const auto project = [&](const Tensor& x) { return std::get<0>(at::matmul(x.narrow(0, 0, n), directions).sort(0)); };
+    return {{{"sliced_wasserstein", (project(a) - project(b)).square().mean().sqrt().item<double>()}}, {}};
+  }
+
+ private:
+  int64_t directions_;
+};
+
+RETORT_PLUGIN(SlicedWasserstein, metric, sliced_wasserstein)

@@ -1,0 +1,80 @@
+/// A trained diffusion model, read from a checkpoint of `retort train`.
+///
+/// The checkpoint says what the network is, what it predicts (noise, v, data, EDM's F or flow) and on which process, so
+/// nothing of that is repeated here. With guidance w other than 1, conditional and unconditional predictions are made in one
+/// batch and joined as u + w (c - u), the form of Ho & Salimans and of Imagen; latent consistency's omega is w - 1.
+/// Source: Ho & Salimans 2022 (arXiv 2207.12598).
+#include <retort/host.h>
+#include <retort/plugin.h>
+#include <retort/teacher.h>
+
+#include <ATen/ATen.h>
+
+using namespace retort;
+
+class NetworkTeacher final : public Teacher {
+ public:
+  explicit NetworkTeacher(Params& p)
+      : guidance_(p.get("guidance", 1.0, "w of classifier-free guidance; 1: none, 0: unconditional", at_least(0))) {
+    const std::string path = p.path("checkpoint", "", "safetensors file of a trained teacher");
+    if (p.is_describing()) {
+      return;
+    }
+    if (path.empty()) {
+      throw p.error("checkpoint", "missing; expected the safetensors file of a trained teacher");
+    }
+    const Checkpoint checkpoint = p.host().checkpoint(path);
+    const Value* model = checkpoint.config.find("model");
+    if (model == nullptr || model->find("process") == nullptr || model->find("shape") == nullptr) {
+      throw p.error("checkpoint", path + " holds no diffusion model");
+    }
+    Params process(*model->find("process"), "process", nullptr);
+    process_ = Process(process);
+    if (p.host().process_given() && !(p.host().process() == process_)) {
+      throw p.error("checkpoint", path + " was trained on process '" + process_.name() + "', not on the configured '" +
+                                      p.host().process().name() + "'; leave [process] out");
+    }
+    Params form(*model, "model", nullptr);
+    parametrisation_ = Parametrisation(form);
+    for (const int64_t n : form.get("shape", std::vector<int64_t>{}, "")) {
+      shape_.push_back(n);
+    }
+    classes_ = form.get("classes", 0, "");
+    if (classes_ == 0 && guidance_ != 1) {
+      throw p.error("guidance", "needs a class-conditional teacher; " + path + " has no classes");
+    }
+    evaluator_ = p.host().backend().compile(p.host().network(checkpoint, path));
+  }
+
+  const Process& process() const override { return process_; }
+  Parametrisation parametrisation() const override { return parametrisation_; }
+  std::vector<int64_t> shape() const override { return shape_; }
+  int64_t classes() const override { return classes_; }
+  int64_t cost() const override { return guidance_ == 1 || guidance_ == 0 ? 1 : 2; }
+
+  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+    const Tensor input = rows(parametrisation_.input_scale(process_, t), x) * x;
+    const Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
+    if (classes_ == 0) {
+      return (*evaluator_)(input, label, {}).to(x.scalar_type());
+    }
+    const Tensor none = at::full({x.size(0)}, classes_, x.options().dtype(at::kLong));
+    const Tensor labels = condition.labels.defined() ? condition.labels.to(x.device()) : none;
+    if (guidance_ == 1 || guidance_ == 0) {
+      return (*evaluator_)(input, label, guidance_ == 1 ? labels : none).to(x.scalar_type());
+    }
+    const Tensor both = (*evaluator_)(at::cat({input, input}), at::cat({label, label}), at::cat({labels, none}));
+    const auto halves = both.to(x.scalar_type()).chunk(2);
+    return halves[1] + guidance_ * (halves[0] - halves[1]);
+  }
+
+ private:
+  double guidance_;
+  Process process_;
+  Parametrisation parametrisation_;
+  std::vector<int64_t> shape_;
+  int64_t classes_ = 0;
+  std::shared_ptr<Evaluator> evaluator_;
+};
+
+RETORT_PLUGIN(NetworkTeacher, teacher, network)

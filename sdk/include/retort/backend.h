@@ -1,0 +1,33 @@
+/// Where and how precisely networks are evaluated.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <memory>
+
+#include "retort/network.h"
+#include "retort/params.h"
+
+namespace retort {
+
+class RETORT_API Backend {
+ public:
+  static constexpr const char* kind = "backend";
+  using Interface = Backend;
+  virtual ~Backend();
+
+  virtual c10::Device device() const = 0;
+  /// The type of samples, states and parameters (float32 or float64; lower precision is for evaluation only).
+  virtual c10::ScalarType dtype() const = 0;
+  /// Moves a network's weights to the device, dtype and memory layout of the backend.
+  virtual void place(Network& network) const = 0;
+  /// The network for training: differentiable, weights read at every call.
+  virtual std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const = 0;
+  /// The network frozen: no gradients; may be compiled. `Evaluator::refresh` follows a change of weights.
+  virtual std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const = 0;
+  /// "cpu, 2 threads, float32": for logs and reports.
+  virtual std::string describe() const = 0;
+};
+
+}  // namespace retort

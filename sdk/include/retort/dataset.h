@@ -1,0 +1,31 @@
+/// Samples to train on and to compare with.
+#pragma once
+
+#include <vector>
+
+#include "retort/condition.h"
+#include "retort/params.h"
+
+namespace retort {
+
+enum class Split { train, test };
+
+class RETORT_API Dataset {
+ public:
+  static constexpr const char* kind = "dataset";
+  using Interface = Dataset;
+  virtual ~Dataset();
+
+  /// The shape of one sample: [C, H, W] for pictures, [D] for points.
+  virtual std::vector<int64_t> shape() const = 0;
+  /// 0 where there are no labels.
+  virtual int64_t classes() const;
+  virtual std::vector<std::string> class_names() const;
+  virtual int64_t size(Split split) const = 0;
+  /// The samples of those indices: [B] int64 on the CPU, in 0 … size - 1. x is float32 on the CPU.
+  virtual Batch batch(Split split, const Tensor& index) const = 0;
+  /// Samples as pictures with values in [0, 1], for showing; undefined where they are none.
+  virtual Tensor pictures(const Tensor& x) const;
+};
+
+}  // namespace retort

@@ -1,0 +1,28 @@
+/// The distance between a prediction and its target.
+#pragma once
+
+#include <string>
+
+#include "retort/params.h"
+
+namespace retort {
+
+/// With d = prediction - target, of D elements a sample:
+///   l2            mean of d^2
+///   l1            mean of |d|
+///   pseudo_huber  mean of sqrt(d^2 + c^2) - c, c = 0.001 by default (Direct CM's and latent consistency's)
+///   pseudo_huber_vector  sqrt(||d||^2 + c^2) - c over the whole sample, c = 0.00054 sqrt(D) by default
+///                        (Song & Dhariwal 2023, section 3.3)
+class RETORT_API Distance {
+ public:
+  /// From the keys `distance` and `huber_c`.
+  explicit Distance(Params& p);
+  /// prediction, target: [B, …]. Returns [B].
+  Tensor operator()(const Tensor& prediction, const Tensor& target) const;
+
+ private:
+  std::string name_;
+  double c_;
+};
+
+}  // namespace retort

@@ -1,0 +1,48 @@
+/// A trainable function of (x, noise label, class label).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "retort/condition.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace retort {
+
+class RETORT_API Network {
+ public:
+  static constexpr const char* kind = "network";
+  using Interface = Network;
+  virtual ~Network();
+
+  /// x: [B, …]; noise: [B] float32, of order one; labels: [B] int64 or undefined. Returns x's shape for a denoiser,
+  /// [B, classes] for a classifier. Must treat every row alike and alone.
+  virtual Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
+
+  /// Features of a sample for metrics, [B, F]. Throws Error where the network has none.
+  virtual Tensor features(const Tensor& x);
+
+  /// The module that owns the weights: parameters and buffers are listed, copied and saved through it.
+  virtual std::shared_ptr<torch::nn::Module> module() = 0;
+};
+
+/// What the host tells a network's constructor of its task.
+struct Task {
+  std::vector<int64_t> shape;  // of one sample
+  int64_t classes = 0;         // 0: unconditional
+};
+
+/// A network ready to be evaluated by a backend.
+class RETORT_API Evaluator {
+ public:
+  virtual ~Evaluator();
+  virtual Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
+  /// To be called after the network's weights have changed.
+  virtual void refresh();
+};
+
+}  // namespace retort

@@ -1,0 +1,41 @@
+// The vtables and type information of every interface live here, once, for the host and all plugins.
+#include <ATen/ATen.h>
+
+#include "retort/dataset.h"
+#include "retort/host.h"
+#include "retort/loss.h"
+#include "retort/metric.h"
+
+namespace retort {
+
+Backend::~Backend() = default;
+Dataset::~Dataset() = default;
+Evaluation::~Evaluation() = default;
+Evaluator::~Evaluator() = default;
+Host::~Host() = default;
+Loss::~Loss() = default;
+Metric::~Metric() = default;
+Network::~Network() = default;
+Schedule::~Schedule() = default;
+Solver::~Solver() = default;
+Teacher::~Teacher() = default;
+
+int64_t Dataset::classes() const { return 0; }
+std::vector<std::string> Dataset::class_names() const { return {}; }
+Tensor Dataset::pictures(const Tensor&) const { return {}; }
+
+void Evaluator::refresh() {}
+
+double Loss::target_decay() const { return 0; }
+
+Tensor Network::features(const Tensor&) { throw Error("this network has no features for metrics"); }
+
+int64_t Teacher::classes() const { return 0; }
+int64_t Teacher::cost() const { return 1; }
+Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }
+
+Tensor Schedule::draw(int64_t intervals, int64_t count, at::Generator generator) const {
+  return at::randint(0, intervals, {count}, std::move(generator), at::kLong);
+}
+
+}  // namespace retort

@@ -1,0 +1,46 @@
+#include "retort/ode.h"
+
+#include <ATen/ATen.h>
+
+namespace retort {
+
+Ode::Ode(const Teacher& teacher, Condition condition)
+    : teacher_(&teacher), condition_(std::move(condition)), count_(std::make_shared<std::atomic<int64_t>>(0)) {}
+
+const Process& Ode::process() const { return teacher_->process(); }
+
+Tensor Ode::output(const Tensor& x, const Tensor& t) const {
+  const at::NoGradGuard no_grad;
+  *count_ += x.size(0) * teacher_->cost();
+  return teacher_->predict(x, t, condition_);
+}
+
+Tensor Ode::data(const Tensor& x, const Tensor& t) const {
+  return teacher_->parametrisation().to_data(process(), t)(x, output(x, t));
+}
+
+Tensor Ode::noise(const Tensor& x, const Tensor& t) const {
+  return teacher_->parametrisation().to_noise(process(), t)(x, output(x, t));
+}
+
+Ode::Prediction Ode::predict(const Tensor& x, const Tensor& t) const {
+  const Tensor out = output(x, t);
+  const Parametrisation form = teacher_->parametrisation();
+  return {form.to_data(process(), t)(x, out), form.to_noise(process(), t)(x, out)};
+}
+
+Tensor Ode::velocity(const Tensor& x, const Tensor& t) const {
+  const Prediction p = predict(x, t);
+  return retort::rows(process().d_alpha(t), x) * p.data + retort::rows(process().d_sigma(t), x) * p.noise;
+}
+
+Ode Ode::rows(const Tensor& index) const { return with(condition_.rows(index)); }
+Ode Ode::first(int64_t count) const { return with(condition_.first(count)); }
+
+Ode Ode::with(Condition condition) const {
+  Ode other = *this;
+  other.condition_ = std::move(condition);
+  return other;
+}
+
+}  // namespace retort

@@ -1,0 +1,107 @@
+#include "retort/solver.h"
+
+#include <ATen/ATen.h>
+
+namespace retort {
+
+void History::grow(int64_t count) {
+  if (!steps.defined()) {
+    steps = at::zeros({count}, at::kLong);
+    return;
+  }
+  const int64_t joining = count - steps.size(0);
+  if (joining <= 0) {
+    return;
+  }
+  const auto padded = [joining](const Tensor& old) {
+    std::vector<int64_t> shape = old.sizes().vec();
+    shape[0] = joining;
+    return at::cat({old, at::zeros(shape, old.options())});
+  };
+  steps = padded(steps);
+  for (Tensor& item : state) {
+    item = padded(item);
+  }
+}
+
+Tensor ddim_step(const Process& process, const Tensor& x, const Tensor& data, const Tensor& t, const Tensor& s) {
+  const Tensor ratio = process.sigma(s) / process.sigma(t);
+  return rows(ratio, x) * x + rows(process.alpha(s) - process.alpha(t) * ratio, x) * data;
+}
+
+Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& yes,
+               const std::function<Tensor(const Tensor&)>& no) {
+  const Tensor in = at::nonzero(mask).view({-1});
+  const Tensor out = at::nonzero(mask.logical_not()).view({-1});
+  if (out.numel() == 0) {
+    return yes(in);
+  }
+  if (in.numel() == 0) {
+    return no(out);
+  }
+  return at::cat({yes(in), no(out)}).index_select(0, at::cat({in, out}).argsort());
+}
+
+namespace {
+
+// The interval at which each row joins, and whether the time lies within the grid at all.
+Tensor joining_intervals(const Tensor& grid, const Tensor& start) {
+  const double noisiest = grid[0].item<double>();
+  const double cleanest = grid[-1].item<double>();
+  if ((start > noisiest).any().item<bool>() || (start < cleanest).any().item<bool>() ||
+      start.isnan().any().item<bool>()) {
+    throw RequestError("a starting time lies outside the schedule's times, " + Value{cleanest, {}}.text() + " to " +
+                       Value{noisiest, {}}.text());
+  }
+  // grid falls, so its negative rises; `right` counts the grid times that are >= start.
+  return at::searchsorted((-grid).contiguous(), (-start).contiguous(), /*out_int32=*/false, /*right=*/true) - 1;
+}
+
+}  // namespace
+
+Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
+             const Observer& observer) {
+  const int64_t batch = x.size(0);
+  const int64_t intervals = grid.size(0) - 1;
+  if (batch == 0) {
+    return x;
+  }
+  const Tensor times = start.defined() ? start.to(at::kCPU, at::kDouble) : grid[0].expand({batch}).contiguous();
+  const Tensor joins = start.defined() ? joining_intervals(grid, times) : at::zeros({batch}, at::kLong);
+
+  // Rows in the order in which they join: those under way are always the first ones, so packing is a view.
+  const Tensor order = joins.argsort(/*stable=*/true);
+  const Tensor sorted = joins.index_select(0, order).contiguous();
+  const int64_t* join = sorted.data_ptr<int64_t>();
+  const bool permuted = start.defined();
+  const Tensor states = permuted ? x.index_select(0, order.to(x.device())) : x.clone();
+  Tensor from = times.index_select(0, order);
+  const Ode all = permuted ? ode.rows(order) : ode;
+
+  History history;
+  int64_t active = 0;
+  for (int64_t i = 0; i < intervals; ++i) {
+    while (active < batch && join[active] <= i) {
+      ++active;
+    }
+    if (active == 0) {
+      continue;
+    }
+    history.grow(active);
+    const Tensor s = grid[i + 1].expand({active}).contiguous();
+    Tensor current = states.narrow(0, 0, active);
+    const Tensor next = solver.step(active == batch ? all : all.first(active), current, from.narrow(0, 0, active), s, history);
+    history.steps = history.steps + 1;
+    current.copy_(next);
+    from.narrow(0, 0, active).copy_(s);
+    if (observer) {
+      observer(grid[i + 1].item<double>(), order.narrow(0, 0, active), current);
+    }
+  }
+  if (!permuted) {
+    return states;
+  }
+  return at::empty_like(states).index_copy_(0, order.to(x.device()), states);
+}
+
+}  // namespace retort
