@@ -1,0 +1,31 @@
+/// The sub-commands. Each adds itself to the program's options and returns what to do when it is chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "plugin/registry.h"
+
+namespace retort {
+
+/// What all commands share.
+struct Shared {
+  std::vector<std::string> plugin_dirs;
+  /// The plugins found; searched for at the first call.
+  const Registry& registry();
+
+ private:
+  std::unique_ptr<Registry> registry_;
+};
+
+void add_run(CLI::App& app, Shared& shared);       // run, train
+void add_sample(CLI::App& app, Shared& shared);    // sample
+void add_evaluate(CLI::App& app, Shared& shared);  // evaluate
+void add_solve(CLI::App& app, Shared& shared);     // solve
+void add_list(CLI::App& app, Shared& shared);      // list
+void add_inspect(CLI::App& app, Shared& shared);   // inspect
+void add_report(CLI::App& app);                    // report
+
+}  // namespace retort

@@ -1,0 +1,164 @@
+#include <cstdio>
+#include <sstream>
+
+#include "cli/commands.h"
+#include "config/settings.h"
+#include "io/json.h"
+#include "retort/model.h"
+#include "retort/process.h"
+
+namespace retort {
+
+namespace {
+
+// The tables that belong to the host, described as plugins are.
+struct HostTable {
+  const char* name;
+  const char* about;
+  void (*declare)(Params&);
+};
+const HostTable host_tables[] = {
+    {"run", "[run]: name, seed and place of the results.", [](Params& p) { RunSettings(p, "the file's name"); }},
+    {"process", "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.", [](Params& p) { const Process made(p); }},
+    {"student", "[student]: the model that is trained, whatever the loss.",
+     [](Params& p) {
+       StudentSettings settings(p);
+       const Parametrisation form(p);
+       const Boundary boundary(p, form);
+     }},
+    {"train", "[train]: the optimizer and its schedule.", [](Params& p) { TrainSettings settings(p); }},
+    {"evaluate", "[evaluate]: what is sampled and measured, and when.", [](Params& p) { EvaluateSettings settings(p); }},
+    {"report", "[report]: what the report shows.", [](Params& p) { ReportSettings settings(p); }},
+};
+
+Json to_json(const PluginDescription& d) {
+  Json params = Json::array();
+  for (const ParamInfo& p : d.params) {
+    Json item = {{"name", p.name}, {"type", p.type}, {"required", p.required}, {"doc", p.doc}};
+    item[p.required ? "example" : "default"] = p.default_value;
+    if (!p.range.empty()) {
+      item["range"] = p.range;
+    }
+    if (!p.choices.empty()) {
+      item["choices"] = p.choices;
+    }
+    params.push_back(item);
+  }
+  return {{"kind", d.file.kind}, {"name", d.file.name}, {"path", d.file.path.string()}, {"about", d.about}, {"params", params}};
+}
+
+// Fills lines to 100 columns behind an indent.
+std::string wrap(const std::string& text, size_t indent) {
+  std::stringstream words(text);
+  std::string out, line;
+  for (std::string word; words >> word;) {
+    if (!line.empty() && indent + line.size() + 1 + word.size() > 100) {
+      out += std::string(indent, ' ') + line + "\n";
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+  }
+  return out + std::string(indent, ' ') + line + "\n";
+}
+
+void print(const PluginDescription& d) {
+  const bool host = d.file.kind == "table";
+  std::printf("%s %s\n\n%s\n", d.file.kind.c_str(), d.file.name.c_str(), d.about.c_str());
+  if (d.params.empty()) {
+    std::printf("Parameters: none.\n");
+  } else {
+    std::printf("Parameters:\n");
+  }
+  for (const ParamInfo& p : d.params) {
+    std::string line = "  " + p.name + " = " + p.default_value + "   " + p.type;
+    if (!p.range.empty()) {
+      line += ", " + p.range;
+    }
+    if (p.required) {
+      line += ", required (an example is shown)";
+    }
+    std::printf("%s\n", line.c_str());
+    if (!p.choices.empty()) {
+      std::string choices = "one of";
+      for (const std::string& c : p.choices) {
+        choices += " \"" + c + "\"";
+      }
+      std::printf("%s", wrap(choices, 6).c_str());
+    }
+    if (!p.doc.empty()) {
+      std::printf("%s", wrap(p.doc, 6).c_str());
+    }
+  }
+  if (!host) {
+    const std::string table = d.file.kind == "metric" ? "metric." + d.file.name : d.file.kind;
+    std::printf("\nIn a configuration:\n  [%s]\n", table.c_str());
+    if (d.file.kind != "metric") {
+      std::printf("  type = \"%s\"\n", d.file.name.c_str());
+    }
+    for (const ParamInfo& p : d.params) {
+      if (p.required) {
+        std::printf("  %s = %s\n", p.name.c_str(), p.default_value.c_str());
+      }
+    }
+    std::printf("\n%s\n", d.file.path.c_str());
+  }
+}
+
+void inspect(const Registry& registry, const std::string& name, const std::string& kind, bool json) {
+  std::vector<PluginDescription> found;
+  std::vector<std::string> known;
+  for (const PluginFile& file : registry.files()) {
+    known.push_back(file.name);
+    if (file.name == name && (kind.empty() || file.kind == kind)) {
+      found.push_back(registry.describe(file));
+    }
+  }
+  for (const HostTable& table : host_tables) {
+    known.emplace_back(table.name);
+    if (table.name == name && (kind.empty() || kind == "table")) {
+      Params p = Params::describing();
+      table.declare(p);
+      found.push_back({{"table", table.name, {}}, table.about + std::string("\n"), p.described()});
+    }
+  }
+  if (found.empty()) {
+    if (!kind.empty()) {
+      registry.find(kind, name);  // says what is nearest
+    }
+    for (const RejectedFile& file : registry.rejected()) {
+      if (file.path.stem() == name) {
+        throw RequestError("'" + name + "' was refused: " + file.reason);
+      }
+    }
+    throw RequestError("nothing is called '" + name + "'" + did_you_mean(name, known) + " (retort list shows all)");
+  }
+  if (json) {
+    Json out = Json::array();
+    for (const PluginDescription& d : found) {
+      out.push_back(to_json(d));
+    }
+    std::printf("%s\n", (out.size() == 1 ? out[0] : out).dump(1).c_str());
+    return;
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    std::printf("%s", i > 0 ? "\n────────\n\n" : "");
+    print(found[i]);
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Shared& shared) {
+  struct Request {
+    std::string name, kind;
+    bool json = false;
+  };
+  auto request = std::make_shared<Request>();
+  CLI::App* command = app.add_subcommand("inspect", "what a plugin is, with every parameter; also the tables run, process, student, train, evaluate, report");
+  command->add_option("NAME", request->name, "plugin or table")->required();
+  command->add_option("--kind", request->kind, "where several kinds have a plugin of that name");
+  command->add_flag("--json", request->json, "as JSON");
+  command->callback([request, &shared] { inspect(shared.registry(), request->name, request->kind, request->json); });
+}
+
+}  // namespace retort

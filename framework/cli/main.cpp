@@ -1,0 +1,76 @@
+// The program: parses the command line, runs one command, and turns every error into one line and an exit code.
+#include "cli/commands.h"
+#include "log.h"
+#include "train/trainer.h"
+
+namespace retort {
+
+const Registry& Shared::registry() {
+  if (!registry_) {
+    registry_ = std::make_unique<Registry>(plugin_folders(plugin_dirs));
+  }
+  return *registry_;
+}
+
+namespace {
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+int main_inner(int argc, char** argv) {
+  CLI::App app("Retort distils diffusion models into consistency models. Every part is a plugin, chosen in TOML.", "retort");
+  app.set_version_flag("--version", RETORT_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(36);
+  Shared shared;
+  app.add_option("--plugin-dir", shared.plugin_dirs, "search this folder for plugins too (may be repeated)")->allow_extra_args(false);
+  app.fallthrough();
+  add_run(app, shared);
+  add_sample(app, shared);
+  add_evaluate(app, shared);
+  add_solve(app, shared);
+  add_list(app, shared);
+  add_inspect(app, shared);
+  add_report(app);
+  app.footer("Examples:\n"
+             "  retort run configs/mixture.toml\n"
+             "  retort run configs/mixture.toml solver.type=heun loss.type=direct_cm train.steps=500\n"
+             "  retort list solver          retort inspect heun\n"
+             "Exit codes: 0 done, 1 the run failed, 2 the request was wrong.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    std::string what = first_line(e.what());
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands([&](CLI::App* s) { return s->get_name() == argv[1]; }).empty()) {
+      std::vector<std::string> names;
+      for (const CLI::App* s : app.get_subcommands({})) {
+        names.push_back(s->get_name());
+      }
+      what = "'" + std::string(argv[1]) + "' is no command" + did_you_mean(argv[1], names);
+    }
+    log::error(what + " (retort --help)");
+    return 2;
+  }
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace retort
+
+int main(int argc, char** argv) {
+  retort::stop_on_signals();
+  try {
+    return retort::main_inner(argc, argv);
+  } catch (const retort::RequestError& e) {
+    retort::log::error(retort::first_line(e.what()));
+    return 2;
+  } catch (const std::bad_alloc&) {
+    retort::log::error("out of memory; use smaller batches or networks");
+    return 1;
+  } catch (const std::exception& e) {
+    retort::log::error(retort::first_line(e.what()));
+    return 1;
+  }
+}

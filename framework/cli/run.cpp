@@ -1,0 +1,31 @@
+#include "run/run.h"
+
+#include "cli/commands.h"
+#include "log.h"
+
+namespace retort {
+
+namespace {
+
+void add_request(CLI::App& command, RunRequest& request) {
+  command.add_option("CONFIG", request.config, "configuration, TOML")->required();
+  command.add_option("OVERRIDES", request.overrides, "key=value: a dotted path and a TOML value, such as train.steps=100");
+  command.add_flag("--fresh", request.fresh, "begin anew; earlier results are moved aside, not lost");
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Shared& shared) {
+  auto request = std::make_shared<RunRequest>();
+  CLI::App* all = app.add_subcommand("run", "train, sample, evaluate and report; goes on where an earlier call stopped");
+  add_request(*all, *request);
+  all->callback([request, &shared] { run(*request, shared.registry()); });
+
+  CLI::App* train = app.add_subcommand("train", "train only; `run` then goes on from there");
+  add_request(*train, *request);
+  train->callback([request, &shared] {
+    log::info("trained; weights are in " + run(*request, shared.registry(), Stages::train).string());
+  });
+}
+
+}  // namespace retort

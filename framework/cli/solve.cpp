@@ -1,0 +1,78 @@
+#include <ATen/ATen.h>
+
+#include "cli/commands.h"
+#include "config/experiment.h"
+#include "io/safetensors.h"
+#include "log.h"
+#include "run/run.h"
+
+namespace retort {
+
+namespace {
+
+struct SolveRequest {
+  RunRequest run;
+  std::string start, out, trajectory, start_time;
+  std::string dtype = "float32";
+};
+
+Tensor starting_times(const std::string& path, int64_t rows) {
+  if (path.empty()) {
+    return {};
+  }
+  const Tensor t = read_samples(path, {1}).to(at::kDouble).flatten();
+  if (t.size(0) != rows) {
+    throw RequestError(path + ": has " + std::to_string(t.size(0)) + " time(s) for " + std::to_string(rows) + " sample(s)");
+  }
+  return t;
+}
+
+void solve_points(const SolveRequest& request, const Registry& registry) {
+  RunRequest asked = request.run;
+  if (request.dtype == "float64") {
+    asked.overrides.emplace_back("backend.precision=float64");
+  }
+  const Value config = expand(load_config(asked))[0].config;
+  Experiment experiment(config, "solve", registry, Parts::solving);
+  for (const auto& [there, name] : {std::pair(experiment.teacher != nullptr, "teacher"), std::pair(experiment.solver != nullptr, "solver"),
+                                    std::pair(experiment.schedule != nullptr, "schedule")}) {
+    if (!there) {
+      throw RequestError(asked.config + ": [" + name + "] is missing; solve needs a teacher, a solver and a schedule");
+    }
+  }
+  const Backend& backend = experiment.backend();
+  const auto dtype = request.dtype == "float64" ? at::kDouble : at::kFloat;
+  const Tensor x = read_samples(request.start, experiment.teacher->shape()).to(backend.device(), dtype);
+  const Tensor grid = experiment.schedule->times(experiment.process());
+  const Tensor times = starting_times(request.start_time, x.size(0));
+  // Every grid point, for each row its own start until it joins: [n, N + 1, …]
+  std::vector<Tensor> points = {x};
+  const Observer observer = [&](double, const Tensor& index, const Tensor& state) {
+    points.push_back(points.back().index_copy(0, index.to(x.device()), state));
+  };
+  const at::NoGradGuard no_grad;
+  const Ode ode(*experiment.teacher);
+  const Tensor end = solve(ode, *experiment.solver, grid, x, times, request.trajectory.empty() ? Observer{} : observer);
+  write_samples(request.out, end);
+  if (!request.trajectory.empty()) {
+    write_samples(request.trajectory, at::stack(points, 1));
+  }
+  log::info(std::to_string(x.size(0)) + " sample(s), " + std::to_string(grid.size(0) - 1) + " steps, " + std::to_string(ode.evaluations()) + " teacher evaluations");
+}
+
+}  // namespace
+
+void add_solve(CLI::App& app, Shared& shared) {
+  auto request = std::make_shared<SolveRequest>();
+  CLI::App* command = app.add_subcommand("solve", "solve the teacher's ODE from given points, to hold a solver against your own code");
+  command->add_option("CONFIG", request->run.config, "configuration with [teacher], [solver] and [schedule]")->required();
+  command->add_option("OVERRIDES", request->run.overrides, "key=value");
+  command->add_option("--start", request->start, "points to begin from: CSV (a sample a line) or .safetensors (tensor x)")->required();
+  command->add_option("--out", request->out, "where their ends go, in the same order; CSV or .safetensors")->required();
+  command->add_option("--trajectory", request->trajectory, "also write every grid point: one line a sample, its points side by side");
+  command->add_option("--start-time", request->start_time, "a starting time for each sample, one a line; all end at the grid's end");
+  command->add_option("--dtype", request->dtype, "float32 or float64")->check(CLI::IsMember({"float32", "float64"}));
+  command->callback([request, &shared] { solve_points(*request, shared.registry()); });
+}
+
+}  // namespace retort

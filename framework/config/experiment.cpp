@@ -1,0 +1,370 @@
+#include "config/experiment.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+
+#include "config/toml.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+namespace retort {
+
+namespace {
+
+const std::vector<std::string> tables = {"run", "backend", "dataset", "process", "teacher", "network", "student", "solver",
+                                         "schedule", "loss", "train", "evaluate", "metric", "report"};
+
+// [loss] may hold [loss.cm], keys for that plugin alone: those of the chosen type are merged in, those of others left out.
+Value for_type(const Value& table, const std::string& type, const std::vector<std::string>& names) {
+  Value out = table;
+  for (const std::string& name : names) {
+    const Value* own = table.find(name);
+    if (own == nullptr || !own->is_table()) {
+      continue;
+    }
+    out.erase(name);
+    if (name == type) {
+      for (const auto& [key, value] : own->table()) {
+        out[key] = value;
+      }
+    }
+  }
+  return out;
+}
+
+std::string spell(const std::vector<int64_t>& shape) {
+  std::string out;
+  for (const int64_t n : shape) {
+    out += (out.empty() ? "" : " x ") + std::to_string(n);
+  }
+  return out;
+}
+
+}  // namespace
+
+Experiment::Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts)
+    : registry_(registry), root_(root) {
+  for (const auto& [key, value] : root_.table()) {
+    if (std::find(tables.begin(), tables.end(), key) == tables.end()) {
+      std::vector<std::string> known = tables;
+      known.emplace_back("sweep");
+      throw RequestError(to_string(value.origin) + ": unknown table [" + key + "]" + did_you_mean(key, known));
+    }
+  }
+  host_table("run", [&](Params& p) { run.emplace(p, default_name); });
+  if (parts == Parts::solving) {
+    for (const char* unused : {"dataset", "network", "student", "loss", "train", "evaluate", "metric", "report"}) {
+      root_.erase(unused);
+    }
+  }
+  build_parts();
+  if (parts == Parts::all) {
+    build_trained_model();
+    check_parts();
+  }
+}
+
+template <class F>
+void Experiment::host_table(const std::string& table, F read) {
+  const Value* found = root_.find(table);
+  Value empty;
+  empty.origin = root_.origin;
+  Params p(found != nullptr ? *found : empty, table, this);
+  read(p);
+  p.finish();
+  keep(p, table);
+}
+
+void Experiment::keep(const Params& p, const std::string& path) {
+  set_path(resolved_, path, p.resolved());
+  for (const std::string& key : p.paths()) {
+    paths_.push_back(path + "." + key);
+  }
+}
+
+std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::string& table, const Value& value) {
+  const Value* type = value.is_table() ? value.find("type") : nullptr;
+  const std::vector<std::string> names = registry_.names(kind);
+  std::string name;
+  if (type != nullptr && std::holds_alternative<std::string>(type->data)) {
+    name = std::get<std::string>(type->data);
+  } else if (type == nullptr && names.size() == 1) {
+    name = names[0];
+  } else {
+    std::string list;
+    for (const std::string& n : names) {
+      list += (list.empty() ? "'" : ", '") + n + "'";
+    }
+    throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " +
+                       (type == nullptr ? "missing" : "is " + type->type_name()) + "; expected one of " + list);
+  }
+  Params p(for_type(value, name, names), table, this);
+  p.get("type", name.c_str(), "");
+  std::shared_ptr<void> made;
+  try {
+    registry_.find(kind, name);
+  } catch (const RequestError& e) {
+    throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " + e.what());
+  }
+  made = registry_.make(kind, name, p);
+  p.finish();
+  keep(p, table);
+  return made;
+}
+
+template <class T>
+std::shared_ptr<T> Experiment::build(const std::string& table) {
+  const Value* value = root_.find(table);
+  return value == nullptr ? nullptr : std::static_pointer_cast<T>(build_plugin(T::kind, table, *value));
+}
+
+std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
+  return registry_.make(kind, name, params);
+}
+
+void Experiment::build_parts() {
+  Value none;
+  none.origin = root_.origin;
+  const Value* backend = root_.find("backend");
+  backend_ = std::static_pointer_cast<Backend>(build_plugin(Backend::kind, "backend", backend != nullptr ? *backend : none));
+  if (root_.find("process") != nullptr) {
+    process_given_ = true;
+    host_table("process", [&](Params& p) { process_ = Process(p); });
+  }
+  dataset = build<Dataset>("dataset");
+  if (dataset) {
+    task_ = {dataset->shape(), dataset->classes()};
+  }
+  last_checkpoint_.clear();
+  teacher = build<Teacher>("teacher");
+  teacher_checkpoint_ = last_checkpoint_;
+  if (teacher) {
+    if (dataset && teacher->shape() != dataset->shape()) {
+      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " + spell(teacher->shape()) +
+                         ", but the data set has " + spell(dataset->shape()));
+    }
+    if (dataset && teacher->classes() > 0 && dataset->classes() > 0 && teacher->classes() != dataset->classes()) {
+      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: has " + std::to_string(teacher->classes()) +
+                         " classes, but the data set has " + std::to_string(dataset->classes()));
+    }
+    process_ = teacher->process();
+    task_ = {teacher->shape(), teacher->classes()};
+  }
+  solver = build<Solver>("solver");
+  schedule = build<Schedule>("schedule");
+  if (schedule) {
+    const Tensor times = schedule->times(process_);
+    if (times.size(0) < 2 || !times.isfinite().all().item<bool>() || !(times.diff() < 0).all().item<bool>()) {
+      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: its times on process '" + process_.name() +
+                         "' do not fall strictly; use fewer steps or another range");
+    }
+    const double most = process_.type() == Process::Type::ve ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
+    if (times[0].item<double>() > most) {
+      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: begins at " + Value{times[0].item<double>(), {}}.text() +
+                         ", beyond the noisiest time of process '" + process_.name() + "', " + Value{process_.t_max(), {}}.text());
+    }
+  }
+}
+
+void Experiment::build_trained_model() {
+  loss = build<Loss>("loss");
+  host_table("student", [&](Params& p) {
+    student.emplace(p);
+    if (!student->from_teacher) {
+      parametrisation_ = Parametrisation(p);
+      boundary_ = Boundary(p, parametrisation_);
+      return;
+    }
+    if (teacher_checkpoint_.empty()) {
+      throw p.error("init", "\"teacher\" needs a teacher that is read from a checkpoint");
+    }
+    if (const Value* network = root_.find("network")) {
+      throw RequestError(to_string(network->origin) + ": [network] has no effect with student.init = \"teacher\"; leave it out");
+    }
+    const Checkpoint source = checkpoint(teacher_checkpoint_);
+    network_table_ = *source.config.find("model")->find("network");
+    // The teacher's parametrisation is taken over; written in [student] it would be an unknown key.
+    parametrisation_ = teacher->parametrisation();
+    boundary_ = Boundary(p, parametrisation_);
+  });
+  if (const Value* network = root_.find("network")) {
+    network_table_ = *network;
+    const Value* type = network->find("type");  // built once here, so that errors come before any work
+    build_plugin(Network::kind, "network", *network);
+    if (type != nullptr) {
+      network_table_ = *resolved_.find("network");
+    }
+  }
+  host_table("train", [&](Params& p) { train.emplace(p); });
+  host_table("evaluate", [&](Params& p) {
+    evaluate.emplace(p);
+    for (const int64_t step : evaluate->at) {
+      if (step > train->steps) {
+        throw p.error("at", std::to_string(step) + " is beyond train.steps = " + std::to_string(train->steps));
+      }
+    }
+  });
+  host_table("report", [&](Params& p) { report.emplace(p); });
+  const Value* metric_tables = root_.find("metric");
+  const Value* metric_list = root_.find("evaluate") != nullptr ? root_.find("evaluate")->find("metrics") : nullptr;
+  for (const std::string& name : evaluate->metrics) {
+    Value table;
+    if (metric_list != nullptr) {
+      table.origin = metric_list->origin;
+    }
+    if (const Value* own = metric_tables != nullptr ? metric_tables->find(name) : nullptr) {
+      table = *own;
+    }
+    table["type"] = Value{name, metric_list != nullptr ? metric_list->origin : table.origin};
+    metrics.emplace_back(name, std::static_pointer_cast<Metric>(build_plugin(Metric::kind, "metric." + name, table)));
+  }
+  if (metric_tables != nullptr) {
+    for (const auto& [name, value] : metric_tables->table()) {
+      if (std::find(evaluate->metrics.begin(), evaluate->metrics.end(), name) == evaluate->metrics.end()) {
+        throw RequestError(to_string(value.origin) + ": [metric." + name + "] has no effect: '" + name +
+                           "' is not in evaluate.metrics" + did_you_mean(name, evaluate->metrics));
+      }
+    }
+  }
+  if (const Value* metrics_resolved = resolved_.find("metric")) {
+    for (const auto& [name, value] : metrics_resolved->table()) {
+      (*resolved_.find("metric"))[name].erase("type");
+    }
+  }
+}
+
+void Experiment::check_parts() const {
+  const auto need = [&](bool there, const std::string& what, const std::string& why) {
+    if (!there) {
+      throw RequestError(to_string(root_.origin) + ": [" + what + "] is missing; " + why);
+    }
+  };
+  if (!loss) {
+    return;
+  }
+  const std::string name = std::get<std::string>(resolved_.find("loss")->find("type")->data);
+  need(dataset != nullptr, "dataset", "loss '" + name + "' trains on data");
+  need(student->from_teacher || root_.find("network") != nullptr, "network", "there is nothing to train; or set student.init = \"teacher\"");
+  if (loss->objective() == Objective::consistency) {
+    need(teacher != nullptr, "teacher", "loss '" + name + "' distils one");
+    need(solver != nullptr, "solver", "loss '" + name + "' solves the teacher's ODE");
+    need(schedule != nullptr, "schedule", "loss '" + name + "' solves the teacher's ODE over a grid");
+  }
+  if (loss->objective() == Objective::denoiser && !evaluate->metrics.empty()) {
+    need(solver != nullptr, "solver", "the trained model is sampled with it");
+    need(schedule != nullptr, "schedule", "the trained model is sampled over it");
+  }
+}
+
+Checkpoint Experiment::checkpoint(const std::string& path) {
+  last_checkpoint_ = path;
+  TensorFile file = read_safetensors(path);
+  Checkpoint out;
+  out.tensors = std::move(file.tensors);
+  const auto found = file.metadata.find("retort");
+  if (found == file.metadata.end()) {
+    throw RequestError(path + ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')");
+  }
+  try {
+    out.config = from_json(Json::parse(found->second), path);
+  } catch (const Json::exception&) {
+    throw RequestError(path + ": is a damaged checkpoint (its metadata is no JSON)");
+  }
+  const Value* model = out.config.find("model");
+  if (model == nullptr || !model->is_table() || model->find("network") == nullptr) {
+    throw RequestError(path + ": is a checkpoint without a model");
+  }
+  return out;
+}
+
+std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
+  const Value* model = checkpoint.config.find("model");
+  Params form(*model, "model", this);
+  Task task;
+  task.shape = form.get("shape", std::vector<int64_t>{}, "");
+  task.classes = form.get("classes", 0, "");
+  std::swap(task_, task);
+  std::shared_ptr<Network> network;
+  try {
+    network = form.plugin<Network>("network", "", "");
+  } catch (...) {
+    std::swap(task_, task);
+    throw;
+  }
+  std::swap(task_, task);
+  const at::NoGradGuard no_grad;
+  for (const auto& parameter : network->module()->named_parameters()) {
+    const auto found = checkpoint.tensors.find(parameter.key());
+    if (found == checkpoint.tensors.end()) {
+      throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
+    }
+    if (found->second.sizes() != parameter.value().sizes()) {
+      throw RequestError(path + ": the weights '" + parameter.key() + "' have another shape than its network's");
+    }
+    Tensor weights = parameter.value();
+    weights.copy_(found->second);
+  }
+  network->module()->eval();
+  backend_->place(*network);
+  return network;
+}
+
+std::shared_ptr<Network> Experiment::new_network() {
+  at::manual_seed(static_cast<uint64_t>(run->seed));
+  if (student->from_teacher) {
+    return network(checkpoint(teacher_checkpoint_), teacher_checkpoint_);
+  }
+  Params p(network_table_, "network", this);
+  const std::string type = p.get("type", "", "");
+  auto made = std::static_pointer_cast<Network>(make(Network::kind, type, p));
+  backend_->place(*made);
+  return made;
+}
+
+Model Experiment::model(std::shared_ptr<Evaluator> evaluator) const {
+  return {std::move(evaluator), process_, parametrisation_, boundary_};
+}
+
+Value Experiment::model_table() const {
+  Value out;
+  out["network"] = network_table_;
+  out["process"] = process_.to_value();
+  out["parametrisation"] = Value{parametrisation_.name(), {}};
+  out["sigma_data"] = Value{parametrisation_.sigma_data, {}};
+  if (const Value* boundary = resolved_.find("student")->find("boundary")) {
+    out["boundary"] = *boundary;
+  }
+  Array shape;
+  for (const int64_t n : task_.shape) {
+    shape.push_back(Value{n, {}});
+  }
+  out["shape"] = Value{shape, {}};
+  out["classes"] = Value{task_.classes, {}};
+  return out;
+}
+
+Value Experiment::resolved_for(const std::filesystem::path& folder) const {
+  Value out = resolved_;
+  for (const std::string& key : paths_) {
+    const Value* value = at_path(out, key);
+    const std::string* path = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
+    if (path != nullptr && !path->empty() && std::filesystem::path(*path).is_relative()) {
+      set_path(out, key, Value{std::filesystem::proximate(*path, folder).string(), {}});
+    }
+  }
+  return out;
+}
+
+std::string Experiment::teacher_key() const {
+  std::string out;
+  for (const char* table : {"backend", "process", "dataset", "teacher", "solver", "schedule", "evaluate"}) {
+    if (const Value* value = resolved_.find(table)) {
+      out += std::string(table) + value->text();
+    }
+  }
+  return out;
+}
+
+}  // namespace retort

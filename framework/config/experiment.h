@@ -1,0 +1,93 @@
+/// A configuration made into parts: every plugin built, every key checked.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/settings.h"
+#include "plugin/registry.h"
+#include "retort/dataset.h"
+#include "retort/host.h"
+#include "retort/loss.h"
+#include "retort/metric.h"
+#include "retort/teacher.h"
+
+namespace retort {
+
+/// Which parts a command needs; the tables of the others are left alone.
+enum class Parts { all, solving };
+
+class Experiment final : public Host {
+ public:
+  /// `root` is a checked-for-syntax configuration without [sweep]. Throws RequestError for whatever is wrong in it.
+  Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts = Parts::all);
+
+  std::optional<RunSettings> run;
+  std::optional<StudentSettings> student;
+  std::optional<TrainSettings> train;
+  std::optional<EvaluateSettings> evaluate;
+  std::optional<ReportSettings> report;
+
+  std::shared_ptr<Dataset> dataset;
+  std::shared_ptr<Teacher> teacher;
+  std::shared_ptr<Solver> solver;
+  std::shared_ptr<Schedule> schedule;
+  std::shared_ptr<Loss> loss;
+  std::vector<std::pair<std::string, std::shared_ptr<Metric>>> metrics;
+
+  /// A network for training, with its initial weights, on the backend.
+  std::shared_ptr<Network> new_network();
+  /// The trained model around an evaluator of its network.
+  Model model(std::shared_ptr<Evaluator> evaluator) const;
+  /// What a checkpoint says of the trained model: the table "model".
+  Value model_table() const;
+
+  /// The configuration with every default filled in.
+  const Value& resolved() const { return resolved_; }
+  /// The same with its paths spelled from `folder`, to be kept there.
+  Value resolved_for(const std::filesystem::path& folder) const;
+  /// A text that is equal for experiments with the same teacher, solve, noise and data.
+  std::string teacher_key() const;
+
+  /// Whether the trained model is given class labels.
+  int64_t classes() const { return task_.classes; }
+
+  // Host
+  std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override;
+  const Process& process() const override { return process_; }
+  bool process_given() const override { return process_given_; }
+  Task task() const override { return task_; }
+  const Backend& backend() const override { return *backend_; }
+  Checkpoint checkpoint(const std::string& path) override;
+  std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override;
+
+ private:
+  template <class T>
+  std::shared_ptr<T> build(const std::string& table);
+  std::shared_ptr<void> build_plugin(const char* kind, const std::string& table, const Value& value);
+  template <class F>
+  void host_table(const std::string& table, F read);
+  void build_parts();
+  void build_trained_model();
+  void check_parts() const;
+  void keep(const Params& p, const std::string& path);
+
+  const Registry& registry_;
+  Value root_;
+  Value resolved_;
+  std::vector<std::string> paths_;  // dotted keys whose values are paths
+  std::shared_ptr<Backend> backend_;
+  Process process_;
+  bool process_given_ = false;
+  Task task_;
+  std::string last_checkpoint_;     // what the teacher read, for students that begin there
+  std::string teacher_checkpoint_;
+  Value network_table_;             // [network], or the teacher's
+  Parametrisation parametrisation_;
+  Boundary boundary_;
+};
+
+}  // namespace retort

@@ -1,0 +1,59 @@
+/// The tables of a configuration that belong to the host itself. Each constructor declares its keys, as a plugin's does.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "retort/params.h"
+
+namespace retort {
+
+/// [run]
+struct RunSettings {
+  explicit RunSettings(Params& p, const std::string& default_name);
+  std::string name;
+  int64_t seed;
+  std::string output;
+};
+
+/// [student], less the parametrisation and the boundary, which the SDK declares.
+struct StudentSettings {
+  explicit StudentSettings(Params& p);
+  bool from_teacher;
+};
+
+/// [train]
+struct TrainSettings {
+  explicit TrainSettings(Params& p);
+  int64_t steps, batch, accumulate;
+  std::string optimizer;
+  double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
+  int64_t warmup;
+  bool cosine;
+  double clip, ema;
+  int64_t log_every;
+  double save_every;
+};
+
+/// [evaluate]
+struct EvaluateSettings {
+  explicit EvaluateSettings(Params& p);
+  std::vector<int64_t> at;
+  int64_t samples;
+  std::vector<int64_t> student_steps;
+  std::vector<std::string> metrics;
+  std::string features;
+  bool against_teacher;
+  int64_t reference_samples;
+  bool last_weights;
+  int64_t batch, seed, pictures;
+};
+
+/// [report]
+struct ReportSettings {
+  explicit ReportSettings(Params& p);
+  std::vector<std::string> plot;
+  std::vector<std::string> columns;
+};
+
+}  // namespace retort

@@ -1,0 +1,159 @@
+#include "evaluate/evaluator.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+namespace retort {
+
+Tensor SharedTensors::get(const std::string& key, const std::function<Tensor()>& compute) {
+  const auto found = tensors_.find(key);
+  return found != tensors_.end() ? found->second : tensors_[key] = compute();
+}
+
+class ModelEvaluator::Context final : public Evaluation {
+ public:
+  Context(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string key)
+      : experiment_(experiment), settings_(*experiment.evaluate), shared_(shared), key_(std::move(key)) {
+    if (teacher != nullptr) {
+      ode_.emplace(*teacher);
+    }
+    if (experiment.schedule) {
+      grid_ = experiment.schedule->times(experiment.process(), 1.0);
+      start_ = starting_noise(experiment, grid_, settings_.samples, settings_.seed);
+    }
+  }
+
+  void set(const Subject& subject) {
+    subject_ = subject;
+    samples_ = Tensor();
+    sample_features_ = Tensor();
+  }
+
+  Tensor samples() const override {
+    if (!samples_.defined()) {
+      if (subject_.model == nullptr) {
+        samples_ = endpoints();
+      } else {
+        samples_ = sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch, settings_.seed);
+      }
+    }
+    return samples_;
+  }
+
+  Tensor reference() const override {
+    return settings_.against_teacher && ode_ ? endpoints() : data(settings_.reference_samples).x;
+  }
+
+  Tensor sample_features() const override {
+    if (!sample_features_.defined()) {
+      sample_features_ = features(samples());
+    }
+    return sample_features_;
+  }
+
+  Tensor reference_features() const override {
+    return shared("reference features", [&] { return features(reference()); });
+  }
+
+  Batch start() const override { return start_; }
+
+  Tensor endpoints() const override {
+    if (!ode_ || !experiment_.solver) {
+      return {};
+    }
+    return shared("endpoints", [&] {
+      const int64_t before = ode_->evaluations();
+      const Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch);
+      endpoint_evaluations = ode_->evaluations() - before;
+      return out;
+    });
+  }
+
+  Batch data(int64_t n) const override {
+    if (!experiment_.dataset) {
+      throw RequestError("evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
+    }
+    const int64_t count = std::min(n, experiment_.dataset->size(Split::test));
+    Batch out = experiment_.dataset->batch(Split::test, at::arange(count, at::kLong));
+    const Backend& backend = experiment_.backend();
+    out.x = out.x.to(backend.device(), backend.dtype());
+    // A classifier's accuracy needs the labels; unconditional models must not see them.
+    if (experiment_.classes() == 0) {
+      out.condition = {};
+    }
+    return out;
+  }
+
+  const Dataset* dataset() const override { return experiment_.dataset.get(); }
+  const Model* model() const override { return subject_.model; }
+  Evaluator* network() const override { return subject_.model == nullptr ? nullptr : &subject_.model->evaluator(); }
+  int64_t student_steps() const override { return subject_.student_steps; }
+  const Ode* ode() const override { return ode_ ? &*ode_ : nullptr; }
+  const Solver* solver() const override { return experiment_.solver.get(); }
+  Tensor grid() const override { return grid_; }
+  at::Generator generator(const char* stream) const override { return seeded(static_cast<uint64_t>(settings_.seed), stream); }
+  Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
+    return shared_.get(key_ + "/" + key, compute);
+  }
+
+  mutable int64_t endpoint_evaluations = 0;
+
+ private:
+  Tensor features(const Tensor& x) const {
+    if (settings_.features.empty()) {
+      return x.flatten(1);
+    }
+    if (!feature_network_) {
+      feature_network_ = experiment_.network(experiment_.checkpoint(settings_.features), settings_.features);
+    }
+    const at::NoGradGuard no_grad;
+    std::vector<Tensor> parts;
+    for (const Tensor& part : x.split(settings_.batch)) {
+      parts.push_back(feature_network_->features(part));
+    }
+    return at::cat(parts);
+  }
+
+  Experiment& experiment_;
+  const EvaluateSettings& settings_;
+  SharedTensors& shared_;
+  std::string key_;
+  std::optional<Ode> ode_;
+  Tensor grid_;
+  Batch start_;
+  Subject subject_;
+  mutable Tensor samples_;
+  mutable Tensor sample_features_;
+  mutable std::shared_ptr<Network> feature_network_;
+};
+
+ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key)
+    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key))), experiment_(experiment) {}
+
+ModelEvaluator::~ModelEvaluator() = default;
+
+EvaluationResult ModelEvaluator::measure(const Subject& subject) {
+  context_->set(subject);
+  EvaluationResult out;
+  for (const auto& [name, metric] : experiment_.metrics) {
+    Measurement part = metric->measure(*context_);
+    out.measurement.values.insert(out.measurement.values.end(), part.values.begin(), part.values.end());
+    out.measurement.series.merge(part.series);
+  }
+  if (context_->grid().defined() && (subject.student_steps > 0 || subject.model == nullptr)) {
+    out.samples = context_->samples();
+  }
+  return out;
+}
+
+int64_t ModelEvaluator::endpoint_evaluations() const { return context_->endpoint_evaluations; }
+
+Json to_json(const Measurement& measurement) {
+  Json values = Json::object();
+  for (const auto& [name, value] : measurement.values) {
+    values[name] = value;
+  }
+  return values;
+}
+
+}  // namespace retort

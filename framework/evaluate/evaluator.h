@@ -1,0 +1,54 @@
+/// Measures models: gathers what metrics ask for, once, and calls them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config/experiment.h"
+#include "io/json.h"
+#include "sample/sampler.h"
+
+namespace retort {
+
+/// Tensors that do not depend on the student, shared by all students of a run: teacher's endpoints, features, …
+class SharedTensors {
+ public:
+  Tensor get(const std::string& key, const std::function<Tensor()>& compute);
+
+ private:
+  std::map<std::string, Tensor> tensors_;
+};
+
+/// A model to measure: a student, or (with no model) the teacher itself.
+struct Subject {
+  const Model* model = nullptr;
+  int64_t student_steps = 0;
+};
+
+/// What one subject got: metric values in order, series, and the samples themselves.
+struct EvaluationResult {
+  Measurement measurement;
+  Tensor samples;
+};
+
+class ModelEvaluator {
+ public:
+  /// `teacher` is the experiment's, or a trained denoiser that plays its part; null for classifiers.
+  ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key);
+  ~ModelEvaluator();
+
+  EvaluationResult measure(const Subject& subject);
+  /// Evaluations that the teacher's endpoints cost.
+  int64_t endpoint_evaluations() const;
+
+ private:
+  class Context;
+  std::unique_ptr<Context> context_;
+  Experiment& experiment_;
+};
+
+Json to_json(const Measurement& measurement);
+
+}  // namespace retort

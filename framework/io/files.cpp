@@ -1,0 +1,86 @@
+#include "io/files.h"
+
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "retort/error.h"
+
+namespace retort {
+
+namespace fs = std::filesystem;
+
+void write_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  const fs::path beside = path.string() + ".part" + std::to_string(getpid());
+  errno = 0;
+  std::ofstream file(beside, std::ios::binary | std::ios::trunc);
+  const auto fail = [&] {
+    const std::string reason = errno != 0 ? std::strerror(errno) : "writing failed";
+    file.close();
+    std::error_code ignored;
+    fs::remove(beside, ignored);
+    return Error(path.string() + ": cannot be written: " + reason);
+  };
+  if (!file) {
+    throw fail();
+  }
+  write(file);
+  file.close();
+  if (!file) {
+    throw fail();
+  }
+  std::error_code error;
+  fs::rename(beside, path, error);
+  if (error) {
+    errno = error.value();
+    throw fail();
+  }
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  write_atomically(path, [&](std::ostream& out) { out << text; });
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) {
+    throw Error(path.string() + ": cannot be made: " + error.message());
+  }
+}
+
+std::string read_text(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    throw RequestError(path.string() + ": cannot be read");
+  }
+  return text.str();
+}
+
+std::string sha256_of_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  char buffer[1 << 16];
+  while (file.read(buffer, sizeof buffer), file.gcount() > 0) {
+    EVP_DigestUpdate(context.get(), buffer, static_cast<size_t>(file.gcount()));
+  }
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_DigestFinal_ex(context.get(), digest, &size);
+  constexpr char hex[] = "0123456789abcdef";
+  std::string out;
+  for (unsigned int i = 0; i < size; ++i) {
+    out += hex[digest[i] >> 4];
+    out += hex[digest[i] & 15];
+  }
+  return out;
+}
+
+}  // namespace retort

@@ -1,0 +1,24 @@
+/// Files that are written beside their place and then renamed, so that a reader never sees half of one.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <ostream>
+#include <string>
+
+namespace retort {
+
+/// Calls `write` with a stream to a temporary file beside `path`, then renames it into place. Throws Error with one
+/// line (disk full, read-only folder, …) and leaves what stood at `path` as it was.
+void write_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+void write_text(const std::filesystem::path& path, const std::string& text);
+
+/// Makes a folder with its parents. Throws Error with one line.
+void make_folder(const std::filesystem::path& path);
+
+std::string read_text(const std::filesystem::path& path);
+
+/// Lower-case hexadecimal SHA-256 of a file.
+std::string sha256_of_file(const std::filesystem::path& path);
+
+}  // namespace retort

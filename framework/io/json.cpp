@@ -1,0 +1,63 @@
+#include "io/json.h"
+
+#include "retort/error.h"
+
+namespace retort {
+
+Json to_json(const Value& value) {
+  if (const Array* array = std::get_if<Array>(&value.data)) {
+    Json out = Json::array();
+    for (const Value& item : *array) {
+      out.push_back(to_json(item));
+    }
+    return out;
+  }
+  if (value.is_table()) {
+    Json out = Json::object();
+    for (const auto& [key, item] : value.table()) {
+      out[key] = to_json(item);
+    }
+    return out;
+  }
+  if (const bool* b = std::get_if<bool>(&value.data)) {
+    return *b;
+  }
+  if (const int64_t* i = std::get_if<int64_t>(&value.data)) {
+    return *i;
+  }
+  if (const double* d = std::get_if<double>(&value.data)) {
+    return *d;
+  }
+  return std::get<std::string>(value.data);
+}
+
+Value from_json(const Json& json, const std::string& origin) {
+  Value out;
+  out.origin = {origin, 0};
+  if (json.is_object()) {
+    for (const auto& [key, item] : json.items()) {
+      if (!item.is_null()) {
+        out.table().emplace_back(key, from_json(item, origin));
+      }
+    }
+  } else if (json.is_array()) {
+    Array items;
+    for (const Json& item : json) {
+      items.push_back(from_json(item, origin));
+    }
+    out.data = std::move(items);
+  } else if (json.is_boolean()) {
+    out.data = json.get<bool>();
+  } else if (json.is_number_integer()) {
+    out.data = json.get<int64_t>();
+  } else if (json.is_number()) {
+    out.data = json.get<double>();
+  } else if (json.is_string()) {
+    out.data = json.get<std::string>();
+  } else {
+    throw RequestError(origin + ": holds a value of an unknown type");
+  }
+  return out;
+}
+
+}  // namespace retort

@@ -1,0 +1,89 @@
+#include "log.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace retort::log {
+
+namespace {
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto made = spdlog::stderr_color_mt("retort");
+    made->set_pattern("%^%v%$");
+    return made;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void info(const std::string& message) { logger().info("{}", message); }
+void warn(const std::string& message) { logger().warn("warning: {}", message); }
+void error(const std::string& message) { logger().error("error: {}", message); }
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  const auto two = [](int64_t v) { return (v < 10 ? "0" : "") + std::to_string(v); };
+  if (s >= 3600) {
+    return std::to_string(s / 3600) + " h " + two(s / 60 % 60) + " min";
+  }
+  return s >= 60 ? std::to_string(s / 60) + " min " + two(s % 60) + " s" : std::to_string(s) + " s";
+}
+
+Progress::Progress(std::string label, int64_t total, int64_t done)
+    : label_(std::move(label)), total_(total), first_(done), done_(done), terminal_(isatty(STDERR_FILENO) == 1), start_(Clock::now()), drawn_(start_) {
+  if (terminal_) {
+    draw("");
+  }
+}
+
+Progress::~Progress() {
+  if (terminal_) {
+    std::fputs("\r\033[K", stderr);
+  }
+}
+
+void Progress::update(int64_t done, const std::string& note) {
+  done_ = done;
+  const auto now = Clock::now();
+  const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(20000);
+  if (now - drawn_ >= interval) {
+    drawn_ = now;
+    draw(note);
+  }
+}
+
+void Progress::draw(const std::string& note) {
+  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+  const double rate = seconds > 0 ? static_cast<double>(done_ - first_) / seconds : 0;
+  const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 1;
+  char numbers[120];
+  std::snprintf(numbers, sizeof numbers, "%3.0f%%  %ld/%ld  %.*f/s", 100 * share, static_cast<long>(done_),
+                static_cast<long>(total_), rate < 10 ? 2 : 0, rate);
+  std::string line = numbers;
+  if (rate > 0) {
+    line += "  " + duration(static_cast<double>(total_ - done_) / rate) + " left";
+  }
+  if (!note.empty()) {
+    line += "  " + note;
+  }
+  if (!terminal_) {
+    info(label_ + ": " + line);
+    return;
+  }
+  constexpr int width = 24;
+  const int filled = std::clamp(static_cast<int>(share * width), 0, width);
+  std::string bar;
+  for (int i = 0; i < width; ++i) {
+    bar += i < filled ? "━" : "╌";
+  }
+  std::fprintf(stderr, "\r\033[K%s  %s  %s", label_.c_str(), bar.c_str(), line.c_str());
+  std::fflush(stderr);
+}
+
+}  // namespace retort::log

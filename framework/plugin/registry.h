@@ -1,0 +1,64 @@
+/// All plugins that can be found, and the objects made from them.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "retort/params.h"
+
+namespace retort {
+
+inline constexpr const char* plugin_kinds[] = {"teacher", "solver", "loss", "schedule", "network", "dataset", "metric", "backend"};
+
+/// A plugin as its file's stamp names it; no code of it has run.
+struct PluginFile {
+  std::string kind;
+  std::string name;
+  std::filesystem::path path;
+};
+
+/// A file in a plugin folder that is no usable plugin, and why.
+struct RejectedFile {
+  std::filesystem::path path;
+  std::string reason;  // one line that begins with the path
+};
+
+struct PluginDescription {
+  PluginFile file;
+  std::string about;
+  std::vector<ParamInfo> params;
+};
+
+class Registry {
+ public:
+  /// Searches the folders and their sub-folders, one deep. Folders that do not exist are passed over.
+  explicit Registry(const std::vector<std::filesystem::path>& folders);
+
+  const std::vector<PluginFile>& files() const { return files_; }
+  const std::vector<RejectedFile>& rejected() const { return rejected_; }
+
+  /// The plugin of that kind and name. Throws RequestError that names the nearest one, or why a file was refused.
+  const PluginFile& find(const std::string& kind, const std::string& name) const;
+  std::vector<std::string> names(const std::string& kind) const;
+
+  /// Loads the library, if need be, and builds an object. Libraries stay open to the end of the process.
+  std::shared_ptr<void> make(const std::string& kind, const std::string& name, Params& params) const;
+  PluginDescription describe(const PluginFile& file) const;
+
+ private:
+  void scan(const std::filesystem::path& folder, bool deeper);
+  void add(const std::filesystem::path& path);
+
+  std::vector<PluginFile> files_;
+  std::vector<RejectedFile> rejected_;
+};
+
+/// The folders to search: those given, then RETORT_PLUGIN_PATH, then the tree that the program runs from.
+std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>& given);
+
+/// The plugins loaded so far, for a run's record.
+std::vector<PluginFile> loaded_plugins();
+
+}  // namespace retort

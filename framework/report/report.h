@@ -1,0 +1,15 @@
+/// What a person looks at: the table in the terminal, and one HTML page that opens offline.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace retort {
+
+/// Writes report.html from the results, pictures and logs in a run's folder.
+void write_report(const std::filesystem::path& folder);
+
+/// The results as a table of plain text, the teacher's row on top.
+std::string terminal_table(const std::filesystem::path& folder);
+
+}  // namespace retort

@@ -1,0 +1,74 @@
+#include "sample/sampler.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "log.h"
+#include "train/trainer.h"
+
+namespace retort {
+
+Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed) {
+  const Backend& backend = experiment.backend();
+  std::vector<int64_t> shape = experiment.task().shape;
+  shape.insert(shape.begin(), n);
+  Batch out;
+  out.x = at::randn(shape, seeded(static_cast<uint64_t>(seed), "start"), at::TensorOptions().dtype(at::kFloat)).to(backend.device(), backend.dtype());
+  out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
+  if (experiment.classes() > 0) {
+    out.condition.labels = at::remainder(at::arange(n, at::kLong), experiment.classes()).to(backend.device());
+  }
+  return out;
+}
+
+namespace {
+
+// Applies `f` to the rows first, first + batch, … and joins the results.
+template <class F>
+Tensor in_chunks(const std::string& label, const Batch& start, int64_t batch, F f) {
+  const int64_t n = start.x.size(0);
+  log::Progress progress(label, n);
+  std::vector<Tensor> parts;
+  for (int64_t first = 0; first < n; first += batch) {
+    if (stop_requested()) {
+      throw Error("interrupted; what was trained is kept, and the same command goes on from there");
+    }
+    const int64_t count = std::min(batch, n - first);
+    const Tensor labels = start.condition.labels.defined() ? start.condition.labels.narrow(0, first, count) : Tensor();
+    parts.push_back(f(first, start.x.narrow(0, first, count), Condition{labels}));
+    progress.advance(count);
+  }
+  return at::cat(parts);
+}
+
+}  // namespace
+
+Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch, int64_t seed) {
+  const at::NoGradGuard no_grad;
+  const int64_t intervals = grid.size(0) - 1;
+  const Process& process = model.process();
+  return in_chunks("sampling in " + std::to_string(steps) + (steps == 1 ? " step" : " steps"), start, batch, [&](int64_t first, const Tensor& noise, const Condition& condition) {
+    at::Generator generator = seeded(static_cast<uint64_t>(seed), "multistep", static_cast<uint64_t>(first));
+    Tensor x = noise;
+    Tensor clean;
+    for (int64_t k = 0; k < steps; ++k) {
+      const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
+      const Tensor t = grid[index].expand({x.size(0)}).contiguous();
+      if (k > 0) {
+        x = process.add_noise(clean, normal_like(x, generator), t);
+      }
+      clean = model.consistency(x, t, condition);
+    }
+    return clean;
+  });
+}
+
+Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch) {
+  const at::NoGradGuard no_grad;
+  return in_chunks("solving the teacher's ODE", start, batch, [&](int64_t, const Tensor& noise, const Condition& condition) {
+    return solve(ode.with(condition), solver, grid, noise);
+  });
+}
+
+}  // namespace retort

@@ -1,0 +1,119 @@
+#include "train/optimizer.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numbers>
+
+namespace retort {
+
+Optimizer::Optimizer(const Weights& weights, const TrainSettings& settings)
+    : settings_(settings), names_(weights.names), parameters_(weights.parameters()) {
+  for (const Tensor& p : parameters_) {
+    first_.push_back(at::zeros_like(p));
+    second_.push_back(at::zeros_like(p));
+  }
+}
+
+double Optimizer::rate(int64_t step) const {
+  const auto k = static_cast<double>(step);
+  const auto warmup = static_cast<double>(settings_.warmup);
+  double rate = settings_.learning_rate;
+  if (k < warmup) {
+    rate *= (k + 1) / warmup;
+  } else if (settings_.cosine) {
+    const double share = (k - warmup) / std::max(1.0, static_cast<double>(settings_.steps) - warmup);
+    rate *= 0.5 * (1 + std::cos(std::numbers::pi * share));
+  }
+  return rate;
+}
+
+void Optimizer::step(int64_t step) {
+  const at::NoGradGuard no_grad;
+  const double lr = rate(step);
+  std::vector<Tensor> gradients;
+  std::vector<Tensor> steps;
+  for (Tensor& p : parameters_) {
+    Tensor g = p.grad();
+    if (!g.defined()) {
+      g = at::zeros_like(p);
+    } else if (g.strides() != p.strides()) {  // the fused kernels walk memory, so layouts must agree
+      g = at::empty_like(p).copy_(g);
+    }
+    gradients.push_back(g);
+    steps.push_back(at::full({}, static_cast<float>(step + 1)));
+  }
+  const TrainSettings& s = settings_;
+  if (s.optimizer == "adam") {
+    at::_fused_adam_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay, s.epsilon, false, false);
+  } else if (s.optimizer == "adamw") {
+    at::_fused_adamw_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay, s.epsilon, false, false);
+  } else if (s.optimizer == "sgd") {
+    at::_fused_sgd_(parameters_, gradients, first_, s.weight_decay, s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
+  } else {
+    radam(gradients, lr, step);
+  }
+  for (Tensor& p : parameters_) {
+    p.mutable_grad() = Tensor();
+  }
+}
+
+void Optimizer::radam(const std::vector<Tensor>& gradients, double lr, int64_t step) {
+  const double b1 = settings_.beta1, b2 = settings_.beta2;
+  const auto k = static_cast<double>(step + 1);
+  const double most = 2 / (1 - b2) - 1;  // rho_inf
+  const double length = most - 2 * k * std::pow(b2, k) / (1 - std::pow(b2, k));  // rho_t
+  const double unbias1 = 1 - std::pow(b1, k);
+  const double unbias2 = 1 - std::pow(b2, k);
+  const double rectify = length > 5 ? std::sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) : 0;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i].mul_(1 - lr * settings_.weight_decay);
+    first_[i].lerp_(gradients[i], 1 - b1);
+    second_[i].mul_(b2).addcmul_(gradients[i], gradients[i], 1 - b2);
+    if (rectify > 0) {
+      const Tensor scale = std::sqrt(unbias2) / (second_[i].sqrt() + settings_.epsilon);
+      parameters_[i].addcmul_(first_[i], scale, -lr * rectify / unbias1);
+    } else {
+      parameters_[i].add_(first_[i], -lr / unbias1);
+    }
+  }
+}
+
+void Optimizer::store(std::map<std::string, Tensor>& out) const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    out["optimizer/first/" + names_[i]] = first_[i];
+    out["optimizer/second/" + names_[i]] = second_[i];
+  }
+}
+
+void Optimizer::restore(const std::map<std::string, Tensor>& from) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    for (const auto& [part, list] : {std::pair("optimizer/first/", &first_), std::pair("optimizer/second/", &second_)}) {
+      const auto found = from.find(part + names_[i]);
+      if (found == from.end() || found->second.sizes() != parameters_[i].sizes()) {
+        throw Error("the saved state lacks '" + std::string(part) + names_[i] + "'");
+      }
+      (*list)[i].copy_(found->second);
+    }
+  }
+}
+
+double clip_gradients(const std::vector<Tensor>& parameters, double most) {
+  std::vector<Tensor> gradients;
+  for (const Tensor& p : parameters) {
+    if (p.grad().defined()) {
+      gradients.push_back(p.grad());
+    }
+  }
+  if (gradients.empty()) {
+    return 0;
+  }
+  const at::NoGradGuard no_grad;
+  const double norm = at::stack(at::_foreach_norm(gradients)).norm().item<double>();
+  if (most > 0 && norm > most) {
+    at::_foreach_mul_(gradients, most / (norm + 1e-6));
+  }
+  return norm;
+}
+
+}  // namespace retort

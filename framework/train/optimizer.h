@@ -1,0 +1,40 @@
+/// First-order optimizers over a list of parameters, with a state that can be saved.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/settings.h"
+#include "train/weights.h"
+
+namespace retort {
+
+/// Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) and SGD by LibTorch's fused kernels; RAdam (Liu et al. 2020),
+/// which LibTorch lacks.
+class Optimizer {
+ public:
+  Optimizer(const Weights& weights, const TrainSettings& settings);
+
+  /// One step with the gradients that the parameters hold, which are cleared. `step` counts from 0.
+  void step(int64_t step);
+  /// The learning rate of that step.
+  double rate(int64_t step) const;
+
+  void store(std::map<std::string, Tensor>& out) const;
+  void restore(const std::map<std::string, Tensor>& from);
+
+ private:
+  void radam(const std::vector<Tensor>& gradients, double rate, int64_t step);
+
+  const TrainSettings& settings_;
+  std::vector<std::string> names_;
+  std::vector<Tensor> parameters_;
+  std::vector<Tensor> first_;   // first moments, or SGD's momentum
+  std::vector<Tensor> second_;  // second moments
+};
+
+/// Scales the gradients so that their joint norm is at most `most`, if `most` > 0. Returns the norm before.
+double clip_gradients(const std::vector<Tensor>& parameters, double most);
+
+}  // namespace retort

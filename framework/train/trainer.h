@@ -1,0 +1,60 @@
+/// The training loop: batches, loss, optimizer, moving averages, saved states.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "config/experiment.h"
+#include "train/optimizer.h"
+#include "train/weights.h"
+
+namespace retort {
+
+/// Set by SIGINT and SIGTERM: training saves its state and stops with an Error that says so.
+void stop_on_signals();
+bool stop_requested();
+
+struct TrainingRecord {
+  int64_t step = 0;
+  int64_t teacher_evaluations = 0;
+  double seconds = 0;
+};
+
+class Trainer {
+ public:
+  /// Begins anew, or from the state in `folder` if there is one.
+  Trainer(Experiment& experiment, std::filesystem::path folder);
+
+  /// Trains to the last step. After each step of evaluate.at and the last one, weights for evaluation are saved.
+  void run();
+
+  /// Where the weights of a step are saved.
+  static std::filesystem::path checkpoint_path(const std::filesystem::path& folder, int64_t step);
+  /// What is recorded in a saved checkpoint.
+  static TrainingRecord record(const Checkpoint& checkpoint);
+
+ private:
+  Batch next_batch(int64_t index);
+  double train_step(const Ode* ode);
+  void check_finite(const LossValue& value, double loss) const;
+  void save_state() const;
+  void save_weights() const;
+  void restore_state();
+  void log(double loss, double norm);
+
+  Experiment& experiment_;
+  std::filesystem::path folder_;
+  std::shared_ptr<Network> network_;
+  std::shared_ptr<Network> target_network_;
+  Weights weights_;
+  Optimizer optimizer_;
+  std::vector<Tensor> average_;
+  TrainingRecord record_;
+  double gradient_norm_ = 0;
+  double loss_sum_ = 0;  // since the last line of metrics.jsonl
+  int64_t loss_count_ = 0;
+  int64_t epoch_ = -1;
+  Tensor order_;
+};
+
+}  // namespace retort
