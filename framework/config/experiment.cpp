@@ -16,7 +16,7 @@ namespace {
 const std::vector<std::string> tables = {"run", "backend", "dataset", "process", "teacher", "network", "student", "solver",
                                          "schedule", "loss", "train", "evaluate", "metric", "report"};
 
-// [loss] may hold [loss.cm], keys for that plugin alone: those of the chosen type are merged in, those of others left out.
+// A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the chosen type are merged in, those of others left out.
 Value for_type(const Value& table, const std::string& type, const std::vector<std::string>& names) {
   Value out = table;
   for (const std::string& name : names) {

@@ -48,9 +48,9 @@ EvaluateSettings::EvaluateSettings(Params& p)
       pictures(p.get("pictures", 32, "samples shown in the report", at_least(0))) {}
 
 ReportSettings::ReportSettings(Params& p)
-    : plot(p.get("plot", std::vector<std::string>{"ode_error", "fd"}, "the two metrics of the report's main plot, x and y")),
+    : plot(p.get("plot", std::vector<std::string>{}, "the two metrics of the report's main plot, x and y; empty: the first two measured")),
       columns(p.get("columns", std::vector<std::string>{}, "metrics shown in tables; empty: all")) {
-  if (plot.size() != 2) {
+  if (!plot.empty() && plot.size() != 2) {
     throw p.error("plot", "has " + std::to_string(plot.size()) + " entries; expected two metrics, x and y");
   }
 }

@@ -18,7 +18,7 @@ struct RunRequest {
 
 /// A cell of [sweep]: the configuration with one value of each swept key.
 struct Cell {
-  std::string name;     // "cm", or "cm_1" for several keys; empty where nothing is swept
+  std::string name;     // the swept values joined by "_"; empty where nothing is swept
   Value values;         // swept key to value
   Value config;
 };

@@ -12,5 +12,7 @@ function(retort_add_plugin name source)
     COMMAND ${CMAKE_COMMAND} -DSOURCE=${path} -DOUTPUT=${about} -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/ExtractAbout.cmake
     DEPENDS ${path} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/ExtractAbout.cmake VERBATIM)
   target_sources(${name} PRIVATE ${about})
-  target_compile_definitions(${name} PRIVATE RETORT_PLUGIN_ABOUT="${about}")
+  target_compile_definitions(${name} PRIVATE RETORT_PLUGIN_ABOUT="${name}_about.inc")
+  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_BINARY_DIR})
+  set_property(GLOBAL APPEND PROPERTY RETORT_PLUGIN_TARGETS ${name})
 endfunction()

@@ -1,0 +1,174 @@
+#include <fstream>
+#include <thread>
+
+#include "io/files.h"
+#include "io/json.h"
+#include "io/png.h"
+#include "io/safetensors.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+int64_t lines_of(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  return std::count(std::istreambuf_iterator<char>(in), {}, '\n');
+}
+
+bool same_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const TensorFile x = read_safetensors(a), y = read_safetensors(b);
+  if (x.tensors.size() != y.tensors.size()) {
+    return false;
+  }
+  for (const auto& [name, tensor] : x.tensors) {
+    if (!at::equal(tensor, y.tensors.at(name))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("the main job in small: two losses, three samplers, a table and a report") {
+  Folder folder;
+  const std::string command = "run " + mixture_config + small + " run.output=" + folder.string() + "/out";
+  const Outcome out = retort(command);
+  CAPTURE(out.output);
+  REQUIRE(out.code == 0);
+  CHECK(contains(out.output, "ode_error"));
+  const Json results = Json::parse(read_text(folder / "out" / "results.json"));
+  REQUIRE(results["students"].size() == 6);
+  REQUIRE(results["progress"].size() == 12);
+  for (const Json& row : results["students"]) {
+    CHECK(row["train_steps"] == 20);
+    CHECK(row["metrics"]["ode_error"].get<double>() > 0);
+    CHECK(row["metrics"]["fd"].get<double>() >= 0);
+  }
+  CHECK(results["students"][0]["loss"] == "cm");
+  CHECK(results["students"][3]["loss"] == "direct_cm");
+  // cm: one Heun step (two evaluations, one into sigma = 0) a row; direct_cm: the rest of the grid
+  CHECK(results["students"][0]["teacher_evaluations"].get<int64_t>() <= 20 * 128 * 2);
+  CHECK(results["students"][3]["teacher_evaluations"].get<int64_t>() > 5 * results["students"][0]["teacher_evaluations"].get<int64_t>());
+  CHECK(results["teacher"]["evaluations"].get<int64_t>() == 200 * 35);
+  for (const Json& plugin : results["plugins"]) {
+    CHECK(plugin["sha256"].get<std::string>().size() == 64);
+  }
+  const std::string report = read_text(folder / "out" / "report.html");
+  CHECK(contains(report, "Chart.js"));
+  CHECK(report.find("{{") == std::string::npos);
+  CHECK(report.find("src=\"http") == std::string::npos);
+  CHECK(contains(retort(command).output, "these results are complete"));
+  CHECK(retort("report " + folder.string() + "/out").code == 0);
+  // The resolved copy is enough to run it again, to the bit.
+  REQUIRE(retort("run " + (folder / "out").string() + "/config.toml run.output=" + folder.string() + "/again").code == 0);
+  for (const char* cell : {"cm", "direct_cm"}) {
+    const std::string path = std::string("cells/") + cell + "/checkpoints/step_000020.safetensors";
+    CHECK(same_tensors(folder / "out" / path, folder / "again" / path));
+  }
+  CHECK(Json::parse(read_text(folder / "again" / "results.json"))["students"][4]["metrics"] == results["students"][4]["metrics"]);
+}
+
+TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
+  Folder folder;
+  const std::string options = "train " + mixture_config + small + " loss.type=cm loss.target=ema train.optimizer=radam train.steps=300 evaluate.at=[150] train.accumulate=2 "
+                              "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" + folder.string() + "/";
+  REQUIRE(retort(options + "whole").code == 0);
+  const auto log = folder / "killed" / "metrics.jsonl";
+  std::thread victim([&] { shell("'" + program + "' " + options + "killed"); });
+  for (int i = 0; i < 12000 && lines_of(log) < 10; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  shell("pkill -KILL -f '" + folder.string() + "/killed'");
+  victim.join();
+  REQUIRE(!std::filesystem::exists(folder / "killed" / "checkpoints" / "step_000300.safetensors"));
+  const Outcome resumed = retort(options + "killed");
+  REQUIRE(resumed.code == 0);
+  CHECK(contains(resumed.output, "goes on from step"));
+  for (const char* name : {"step_000150", "step_000300", "state"}) {
+    CHECK(same_tensors(folder / "whole" / "checkpoints" / (std::string(name) + ".safetensors"), folder / "killed" / "checkpoints" / (std::string(name) + ".safetensors")));
+  }
+  std::ifstream a(folder / "whole" / "metrics.jsonl"), b(log);
+  for (std::string x, y; std::getline(a, x);) {
+    REQUIRE(std::getline(b, y));
+    const Json p = Json::parse(x), q = Json::parse(y);
+    CHECK(p["step"] == q["step"]);
+    CHECK(p["loss"] == q["loss"]);
+    CHECK(p["teacher_evaluations"] == q["teacher_evaluations"]);
+  }
+}
+
+TEST_CASE("an interrupt saves the state and says how to go on") {
+  Folder folder;
+  const std::string options = "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
+  Outcome out{0, ""};
+  std::thread victim([&] { out = shell("exec '" + program + "' " + options); });
+  for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  shell("pkill -INT -f '^" + program + ".*" + folder.string() + "/out'");
+  victim.join();
+  CHECK(out.code == 1);
+  CHECK(contains(out.output, "interrupted at step"));
+  CHECK(contains(out.output, "the same command goes on from there"));
+  CHECK(std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors"));
+}
+
+TEST_CASE("results of another configuration are moved aside, not lost") {
+  Folder folder;
+  const std::string command = "run " + mixture_config + small + " loss.type=cm run.output=" + folder.string() + "/out";
+  REQUIRE(retort(command).code == 0);
+  const std::string first = read_text(folder / "out" / "results.json");
+  REQUIRE(retort(command + " run.seed=1").code == 0);
+  CHECK(read_text(folder / "out~1" / "results.json") == first);
+  CHECK(read_text(folder / "out" / "results.json") != first);
+}
+
+TEST_CASE("pictures end to end: a teacher and a classifier trained, then distilled and sampled") {
+  Folder folder;
+  const std::string data = "[backend]\ntype = \"cpu\"\n[dataset]\ntype = \"image_folder\"\nfolder = \"data\"\ngrey = true\n";
+  for (const char* name : {"dark", "light"}) {
+    std::filesystem::create_directories(folder / "data" / name);
+    for (int i = 0; i < 10; ++i) {
+      const Tensor picture = at::randint(name[0] == 'd' ? 0 : 128, name[0] == 'd' ? 128 : 255, {1, 8, 8}, seeded(static_cast<uint64_t>(i), name), at::kByte);
+      write_text(folder / "data" / name / (std::to_string(i) + ".png"), encode_png(picture));
+    }
+  }
+  std::ofstream(folder / "classifier.toml") << data << "[network]\ntype = \"convnet\"\nwidth = 8\n[loss]\ntype = \"cross_entropy\"\n[train]\nsteps = 60\nbatch = 8\nlearning_rate = 0.01\n[evaluate]\nmetrics = [\"accuracy\"]\n";
+  std::ofstream(folder / "teacher.toml") << data << "[process]\ntype = \"ve\"\n[network]\ntype = \"unet\"\nwidths = [8, 16]\n[loss]\ntype = \"denoising\"\n[solver]\ntype = \"heun\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n"
+                                        << "[train]\nsteps = 10\nbatch = 8\nema = 0.9\n[evaluate]\nsamples = 12\nmetrics = [\"fd\", \"kid\"]\nfeatures = \"c/checkpoints/step_000060.safetensors\"\n";
+  std::ofstream(folder / "student.toml") << data << "[teacher]\ntype = \"network\"\ncheckpoint = \"t/checkpoints/step_000010.safetensors\"\nguidance = 2.0\n[student]\ninit = \"teacher\"\n[loss]\ntype = \"direct_cm\"\n"
+                                        << "[solver]\ntype = \"euler\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n[train]\nsteps = 3\nbatch = 8\n[evaluate]\nsamples = 12\nmetrics = [\"ode_error\", \"fd\", \"precision_recall\", \"consistency_error\"]\n"
+                                        << "features = \"c/checkpoints/step_000060.safetensors\"\n[metric.ode_error]\nexact_samples = 2\n[metric.ode_error.reference]\ntype = \"rk45\"\nrtol = 1e-3\natol = 1e-3\n";
+  const std::string at = folder.string();
+  const Outcome classifier = retort("run " + at + "/classifier.toml run.output=" + at + "/c");
+  CAPTURE(classifier.output);
+  REQUIRE(classifier.code == 0);
+  CHECK(Json::parse(read_text(folder / "c" / "results.json"))["students"][0]["metrics"]["accuracy"].get<double>() == 1.0);
+  const Outcome teacher = retort("run " + at + "/teacher.toml run.output=" + at + "/t");
+  CAPTURE(teacher.output);
+  REQUIRE(teacher.code == 0);
+  const Outcome student = retort("run " + at + "/student.toml run.output=" + at + "/s");
+  CAPTURE(student.output);
+  REQUIRE(student.code == 0);
+  const Json results = Json::parse(read_text(folder / "s" / "results.json"));
+  CHECK(results["teacher"]["evaluations"].get<int64_t>() == 12 * 5 * 2);  // guidance: two evaluations a row
+  CHECK(results["students"][0]["series"]["ode_error_by_noise"].size() > 1);
+  CHECK(std::filesystem::exists(folder / "s" / "samples" / "teacher.png"));
+  const Outcome sample = retort("sample " + at + "/student.toml --checkpoint " + at + "/s/checkpoints/step_000003.safetensors --steps 2 --count 5 --out " + at + "/x.safetensors --picture " + at + "/x.png");
+  CAPTURE(sample.output);
+  REQUIRE(sample.code == 0);
+  CHECK(read_safetensors(folder / "x.safetensors").tensors.at("x").sizes().vec() == std::vector<int64_t>{5, 1, 8, 8});
+  // Foreign and damaged checkpoints: one line.
+  const auto with_teacher = [&](const std::string& path) { return retort("run " + at + "/student.toml run.output=" + at + "/e teacher.checkpoint=" + path); };
+  CHECK(one_line(with_teacher(at + "/teacher.toml"), 2, {"teacher.toml: is no safetensors file"}));
+  CHECK(one_line(with_teacher(at + "/x.safetensors"), 2, {"no checkpoint of Retort"}));
+  CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors dataset.grey=false"), 2, {"but the data set has 3 x 8 x 8"}));
+  const std::string whole = read_text(folder / "t" / "checkpoints" / "step_000010.safetensors");
+  for (const size_t size : {size_t{0}, size_t{7}, size_t{8}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
+    std::ofstream(folder / "cut.safetensors", std::ios::binary) << whole.substr(0, size);
+    CHECK(one_line(with_teacher(at + "/cut.safetensors"), 2, {"cut.safetensors"}));
+  }
+}

@@ -1,0 +1,91 @@
+#include <map>
+
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+// Two sets of samples, and nothing else.
+class TwoSets final : public Evaluation {
+ public:
+  TwoSets(Tensor a, Tensor b) : a_(std::move(a)), b_(std::move(b)) {}
+  Tensor samples() const override { return a_; }
+  Tensor reference() const override { return b_; }
+  Tensor sample_features() const override { return a_.flatten(1); }
+  Tensor reference_features() const override { return b_.flatten(1); }
+  Batch start() const override { return {a_, {}}; }
+  Tensor endpoints() const override { return b_; }
+  Batch data(int64_t n) const override { return {b_.narrow(0, 0, std::min(n, b_.size(0))), {}}; }
+  const Dataset* dataset() const override { return nullptr; }
+  const Model* model() const override { return nullptr; }
+  Evaluator* network() const override { return nullptr; }
+  int64_t student_steps() const override { return 0; }
+  const Ode* ode() const override { return nullptr; }
+  const Solver* solver() const override { return nullptr; }
+  Tensor grid() const override { return {}; }
+  at::Generator generator(const char* stream) const override { return seeded(0, stream); }
+  Tensor shared(const std::string&, const std::function<Tensor()>& compute) const override { return compute(); }
+
+ private:
+  Tensor a_, b_;
+};
+
+std::map<std::string, double> measure(const std::string& name, const Tensor& a, const Tensor& b, const std::string& toml = "") {
+  TestHost host;
+  const Measurement m = host.make_plugin<Metric>(name, toml)->measure(TwoSets(a, b));
+  return {m.values.begin(), m.values.end()};
+}
+
+}  // namespace
+
+TEST_CASE("fd of two Gaussians is the closed form") {
+  // Samples made to have exactly the wanted mean and covariance.
+  const auto exactly = [](const Tensor& mean, const Tensor& root, uint64_t seed) {
+    Tensor z = normal({400, 3}, seed);
+    z = z - z.mean(0);
+    const Tensor whitening = at::linalg_inv(at::linalg_cholesky(at::cov(z.t())));
+    return at::matmul(at::matmul(z, whitening.t()), root.t()) + mean;
+  };
+  const Tensor mean_a = times({0, 1, 2}), mean_b = times({1, 1, -1});
+  const Tensor root_a = at::tril(normal({3, 3}, 5)) + 2 * at::eye(3, at::kDouble);
+  const Tensor root_b = at::tril(normal({3, 3}, 6)) + 2 * at::eye(3, at::kDouble);
+  const Tensor ca = at::matmul(root_a, root_a.t()), cb = at::matmul(root_b, root_b.t());
+  // tr (ca cb)^(1/2) by the eigenvalues of the product itself, which are real and positive
+  const Tensor eigenvalues = at::linalg_eigvals(at::matmul(ca, cb));
+  const double cross = at::real(eigenvalues).sqrt().sum().item<double>();
+  const double expected = (mean_a - mean_b).square().sum().item<double>() + ca.trace().item<double>() + cb.trace().item<double>() - 2 * cross;
+  const Tensor a = exactly(mean_a, root_a, 1), b = exactly(mean_b, root_b, 2);
+  CHECK(measure("fd", a, b)["fd"] == doctest::Approx(expected).epsilon(1e-9));
+  CHECK(measure("fd", b, a)["fd"] == doctest::Approx(expected).epsilon(1e-9));
+  CHECK(measure("fd", a, a)["fd"] == doctest::Approx(0).epsilon(1e-9));
+}
+
+TEST_CASE("kid is near zero for one distribution and grows with a shift; order does not matter") {
+  const Tensor a = normal({600, 4}, 1), b = normal({600, 4}, 2);
+  CHECK(std::fabs(measure("kid", a, b)["kid"]) < 0.02);
+  CHECK(measure("kid", a, b + 1)["kid"] > 0.3);
+  const std::string whole = "subset_size = 600\nsubsets = 1";
+  CHECK(measure("kid", a, b + 1, whole)["kid"] == doctest::Approx(measure("kid", a.flip(0), b + 1, whole)["kid"]).epsilon(1e-10));
+  CHECK(measure("kid", a, b + 1, whole)["kid"] == doctest::Approx(measure("kid", b + 1, a, whole)["kid"]).epsilon(1e-10));
+}
+
+TEST_CASE("precision and recall tell lost modes from bad samples") {
+  const Tensor left = normal({300, 2}, 1) * 0.1 - 2, right = normal({300, 2}, 2) * 0.1 + 2;
+  const Tensor both = at::cat({left, right});
+  auto lost = measure("precision_recall", normal({600, 2}, 3) * 0.1 - 2, both);
+  CHECK(lost["precision"] > 0.85);
+  CHECK(lost["recall"] < 0.55);
+  auto bad = measure("precision_recall", at::cat({both, both + 30}), both);
+  CHECK(bad["precision"] < 0.55);
+  CHECK(bad["recall"] > 0.95);
+}
+
+TEST_CASE("sliced Wasserstein of a shifted set is the shift over the root of the dimension") {
+  const Tensor a = normal({500, 4}, 1);
+  const double shift = 3;
+  const Tensor b = a + shift * times({1, 0, 0, 0});
+  CHECK(measure("sliced_wasserstein", a, b, "directions = 20000")["sliced_wasserstein"] == doctest::Approx(shift / 2).epsilon(0.02));
+  CHECK(measure("sliced_wasserstein", a, a.flip(0))["sliced_wasserstein"] == doctest::Approx(0).epsilon(1e-12));
+}
