@@ -205,6 +205,9 @@ void Experiment::build_trained_model() {
         throw p.error("at", std::to_string(step) + " is beyond train.steps = " + std::to_string(train->steps));
       }
     }
+    if (!evaluate->features.empty()) {
+      checkpoint(evaluate->features);  // read once here, so that a wrong file is found before any work
+    }
   });
   host_table("report", [&](Params& p) { report.emplace(p); });
   const Value* metric_tables = root_.find("metric");

@@ -88,8 +88,7 @@ std::string embeddable(const Json& json) {
 }
 
 void replace(std::string& text, const std::string& mark, const std::string& with) {
-  const size_t at = text.find(mark);
-  if (at != std::string::npos) {
+  for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos; at += with.size()) {
     text.replace(at, mark.size(), with);
   }
 }

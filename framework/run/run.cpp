@@ -50,6 +50,19 @@ std::string joined_config(const std::vector<Cell>& cells, const std::vector<std:
       }
     }
     sweep[key] = Value{values, {}};
+    if (key.ends_with(".type")) {
+      // Each plugin's keys in a table of its own, as they differ: [loss.cm], [loss.direct_cm], …
+      const std::string table = key.substr(0, key.size() - 5);
+      Value joined;
+      joined["type"] = values.front();
+      for (const auto& experiment : experiments) {
+        Value own = *at_path(experiment->resolved_for(folder), table);
+        const std::string type = std::get<std::string>(own.find("type")->data);
+        own.erase("type");
+        joined[type] = own;
+      }
+      set_path(config, table, joined);
+    }
   }
   config["sweep"] = sweep;
   return write_toml(config);

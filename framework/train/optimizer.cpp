@@ -49,7 +49,7 @@ void Optimizer::step(int64_t step) {
   } else if (s.optimizer == "adamw") {
     at::_fused_adamw_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay, s.epsilon, false, false);
   } else if (s.optimizer == "sgd") {
-    at::_fused_sgd_(parameters_, gradients, first_, s.weight_decay, s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
+    at::_fused_sgd_(parameters_, gradients, s.momentum > 0 ? at::TensorList(first_) : at::TensorList(), s.weight_decay, s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
   } else {
     radam(gradients, lr, step);
   }

@@ -88,9 +88,10 @@ Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Ten
       continue;
     }
     history.grow(active);
+    const Tensor t = from.narrow(0, 0, active).clone();  // a solver may keep it in its history
     const Tensor s = grid[i + 1].expand({active}).contiguous();
     Tensor current = states.narrow(0, 0, active);
-    const Tensor next = solver.step(active == batch ? all : all.first(active), current, from.narrow(0, 0, active), s, history);
+    const Tensor next = solver.step(active == batch ? all : all.first(active), current, t, s, history);
     history.steps = history.steps + 1;
     current.copy_(next);
     from.narrow(0, 0, active).copy_(s);

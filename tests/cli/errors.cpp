@@ -23,19 +23,20 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"loss.distance=l3", {"loss.distance: 'l3' is unknown; expected one of 'l2'"}},
       {"process.type=vp", {"process.type: 'vp' is unknown"}},
       {"evaluate.at=[9999]", {"evaluate.at: 9999 is beyond train.steps"}},
-      {"evaluate.metrics=[\"fdd\"]", {"no metric plugin is called 'fdd'"}},
+      {"'evaluate.metrics=[\"fdd\"]'", {"no metric plugin is called 'fdd'"}},
       {"evaluate.features=/no/such.safetensors", {"/no/such.safetensors: no such file"}},
       {"teacher.type=network", {"teacher."}},
       {"dataset.type=fashion_mnist", {"dataset."}},
       {"network.type=unet", {"'unet' is for pictures"}},
-      {"process.type=rectified_flow schedule.type=explicit schedule.explicit.times=[3.0,0.0]", {"begins at 3.0, beyond the noisiest time"}},
+      {"process.type=vp_cosine schedule.sigma_max=1e6", {"schedule: begins at", "beyond the noisiest time of process 'vp_cosine'"}},
+      {"process.type=vp_scaled_linear schedule.sigma_max=80.0", {"schedule: its times on process 'vp_scaled_linear' do not fall strictly"}},
       {"nonsense", {"'nonsense' is no override; expected key=value"}},
       {"\"train.steps=[1\"", {"the value is no valid TOML"}},
   };
   Folder folder;
   for (const Case& c : cases) {
     CAPTURE(c.override_);
-    CHECK(one_line(retort("run " + mixture_config + " run.output=" + folder.string() + "/out train.steps=20 evaluate.at=[5] " + c.override_), 2, c.parts));
+    CHECK(one_line(run_retort("run " + mixture_config + " run.output=" + folder.string() + "/out train.steps=20 evaluate.at=[5] " + c.override_), 2, c.parts));
   }
   CHECK(!std::filesystem::exists(folder / "out" / "results.json"));
 }
@@ -44,7 +45,7 @@ TEST_CASE("mistakes in a file are found with their line") {
   Folder folder;
   const auto config = [&](const std::string& text) {
     std::ofstream(folder / "c.toml") << text;
-    return retort("run " + (folder / "c.toml").string());
+    return run_retort("run " + (folder / "c.toml").string());
   };
   CHECK(one_line(config("[run]\nname = \"a\"\nname = \"b\""), 2, {"c.toml:3", "is no valid TOML"}));
   CHECK(one_line(config("[run]\n\n\nsede = 3"), 2, {"c.toml:4: unknown key 'run.sede'; did you mean 'seed'?"}));
@@ -52,32 +53,32 @@ TEST_CASE("mistakes in a file are found with their line") {
   CHECK(one_line(config("run = 3"), 2, {"c.toml:1: 'run' is an integer; expected a table"}));
   CHECK(one_line(config("[loss]\ntype = \"cm\"\n[network]\ntype=\"mlp\"\n[dataset]\ntype=\"moons\""), 2, {"[teacher] is missing; loss 'cm' distils one"}));
   CHECK(one_line(config(std::string("\xff\xfe\0\1", 4)), 2, {"c.toml"}));
-  CHECK(one_line(retort("run /no/such/config.toml"), 2, {"/no/such/config.toml: no such file"}));
-  CHECK(one_line(retort("run '" + source_dir + "/configs/mixtur.toml'"), 2, {"did you mean", "mixture.toml"}));
-  CHECK(one_line(retort("run " + folder.string()), 2, {"expected a TOML file"}));
+  CHECK(one_line(run_retort("run /no/such/config.toml"), 2, {"/no/such/config.toml: no such file"}));
+  CHECK(one_line(run_retort("run '" + source_dir + "/configs/mixtur.toml'"), 2, {"did you mean", "mixture.toml"}));
+  CHECK(one_line(run_retort("run " + folder.string()), 2, {"expected a TOML file"}));
 }
 
 TEST_CASE("a teacher for other samples than the data's is refused") {
-  CHECK(one_line(retort("run " + mixture_config + " teacher.layout=custom 'teacher.means=[[0.0],[1.0]]'"), 2,
+  CHECK(one_line(run_retort("run " + mixture_config + " teacher.layout=custom 'teacher.means=[[0.0],[1.0]]'"), 2,
                  {"teacher: is for samples of 1, but the data set has 2"}));
 }
 
 TEST_CASE("wrong commands") {
-  CHECK(one_line(retort("rnu x"), 2, {"'rnu' is no command; did you mean 'run'?"}));
-  CHECK(one_line(retort("run"), 2, {"CONFIG is required"}));
-  CHECK(one_line(retort("list solvers"), 2, {"'solvers' is no kind of plugin; did you mean 'solver'?"}));
-  CHECK(one_line(retort("inspect huen"), 2, {"did you mean 'heun'?"}));
-  CHECK(one_line(retort("--plugin-dir /no/such list"), 2, {"/no/such: no such folder"}));
-  CHECK(one_line(retort("report /no/such"), 2, {"holds no results.json"}));
-  CHECK(retort("--help").code == 0);
-  CHECK(retort("run --help").code == 0);
+  CHECK(one_line(run_retort("rnu x"), 2, {"'rnu' is no command; did you mean 'run'?"}));
+  CHECK(one_line(run_retort("run"), 2, {"CONFIG is required"}));
+  CHECK(one_line(run_retort("list solvers"), 2, {"'solvers' is no kind of plugin; did you mean 'solver'?"}));
+  CHECK(one_line(run_retort("inspect huen"), 2, {"did you mean 'heun'?"}));
+  CHECK(one_line(run_retort("--plugin-dir /no/such list"), 2, {"/no/such: no such folder"}));
+  CHECK(one_line(run_retort("report /no/such"), 2, {"holds no results.json"}));
+  CHECK(run_retort("--help").code == 0);
+  CHECK(run_retort("run --help").code == 0);
 }
 
 TEST_CASE("an output that cannot be written is one line, and earlier results stay") {
   Folder folder;
   const std::string run = "run " + mixture_config + small + " loss.type=direct_cm run.output=" + folder.string() + "/out";
-  CHECK(one_line(retort("run " + mixture_config + small + " run.output=/proc/no/such"), 1, {"/proc/no/such", "cannot be made"}));
-  REQUIRE(retort(run).code == 0);
+  CHECK(one_line(run_retort("run " + mixture_config + small + " run.output=/proc/no/such"), 1, {"/proc/no/such", "cannot be made"}));
+  REQUIRE(run_retort(run).code == 0);
   const std::string before = read_text(folder / "out" / "results.json");
   // A limit on the size of files stands for a full disk.
   const Outcome full = shell("trap '' XFSZ; ulimit -f 1; '" + program + "' evaluate " + run.substr(4));
@@ -88,7 +89,7 @@ TEST_CASE("an output that cannot be written is one line, and earlier results sta
 
 TEST_CASE("a loss that is not finite stops the run with its step and noise level") {
   Folder folder;
-  const Outcome out = retort("run " + mixture_config + small + " loss.type=direct_cm train.optimizer=sgd train.learning_rate=1e30 run.output=" + folder.string() + "/out");
+  const Outcome out = run_retort("run " + mixture_config + small + " loss.type=direct_cm train.optimizer=sgd train.learning_rate=1e30 run.output=" + folder.string() + "/out");
   CHECK(out.code == 1);
   CHECK((contains(out.output, "the loss is not finite at time") || contains(out.output, "the gradient is not finite")));
   CHECK(contains(out.output, "step "));

@@ -64,3 +64,14 @@ TEST_CASE("gradients are clipped to their joint norm") {
   CHECK(w.grad().norm().item<double>() == doctest::Approx(1).epsilon(1e-5));
   CHECK(clip_gradients({w}, 0.0) == doctest::Approx(1).epsilon(1e-5));
 }
+
+TEST_CASE("sgd without momentum is plain descent") {
+  const TrainSettings s = settings("optimizer = \"sgd\"\nlearning_rate = 0.5");
+  Vector network;
+  const Weights weights(network);
+  Optimizer optimizer(weights, s);
+  Tensor w = network.body->w;
+  w.mutable_grad() = at::ones({4}, at::kDouble);
+  optimizer.step(0);
+  CHECK(most(w.detach() - times({0, -1.5, 1.5, -0.5})) < 1e-12);
+}

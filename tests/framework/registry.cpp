@@ -22,7 +22,7 @@ TEST_CASE("what is no usable plugin is refused with a reason, and the others sta
   const std::string good = read_text(plugin_dir + "/solvers/heun.so");
   const auto put = [&](const std::string& name, const std::string& bytes) { std::ofstream(folder / name, std::ios::binary) << bytes; };
   put("empty.so", "");
-  put("text.so", "this is no library\n");
+  put("text.so", std::string(100, 'x'));
   put("half.so", good.substr(0, good.size() / 2));
   std::string other = good;
   other[18] = 0x28;  // the machine field: 32-bit ARM
@@ -83,14 +83,14 @@ TEST_CASE("a library truncated anywhere, or with any of its bytes wrong, never c
 
 TEST_CASE("a plugin from another folder is used like our own; a failing one is one line") {
   const std::string dir = " --plugin-dir '" + test_plugin_dir + "' ";
-  CHECK(contains(retort(dir + "list solver").output, "toy"));
-  const Outcome inspect = retort(dir + "inspect toy");
+  CHECK(contains(run_retort(dir + "list solver").output, "toy"));
+  const Outcome inspect = run_retort(dir + "inspect toy");
   CHECK(contains(inspect.output, "A toy solver for the tests"));
   CHECK(contains(inspect.output, "gain = 1.0   number, > 0"));
   Folder folder;
-  CHECK(retort("run " + mixture_config + small + dir + " loss.type=cm solver.type=toy run.output=" + folder.string() + "/out").code == 0);
-  CHECK(one_line(retort("run " + mixture_config + dir + " solver.type=throws run.output=" + folder.string() + "/x"), 1, {"solver 'throws': no such luck"}));
-  CHECK(one_line(retort("run " + mixture_config + " solver.type=toy"), 2, {"no solver plugin is called 'toy'"}));
+  CHECK(run_retort("run " + mixture_config + small + dir + " loss.type=cm solver.type=toy run.output=" + folder.string() + "/out").code == 0);
+  CHECK(one_line(run_retort("run " + mixture_config + dir + " solver.type=throws run.output=" + folder.string() + "/x"), 1, {"solver 'throws': no such luck"}));
+  CHECK(one_line(run_retort("run " + mixture_config + " solver.type=toy"), 2, {"no solver plugin is called 'toy'"}));
 }
 
 TEST_CASE("without one plugin's library all else works") {

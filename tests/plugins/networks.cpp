@@ -76,6 +76,6 @@ TEST_CASE("bfloat16 stays near float32") {
   const auto half = host.make_plugin<Backend>("cpu", "precision = \"bfloat16\"");
   const Tensor exact = (*host.backend().compile(network))(x, noise, labels);
   const Tensor rounded = (*half->compile(network))(x, noise, labels).to(at::kFloat);
-  CHECK(((rounded - exact).norm() / exact.norm()).item<double>() < 0.02);
+  CHECK(((rounded - exact).norm() / exact.norm()).item<double>() < 0.05);
   CHECK(!at::equal(rounded, exact));
 }

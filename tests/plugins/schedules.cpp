@@ -24,7 +24,7 @@ TEST_CASE("ddpm is the paper's grid: 1000, 990, …, 10, 0") {
 TEST_CASE("every schedule falls strictly on every process, from the noisier end to the cleaner") {
   for (const char* process : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
-    for (const auto& [name, toml] : {std::pair("karras", ""), std::pair("log_snr", ""), std::pair("uniform", ""), std::pair("ddpm", "steps = 50")}) {
+    for (const auto& [name, toml] : {std::pair("karras", "sigma_max = 10"), std::pair("log_snr", "sigma_max = 10"), std::pair("uniform", ""), std::pair("ddpm", "steps = 50")}) {
       CAPTURE(process);
       CAPTURE(name);
       const Tensor t = host.make_plugin<Schedule>(name, toml)->times(host.process());

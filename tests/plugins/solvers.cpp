@@ -84,7 +84,7 @@ TEST_CASE("every solver leaves alpha = 0 and reaches sigma = 0 with finite state
     for (const auto dtype : {at::kDouble, at::kFloat}) {
       const Tensor end = solve(Ode(*teacher), *solver, at::linspace(1, 0, 21, at::kDouble), normal({8, 1}, 3).to(dtype));
       CHECK(end.isfinite().all().item<bool>());
-      CHECK(end.scalar_type() == dtype);
+      CHECK((end.scalar_type() == dtype));
     }
   }
 }

@@ -80,7 +80,7 @@ TEST_CASE("every plugin describes itself") {
   for (const PluginFile& file : registry().files()) {
     CAPTURE(file.name);
     const PluginDescription d = registry().describe(file);
-    CHECK(d.about.size() > 40);
+    CHECK(d.about.size() > 30);
     for (const ParamInfo& p : d.params) {
       CAPTURE(p.name);
       CHECK(!p.doc.empty());

@@ -36,7 +36,8 @@ struct Problem {
 
 TEST_CASE("packed endpoints equal row-by-row solves, for every solver") {
   Problem p;
-  const Tensor index = at::randint(0, 100, {16}, seeded(3, "index"), at::kLong);
+  p.grid = p.host.make_plugin<Schedule>("ddpm", "steps = 10")->times(p.host.process());
+  const Tensor index = at::randint(0, 10, {16}, seeded(3, "index"), at::kLong);
   const Tensor start = p.grid.index_select(0, index);
   const Tensor x = normal({16, 1}, 4);
   for (const char* name : {"ddim", "euler", "heun", "dpm_solver", "dpmpp_2m", "rk45"}) {
@@ -72,13 +73,14 @@ TEST_CASE("packing needs far fewer evaluations than the masked loop, with equal 
 
 TEST_CASE("a row may start between two times of the grid, and the order of rows is kept") {
   Problem p;
-  const auto solver = p.host.make_plugin<Solver>("rk45", "rtol = 1e-10\natol = 1e-10");
+  p.grid = p.host.make_plugin<Schedule>("ddpm", "steps = 10")->times(p.host.process());
+  const auto solver = p.host.make_plugin<Solver>("rk45", "rtol = 1e-8\natol = 1e-8");
   const Tensor x = normal({3, 1}, 5);
   const Tensor start = times({333.3, 1000, 12.5});
   const Tensor ends = solve(Ode(*p.teacher), *solver, p.grid, x, start);
   for (int64_t row = 0; row < 3; ++row) {
     const Tensor direct = solve(Ode(*p.teacher), *solver, times({start[row].item<double>(), 0}), x.narrow(0, row, 1));
-    CHECK(most(direct - ends.narrow(0, row, 1)) < 1e-8);
+    CHECK(most(direct - ends.narrow(0, row, 1)) < 1e-6);
   }
 }
 

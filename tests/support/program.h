@@ -28,7 +28,7 @@ inline Outcome shell(const std::string& command) {
   return out;
 }
 
-inline Outcome retort(const std::string& arguments) { return shell("'" + program + "' " + arguments); }
+inline Outcome run_retort(const std::string& arguments) { return shell("'" + program + "' " + arguments); }
 
 /// Whether a failure is what users are promised: the exit code, one line, and the parts named.
 inline bool one_line(const Outcome& outcome, int code, std::initializer_list<const char*> parts) {

@@ -16,7 +16,7 @@ namespace retort {
 enum class Predicts { noise, v, data, edm, flow };
 
 /// out = a x + b output, coefficients [B] float64.
-struct Linear {
+struct RETORT_API Linear {
   Tensor a;
   Tensor b;
   Tensor operator()(const Tensor& x, const Tensor& output) const;
