@@ -79,11 +79,11 @@ TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
                               "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" + folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const auto log = folder / "killed" / "metrics.jsonl";
-  std::thread victim([&] { shell("'" + program + "' " + options + "killed"); });
+  std::thread victim([&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options + "killed"); });
   for (int i = 0; i < 12000 && lines_of(log) < 10; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  shell("pkill -KILL -f '" + folder.string() + "/killed'");
+  shell("kill -KILL $(cat " + folder.string() + "/pid)");
   victim.join();
   REQUIRE(!std::filesystem::exists(folder / "killed" / "checkpoints" / "step_000300.safetensors"));
   const Outcome resumed = run_retort(options + "killed");
@@ -106,11 +106,11 @@ TEST_CASE("an interrupt saves the state and says how to go on") {
   Folder folder;
   const std::string options = "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
   Outcome out{0, ""};
-  std::thread victim([&] { out = shell("exec '" + program + "' " + options); });
+  std::thread victim([&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options); });
   for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  shell("pkill -INT -f '^" + program + ".*" + folder.string() + "/out'");
+  shell("kill -INT $(cat " + folder.string() + "/pid)");
   victim.join();
   CHECK(out.code == 1);
   CHECK(contains(out.output, "interrupted at step"));

@@ -18,7 +18,7 @@ struct Outcome {
 
 inline Outcome shell(const std::string& command) {
   Outcome out{0, ""};
-  FILE* pipe = popen(("( " + command + " ) 2>&1").c_str(), "r");
+  FILE* pipe = popen(("exec 2>&1; " + command).c_str(), "r");
   std::array<char, 4096> buffer;
   for (size_t n; (n = fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
     out.output.append(buffer.data(), n);
