@@ -36,7 +36,13 @@ std::string duration(double seconds) {
 }
 
 Progress::Progress(std::string label, int64_t total, int64_t done)
-    : label_(std::move(label)), total_(total), first_(done), done_(done), terminal_(isatty(STDERR_FILENO) == 1), start_(Clock::now()), drawn_(start_) {
+    : label_(std::move(label)),
+      total_(total),
+      first_(done),
+      done_(done),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      start_(Clock::now()),
+      drawn_(start_) {
   if (terminal_) {
     draw("");
   }

@@ -1,7 +1,7 @@
 /// LibTorch on the processor.
 ///
-/// float32 or float64 throughout, or bfloat16 for the networks' matrix products (autocast) with weights, states and norms in
-/// float32. Convolutions run in channels-last layout, which is the faster one on processors.
+/// float32 or float64 throughout, or bfloat16 for the networks' matrix products (autocast) with weights, states and
+/// norms in float32. Convolutions run in channels-last layout, which is the faster one on processors.
 #include <retort/backend.h>
 #include <retort/plugin.h>
 
@@ -103,7 +103,8 @@ class Cpu final : public Backend {
   }
 
   std::string describe() const override {
-    return "cpu, " + std::to_string(at::get_num_threads()) + " thread(s), " + precision_ + (channels_last_ ? ", channels-last" : "");
+    return "cpu, " + std::to_string(at::get_num_threads()) + " thread(s), " + precision_ +
+           (channels_last_ ? ", channels-last" : "");
   }
 
  private:

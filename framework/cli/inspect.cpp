@@ -19,7 +19,9 @@ struct HostTable {
 };
 const HostTable host_tables[] = {
     {"run", "[run]: name, seed and place of the results.", [](Params& p) { RunSettings(p, "the file's name"); }},
-    {"process", "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.", [](Params& p) { const Process made(p); }},
+    {"process",
+     "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
+     [](Params& p) { const Process made(p); }},
     {"student", "[student]: the model that is trained, whatever the loss.",
      [](Params& p) {
        StudentSettings settings(p);
@@ -27,7 +29,8 @@ const HostTable host_tables[] = {
        const Boundary boundary(p, form);
      }},
     {"train", "[train]: the optimizer and its schedule.", [](Params& p) { TrainSettings settings(p); }},
-    {"evaluate", "[evaluate]: what is sampled and measured, and when.", [](Params& p) { EvaluateSettings settings(p); }},
+    {"evaluate", "[evaluate]: what is sampled and measured, and when.",
+     [](Params& p) { EvaluateSettings settings(p); }},
     {"report", "[report]: what the report shows.", [](Params& p) { ReportSettings settings(p); }},
 };
 
@@ -44,7 +47,11 @@ Json to_json(const PluginDescription& d) {
     }
     params.push_back(item);
   }
-  return {{"kind", d.file.kind}, {"name", d.file.name}, {"path", d.file.path.string()}, {"about", d.about}, {"params", params}};
+  return {{"kind", d.file.kind},
+          {"name", d.file.name},
+          {"path", d.file.path.string()},
+          {"about", d.about},
+          {"params", params}};
 }
 
 // Fills lines to 100 columns behind an indent.
@@ -154,7 +161,9 @@ void add_inspect(CLI::App& app, Shared& shared) {
     bool json = false;
   };
   auto request = std::make_shared<Request>();
-  CLI::App* command = app.add_subcommand("inspect", "what a plugin is, with every parameter; also the tables run, process, student, train, evaluate, report");
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "what a plugin is, with every parameter; also the tables run, process, student, train, evaluate, report");
   command->add_option("NAME", request->name, "plugin or table")->required();
   command->add_option("--kind", request->kind, "where several kinds have a plugin of that name");
   command->add_flag("--json", request->json, "as JSON");

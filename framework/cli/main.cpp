@@ -1,7 +1,7 @@
 // The program: parses the command line, runs one command, and turns every error into one line and an exit code.
 #include "cli/commands.h"
+#include "interrupt.h"
 #include "log.h"
-#include "train/trainer.h"
 
 namespace retort {
 
@@ -17,12 +17,14 @@ namespace {
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 int main_inner(int argc, char** argv) {
-  CLI::App app("Retort distils diffusion models into consistency models. Every part is a plugin, chosen in TOML.", "retort");
+  CLI::App app("Retort distils diffusion models into consistency models. Every part is a plugin, chosen in TOML.",
+               "retort");
   app.set_version_flag("--version", RETORT_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);
   Shared shared;
-  app.add_option("--plugin-dir", shared.plugin_dirs, "search this folder for plugins too (may be repeated)")->allow_extra_args(false);
+  app.add_option("--plugin-dir", shared.plugin_dirs, "search this folder for plugins too (may be repeated)")
+      ->allow_extra_args(false);
   app.fallthrough();
   add_run(app, shared);
   add_sample(app, shared);
@@ -31,18 +33,20 @@ int main_inner(int argc, char** argv) {
   add_list(app, shared);
   add_inspect(app, shared);
   add_report(app);
-  app.footer("Examples:\n"
-             "  retort run configs/mixture.toml\n"
-             "  retort run configs/mixture.toml solver.type=heun loss.type=direct_cm train.steps=500\n"
-             "  retort list solver          retort inspect heun\n"
-             "Exit codes: 0 done, 1 the run failed, 2 the request was wrong.");
+  app.footer(
+      "Examples:\n"
+      "  retort run configs/mixture.toml\n"
+      "  retort run configs/mixture.toml solver.type=heun loss.type=direct_cm train.steps=500\n"
+      "  retort list solver          retort inspect heun\n"
+      "Exit codes: 0 done, 1 the run failed, 2 the request was wrong.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
     std::string what = first_line(e.what());
-    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands([&](CLI::App* s) { return s->get_name() == argv[1]; }).empty()) {
+    if (argc > 1 && argv[1][0] != '-' &&
+        app.get_subcommands([&](CLI::App* s) { return s->get_name() == argv[1]; }).empty()) {
       std::vector<std::string> names;
       for (const CLI::App* s : app.get_subcommands({})) {
         names.push_back(s->get_name());

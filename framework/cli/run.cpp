@@ -9,7 +9,8 @@ namespace {
 
 void add_request(CLI::App& command, RunRequest& request) {
   command.add_option("CONFIG", request.config, "configuration, TOML")->required();
-  command.add_option("OVERRIDES", request.overrides, "key=value: a dotted path and a TOML value, such as train.steps=100");
+  command.add_option("OVERRIDES", request.overrides,
+                     "key=value: a dotted path and a TOML value, such as train.steps=100");
   command.add_flag("--fresh", request.fresh, "begin anew; earlier results are moved aside, not lost");
 }
 
@@ -17,7 +18,8 @@ void add_request(CLI::App& command, RunRequest& request) {
 
 void add_run(CLI::App& app, Shared& shared) {
   auto request = std::make_shared<RunRequest>();
-  CLI::App* all = app.add_subcommand("run", "train, sample, evaluate and report; goes on where an earlier call stopped");
+  CLI::App* all =
+      app.add_subcommand("run", "train, sample, evaluate and report; goes on where an earlier call stopped");
   add_request(*all, *request);
   all->callback([request, &shared] { run(*request, shared.registry()); });
 

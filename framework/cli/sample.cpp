@@ -29,7 +29,8 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
   if (request.steps == 0) {
     return sample_teacher(Ode(*experiment.teacher), *experiment.solver, grid, start, batch);
   }
-  const Model model = experiment.model(experiment.backend().compile(experiment.network(experiment.checkpoint(request.checkpoint), request.checkpoint)));
+  const Model model = experiment.model(
+      experiment.backend().compile(experiment.network(experiment.checkpoint(request.checkpoint), request.checkpoint)));
   if (experiment.loss && experiment.loss->objective() == Objective::denoiser) {
     const ModelTeacher teacher(model, experiment.task().shape, experiment.classes());
     return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch);
@@ -47,7 +48,8 @@ void sample_command(const SampleRequest& request, const Registry& registry) {
     throw RequestError(request.run.config + ": [teacher] is missing; --steps 0 samples the teacher");
   }
   if (request.steps > 0 && request.checkpoint.empty()) {
-    throw RequestError("--checkpoint is missing; a run keeps its students in checkpoints/ (--steps 0 samples the teacher)");
+    throw RequestError(
+        "--checkpoint is missing; a run keeps its students in checkpoints/ (--steps 0 samples the teacher)");
   }
   const Tensor x = sample(request, experiment);
   write_samples(request.out, x);
@@ -68,11 +70,14 @@ void add_sample(CLI::App& app, Shared& shared) {
   CLI::App* command = app.add_subcommand("sample", "samples of a trained student, or of the teacher");
   command->add_option("CONFIG", request->run.config, "the configuration that it was trained with")->required();
   command->add_option("OVERRIDES", request->run.overrides, "key=value");
-  command->add_option("--checkpoint", request->checkpoint, "weights, such as runs/NAME/checkpoints/step_001500.safetensors");
+  command->add_option("--checkpoint", request->checkpoint,
+                      "weights, such as runs/NAME/checkpoints/step_001500.safetensors");
   command->add_option("--out", request->out, "CSV or .safetensors")->required();
   command->add_option("--picture", request->picture, "also a PNG grid, for data sets of pictures");
   command->add_option("--count", request->count, "how many")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--steps", request->steps, "steps of the student's sampler; 0: the teacher's ODE")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--steps", request->steps, "steps of the student's sampler; 0: the teacher's ODE")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->callback([request, &shared] { sample_command(*request, shared.registry()); });
 }

@@ -22,7 +22,8 @@ Tensor starting_times(const std::string& path, int64_t rows) {
   }
   const Tensor t = read_samples(path, {1}).to(at::kDouble).flatten();
   if (t.size(0) != rows) {
-    throw RequestError(path + ": has " + std::to_string(t.size(0)) + " time(s) for " + std::to_string(rows) + " sample(s)");
+    throw RequestError(path + ": has " + std::to_string(t.size(0)) + " time(s) for " + std::to_string(rows) +
+                       " sample(s)");
   }
   return t;
 }
@@ -34,8 +35,9 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
   }
   const Value config = expand(load_config(asked))[0].config;
   Experiment experiment(config, "solve", registry, Parts::solving);
-  for (const auto& [there, name] : {std::pair(experiment.teacher != nullptr, "teacher"), std::pair(experiment.solver != nullptr, "solver"),
-                                    std::pair(experiment.schedule != nullptr, "schedule")}) {
+  for (const auto& [there, name] :
+       {std::pair(experiment.teacher != nullptr, "teacher"), std::pair(experiment.solver != nullptr, "solver"),
+        std::pair(experiment.schedule != nullptr, "schedule")}) {
     if (!there) {
       throw RequestError(asked.config + ": [" + name + "] is missing; solve needs a teacher, a solver and a schedule");
     }
@@ -57,20 +59,27 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
   if (!request.trajectory.empty()) {
     write_samples(request.trajectory, at::stack(points, 1));
   }
-  log::info(std::to_string(x.size(0)) + " sample(s), " + std::to_string(grid.size(0) - 1) + " steps, " + std::to_string(ode.evaluations()) + " teacher evaluations");
+  log::info(std::to_string(x.size(0)) + " sample(s), " + std::to_string(grid.size(0) - 1) + " steps, " +
+            std::to_string(ode.evaluations()) + " teacher evaluations");
 }
 
 }  // namespace
 
 void add_solve(CLI::App& app, Shared& shared) {
   auto request = std::make_shared<SolveRequest>();
-  CLI::App* command = app.add_subcommand("solve", "solve the teacher's ODE from given points, to hold a solver against your own code");
-  command->add_option("CONFIG", request->run.config, "configuration with [teacher], [solver] and [schedule]")->required();
+  CLI::App* command =
+      app.add_subcommand("solve", "solve the teacher's ODE from given points, to hold a solver against your own code");
+  command->add_option("CONFIG", request->run.config, "configuration with [teacher], [solver] and [schedule]")
+      ->required();
   command->add_option("OVERRIDES", request->run.overrides, "key=value");
-  command->add_option("--start", request->start, "points to begin from: CSV (a sample a line) or .safetensors (tensor x)")->required();
+  command
+      ->add_option("--start", request->start, "points to begin from: CSV (a sample a line) or .safetensors (tensor x)")
+      ->required();
   command->add_option("--out", request->out, "where their ends go, in the same order; CSV or .safetensors")->required();
-  command->add_option("--trajectory", request->trajectory, "also write every grid point: one line a sample, its points side by side");
-  command->add_option("--start-time", request->start_time, "a starting time for each sample, one a line; all end at the grid's end");
+  command->add_option("--trajectory", request->trajectory,
+                      "also write every grid point: one line a sample, its points side by side");
+  command->add_option("--start-time", request->start_time,
+                      "a starting time for each sample, one a line; all end at the grid's end");
   command->add_option("--dtype", request->dtype, "float32 or float64")->check(CLI::IsMember({"float32", "float64"}));
   command->callback([request, &shared] { solve_points(*request, shared.registry()); });
 }

@@ -13,10 +13,11 @@ namespace retort {
 
 namespace {
 
-const std::vector<std::string> tables = {"run", "backend", "dataset", "process", "teacher", "network", "student", "solver",
-                                         "schedule", "loss", "train", "evaluate", "metric", "report"};
+const std::vector<std::string> tables = {"run",    "backend",  "dataset", "process", "teacher",  "network", "student",
+                                         "solver", "schedule", "loss",    "train",   "evaluate", "metric",  "report"};
 
-// A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the chosen type are merged in, those of others left out.
+// A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the
+// chosen type are merged in, those of others left out.
 Value for_type(const Value& table, const std::string& type, const std::vector<std::string>& names) {
   Value out = table;
   for (const std::string& name : names) {
@@ -128,7 +129,8 @@ void Experiment::build_parts() {
   Value none;
   none.origin = root_.origin;
   const Value* backend = root_.find("backend");
-  backend_ = std::static_pointer_cast<Backend>(build_plugin(Backend::kind, "backend", backend != nullptr ? *backend : none));
+  backend_ =
+      std::static_pointer_cast<Backend>(build_plugin(Backend::kind, "backend", backend != nullptr ? *backend : none));
   if (root_.find("process") != nullptr) {
     process_given_ = true;
     host_table("process", [&](Params& p) { process_ = Process(p); });
@@ -142,12 +144,13 @@ void Experiment::build_parts() {
   teacher_checkpoint_ = last_checkpoint_;
   if (teacher) {
     if (dataset && teacher->shape() != dataset->shape()) {
-      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " + spell(teacher->shape()) +
-                         ", but the data set has " + spell(dataset->shape()));
+      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " +
+                         spell(teacher->shape()) + ", but the data set has " + spell(dataset->shape()));
     }
     if (dataset && teacher->classes() > 0 && dataset->classes() > 0 && teacher->classes() != dataset->classes()) {
-      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: has " + std::to_string(teacher->classes()) +
-                         " classes, but the data set has " + std::to_string(dataset->classes()));
+      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: has " +
+                         std::to_string(teacher->classes()) + " classes, but the data set has " +
+                         std::to_string(dataset->classes()));
     }
     process_ = teacher->process();
     task_ = {teacher->shape(), teacher->classes()};
@@ -157,13 +160,15 @@ void Experiment::build_parts() {
   if (schedule) {
     const Tensor times = schedule->times(process_);
     if (times.size(0) < 2 || !times.isfinite().all().item<bool>() || !(times.diff() < 0).all().item<bool>()) {
-      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: its times on process '" + process_.name() +
-                         "' do not fall strictly; use fewer steps or another range");
+      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: its times on process '" +
+                         process_.name() + "' do not fall strictly; use fewer steps or another range");
     }
-    const double most = process_.type() == Process::Type::ve ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
+    const double most =
+        process_.type() == Process::Type::ve ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
     if (times[0].item<double>() > most) {
-      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: begins at " + Value{times[0].item<double>(), {}}.text() +
-                         ", beyond the noisiest time of process '" + process_.name() + "', " + Value{process_.t_max(), {}}.text());
+      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: begins at " +
+                         Value{times[0].item<double>(), {}}.text() + ", beyond the noisiest time of process '" +
+                         process_.name() + "', " + Value{process_.t_max(), {}}.text());
     }
   }
 }
@@ -181,7 +186,8 @@ void Experiment::build_trained_model() {
       throw p.error("init", "\"teacher\" needs a teacher that is read from a checkpoint");
     }
     if (const Value* network = root_.find("network")) {
-      throw RequestError(to_string(network->origin) + ": [network] has no effect with student.init = \"teacher\"; leave it out");
+      throw RequestError(to_string(network->origin) +
+                         ": [network] has no effect with student.init = \"teacher\"; leave it out");
     }
     const Checkpoint source = checkpoint(teacher_checkpoint_);
     network_table_ = *source.config.find("model")->find("network");
@@ -249,7 +255,8 @@ void Experiment::check_parts() const {
   }
   const std::string name = std::get<std::string>(resolved_.find("loss")->find("type")->data);
   need(dataset != nullptr, "dataset", "loss '" + name + "' trains on data");
-  need(student->from_teacher || root_.find("network") != nullptr, "network", "there is nothing to train; or set student.init = \"teacher\"");
+  need(student->from_teacher || root_.find("network") != nullptr, "network",
+       "there is nothing to train; or set student.init = \"teacher\"");
   if (loss->objective() == Objective::consistency) {
     need(teacher != nullptr, "teacher", "loss '" + name + "' distils one");
     need(solver != nullptr, "solver", "loss '" + name + "' solves the teacher's ODE");

@@ -83,9 +83,9 @@ class Experiment final : public Host {
   Process process_;
   bool process_given_ = false;
   Task task_;
-  std::string last_checkpoint_;     // what the teacher read, for students that begin there
+  std::string last_checkpoint_;  // what the teacher read, for students that begin there
   std::string teacher_checkpoint_;
-  Value network_table_;             // [network], or the teacher's
+  Value network_table_;  // [network], or the teacher's
   Parametrisation parametrisation_;
   Boundary boundary_;
 };

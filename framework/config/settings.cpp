@@ -5,16 +5,18 @@ namespace retort {
 RunSettings::RunSettings(Params& p, const std::string& default_name)
     : name(p.get("name", default_name.c_str(), "title of the run, and of its folder")),
       seed(p.get("seed", 0, "of initial weights, data order and noise", at_least(0))),
-      output(p.get("output", "", "folder for results; empty: runs/NAME, with the overrides of the command line appended")) {
+      output(p.get("output", "",
+                   "folder for results; empty: runs/NAME, with the overrides of the command line appended")) {
   if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos)) {
     throw p.error("name", "'" + name + "' is no folder name");
   }
 }
 
 StudentSettings::StudentSettings(Params& p)
-    : from_teacher(p.choice("init", "random", {"random", "teacher"},
-                            "where the trained network's weights begin; \"teacher\" also takes over its architecture and "
-                            "parametrisation") == "teacher") {}
+    : from_teacher(
+          p.choice("init", "random", {"random", "teacher"},
+                   "where the trained network's weights begin; \"teacher\" also takes over its architecture and "
+                   "parametrisation") == "teacher") {}
 
 TrainSettings::TrainSettings(Params& p)
     : steps(p.get("steps", 1000, "optimizer steps", at_least(1))),
@@ -28,27 +30,37 @@ TrainSettings::TrainSettings(Params& p)
       epsilon(p.get("epsilon", 1e-8, "added to the root of the second moment", more_than(0))),
       momentum(p.get("momentum", 0.0, "of sgd", {.low = 0, .high = 1, .high_open = true})),
       warmup(p.get("warmup", 0, "steps over which the rate rises from zero", at_least(0))),
-      cosine(p.choice("schedule", "constant", {"constant", "cosine"}, "of the rate after the warm-up; cosine falls to zero at the last step") == "cosine"),
+      cosine(p.choice("schedule", "constant", {"constant", "cosine"},
+                      "of the rate after the warm-up; cosine falls to zero at the last step") == "cosine"),
       clip(p.get("clip", 0.0, "greatest norm of the gradient; 0: no clipping", at_least(0))),
-      ema(p.get("ema", 0.0, "decay per step of the weights' moving average; 0: none", {.low = 0, .high = 1, .high_open = true})),
+      ema(p.get("ema", 0.0, "decay per step of the weights' moving average; 0: none",
+                {.low = 0, .high = 1, .high_open = true})),
       log_every(p.get("log_every", 10, "steps per line of metrics.jsonl", at_least(1))),
-      save_every(p.get("save_every", 60.0, "seconds between saved states, from which a killed run goes on", more_than(0))) {}
+      save_every(
+          p.get("save_every", 60.0, "seconds between saved states, from which a killed run goes on", more_than(0))) {}
 
 EvaluateSettings::EvaluateSettings(Params& p)
     : at(p.get("at", std::vector<int64_t>{}, "training steps to evaluate at, besides the last", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
       metrics(p.get("metrics", std::vector<std::string>{}, "metric plugins; [metric.NAME] holds their parameters")),
-      features(p.path("features", "", "safetensors file of the network whose features fd, kid and precision_recall use; empty: the samples themselves")),
-      against_teacher(p.choice("reference", "data", {"data", "teacher"}, "what samples are compared with: the test split, or the teacher's endpoints") == "teacher"),
+      features(p.path("features", "",
+                      "safetensors file of the network whose features fd, kid and precision_recall use; empty: the "
+                      "samples themselves")),
+      against_teacher(p.choice("reference", "data", {"data", "teacher"},
+                               "what samples are compared with: the test split, or the teacher's endpoints") ==
+                      "teacher"),
       reference_samples(p.get("reference_samples", 10000, "at most so many samples of the test split", at_least(2))),
-      last_weights(p.choice("weights", "ema", {"ema", "last"}, "which weights are evaluated; \"ema\" needs train.ema > 0, and is \"last\" without") == "last"),
+      last_weights(p.choice("weights", "ema", {"ema", "last"},
+                            "which weights are evaluated; \"ema\" needs train.ema > 0, and is \"last\" without") ==
+                   "last"),
       batch(p.get("batch", 250, "samples at a time", at_least(1))),
       seed(p.get("seed", 0, "of the evaluation noise, which is the same for every model", at_least(0))),
       pictures(p.get("pictures", 32, "samples shown in the report", at_least(0))) {}
 
 ReportSettings::ReportSettings(Params& p)
-    : plot(p.get("plot", std::vector<std::string>{}, "the two metrics of the report's main plot, x and y; empty: the first two measured")),
+    : plot(p.get("plot", std::vector<std::string>{},
+                 "the two metrics of the report's main plot, x and y; empty: the first two measured")),
       columns(p.get("columns", std::vector<std::string>{}, "metrics shown in tables; empty: all")) {
   if (!plot.empty() && plot.size() != 2) {
     throw p.error("plot", "has " + std::to_string(plot.size()) + " entries; expected two metrics, x and y");

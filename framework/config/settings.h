@@ -1,4 +1,5 @@
-/// The tables of a configuration that belong to the host itself. Each constructor declares its keys, as a plugin's does.
+/// The tables of a configuration that belong to the host itself. Each constructor declares its keys, as a plugin's
+/// does.
 #pragma once
 
 #include <string>

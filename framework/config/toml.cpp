@@ -20,9 +20,8 @@ Value convert(const toml::node& node, const std::string& file) {
     for (const auto& [key, value] : *table) {
       entries.emplace_back(&key, &value);
     }
-    std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-      return a.first->source().begin < b.first->source().begin;
-    });
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const auto& a, const auto& b) { return a.first->source().begin < b.first->source().begin; });
     for (const auto& [key, value] : entries) {
       out.table().emplace_back(std::string(key->str()), convert(*value, file));
     }
@@ -81,7 +80,8 @@ Value parse_toml(const std::string& text, const std::string& file) {
     const auto& at = e.source().begin;
     std::string what(e.description());
     what = what.substr(0, what.find('\n'));
-    throw RequestError(file + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) + ": is no valid TOML: " + what);
+    throw RequestError(file + ":" + std::to_string(at.line) + ":" + std::to_string(at.column) +
+                       ": is no valid TOML: " + what);
   }
 }
 
@@ -90,7 +90,8 @@ Value read_toml(const std::string& path) {
     std::vector<std::string> beside;
     std::error_code error;
     const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    for (std::filesystem::directory_iterator i(folder.empty() ? "." : folder, error), end; !error && i != end; i.increment(error)) {
+    for (std::filesystem::directory_iterator i(folder.empty() ? "." : folder, error), end; !error && i != end;
+         i.increment(error)) {
       if (i->path().extension() == ".toml") {
         beside.push_back((folder / i->path().filename()).string());
       }

@@ -34,7 +34,8 @@ class ModelEvaluator::Context final : public Evaluation {
       if (subject_.model == nullptr) {
         samples_ = endpoints();
       } else {
-        samples_ = sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch, settings_.seed);
+        samples_ =
+            sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch, settings_.seed);
       }
     }
     return samples_;
@@ -71,7 +72,8 @@ class ModelEvaluator::Context final : public Evaluation {
 
   Batch data(int64_t n) const override {
     if (!experiment_.dataset) {
-      throw RequestError("evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
+      throw RequestError(
+          "evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
     }
     const int64_t count = std::min(n, experiment_.dataset->size(Split::test));
     Batch out = experiment_.dataset->batch(Split::test, at::arange(count, at::kLong));
@@ -91,7 +93,9 @@ class ModelEvaluator::Context final : public Evaluation {
   const Ode* ode() const override { return ode_ ? &*ode_ : nullptr; }
   const Solver* solver() const override { return experiment_.solver.get(); }
   Tensor grid() const override { return grid_; }
-  at::Generator generator(const char* stream) const override { return seeded(static_cast<uint64_t>(settings_.seed), stream); }
+  at::Generator generator(const char* stream) const override {
+    return seeded(static_cast<uint64_t>(settings_.seed), stream);
+  }
   Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
     return shared_.get(key_ + "/" + key, compute);
   }
@@ -127,8 +131,10 @@ class ModelEvaluator::Context final : public Evaluation {
   mutable std::shared_ptr<Network> feature_network_;
 };
 
-ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key)
-    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key))), experiment_(experiment) {}
+ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared,
+                               std::string shared_key)
+    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key))),
+      experiment_(experiment) {}
 
 ModelEvaluator::~ModelEvaluator() = default;
 

@@ -14,7 +14,8 @@ Tensor picture_grid(const Tensor& pictures, int64_t columns) {
   constexpr double background = 1;
   const int64_t n = pictures.size(0), h = pictures.size(2), w = pictures.size(3);
   const int64_t lines = (n + columns - 1) / columns;
-  const Tensor canvas = at::full({pictures.size(1), lines * (h + gap) - gap, std::min(n, columns) * (w + gap) - gap}, background, pictures.options());
+  const Tensor canvas = at::full({pictures.size(1), lines * (h + gap) - gap, std::min(n, columns) * (w + gap) - gap},
+                                 background, pictures.options());
   for (int64_t i = 0; i < n; ++i) {
     canvas.narrow(1, i / columns * (h + gap), h).narrow(2, i % columns * (w + gap), w).copy_(pictures[i]);
   }

@@ -44,7 +44,8 @@ Entry read_entry(const Json& json, uint64_t data_size) {
   if (type == nullptr) {
     throw std::runtime_error("the data type " + name + " is not supported");
   }
-  Entry entry{type->dtype, json.at("shape").get<std::vector<int64_t>>(), json.at("data_offsets").at(0).get<uint64_t>(), json.at("data_offsets").at(1).get<uint64_t>()};
+  Entry entry{type->dtype, json.at("shape").get<std::vector<int64_t>>(), json.at("data_offsets").at(0).get<uint64_t>(),
+              json.at("data_offsets").at(1).get<uint64_t>()};
   uint64_t bytes = at::elementSize(type->dtype);
   for (const int64_t n : entry.shape) {
     if (n < 0 || (n > 0 && bytes > data_size / static_cast<uint64_t>(n))) {
@@ -75,7 +76,8 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
         type = t.name;
       }
     }
-    header[name] = {{"dtype", type}, {"shape", plain.sizes().vec()}, {"data_offsets", {offset, offset + plain.nbytes()}}};
+    header[name] = {
+        {"dtype", type}, {"shape", plain.sizes().vec()}, {"data_offsets", {offset, offset + plain.nbytes()}}};
     offset += plain.nbytes();
     tensors.push_back(plain);
   }
@@ -131,7 +133,8 @@ TensorFile read_safetensors(const fs::path& path) {
       const Entry entry = read_entry(json, size - data_start);
       Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.dtype));
       in.seekg(static_cast<std::streamoff>(data_start + entry.begin));
-      if (entry.end > entry.begin && !in.read(static_cast<char*>(tensor.data_ptr()), static_cast<std::streamsize>(entry.end - entry.begin))) {
+      if (entry.end > entry.begin &&
+          !in.read(static_cast<char*>(tensor.data_ptr()), static_cast<std::streamsize>(entry.end - entry.begin))) {
         throw std::runtime_error("it is truncated");
       }
       out.tensors[name] = tensor;
@@ -165,15 +168,18 @@ Tensor read_csv(const fs::path& path, int64_t columns) {
       double value = 0;
       const char* begin = cell.data() + (first == std::string::npos ? 0 : first);
       const char* end = cell.data() + (last == std::string::npos ? 0 : last + 1);
-      const auto result = begin < end ? std::from_chars(begin, end, value) : std::from_chars_result{begin, std::errc::invalid_argument};
+      const auto result =
+          begin < end ? std::from_chars(begin, end, value) : std::from_chars_result{begin, std::errc::invalid_argument};
       if (result.ec != std::errc() || result.ptr != end) {
-        throw RequestError(path.string() + ":" + std::to_string(line_number) + ": '" + cell.substr(0, 40) + "' is no number");
+        throw RequestError(path.string() + ":" + std::to_string(line_number) + ": '" + cell.substr(0, 40) +
+                           "' is no number");
       }
       numbers.push_back(value);
       ++count;
     }
     if (count != columns) {
-      throw RequestError(path.string() + ":" + std::to_string(line_number) + ": has " + std::to_string(count) + " number(s); expected " + std::to_string(columns));
+      throw RequestError(path.string() + ":" + std::to_string(line_number) + ": has " + std::to_string(count) +
+                         " number(s); expected " + std::to_string(columns));
     }
   }
   return at::tensor(numbers, at::kDouble).view({-1, columns});
@@ -198,7 +204,8 @@ Tensor read_samples(const fs::path& path, const std::vector<int64_t>& shape) {
   }
   const Tensor x = found->second;
   if (x.dim() == 0 || x.numel() != x.size(0) * elements) {
-    throw RequestError(path.string() + ": tensor 'x' does not hold samples of " + std::to_string(elements) + " number(s)");
+    throw RequestError(path.string() + ": tensor 'x' does not hold samples of " + std::to_string(elements) +
+                       " number(s)");
   }
   return x.reshape(full);
 }
@@ -215,7 +222,8 @@ void write_samples(const fs::path& path, const Tensor& x) {
     char buffer[40];
     for (int64_t i = 0; i < table.size(0); ++i) {
       for (int64_t j = 0; j < table.size(1); ++j, ++v) {
-        const auto end = single ? std::to_chars(buffer, buffer + sizeof buffer, static_cast<float>(*v)) : std::to_chars(buffer, buffer + sizeof buffer, *v);
+        const auto end = single ? std::to_chars(buffer, buffer + sizeof buffer, static_cast<float>(*v))
+                                : std::to_chars(buffer, buffer + sizeof buffer, *v);
         out << (j > 0 ? "," : "") << std::string_view(buffer, static_cast<size_t>(end.ptr - buffer));
       }
       out << '\n';

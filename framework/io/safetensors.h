@@ -18,8 +18,8 @@ void write_safetensors(const std::filesystem::path& path, const TensorFile& file
 /// Throws RequestError, in one line, on a missing, truncated or foreign file, whatever its bytes are.
 TensorFile read_safetensors(const std::filesystem::path& path);
 
-/// One tensor [n, …] from ".safetensors" (its tensor "x") or CSV (a sample a line). `shape` is of one sample; rows of a CSV
-/// have as many numbers as it has elements.
+/// One tensor [n, …] from ".safetensors" (its tensor "x") or CSV (a sample a line). `shape` is of one sample; rows of a
+/// CSV have as many numbers as it has elements.
 Tensor read_samples(const std::filesystem::path& path, const std::vector<int64_t>& shape);
 /// By the ending of the path, as above. CSV numbers round-trip.
 void write_samples(const std::filesystem::path& path, const Tensor& x);

@@ -22,7 +22,8 @@ constexpr Elf64_Half this_machine = EM_AARCH64;
 // boost::dll::library_info trusts the offsets in the file, so every one that it follows is checked here first.
 class Checker {
  public:
-  explicit Checker(const std::string& path) : path_(path), size_(std::filesystem::file_size(path)), file_(path, std::ios::binary) {
+  explicit Checker(const std::string& path)
+      : path_(path), size_(std::filesystem::file_size(path)), file_(path, std::ios::binary) {
     if (!file_) {
       throw fail("cannot be read");
     }
@@ -40,7 +41,8 @@ class Checker {
     if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) {
       throw fail("is no shared library (no ELF header)");
     }
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != this_machine) {
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+        header.e_machine != this_machine) {
       throw fail("is a library for another processor");
     }
     if (header.e_type != ET_DYN) {

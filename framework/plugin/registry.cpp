@@ -22,7 +22,8 @@ constexpr std::string_view factory_prefix = "retort_plugin__";
 constexpr std::string_view stamp_prefix = "retort_stamp__";
 #define RETORT_TEXT_(x) #x
 #define RETORT_TEXT(x) RETORT_TEXT_(x)
-constexpr std::string_view own_stamp = RETORT_TEXT(RETORT_STAMP_NAME(RETORT_SDK_ABI, TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, 1));
+constexpr std::string_view own_stamp =
+    RETORT_TEXT(RETORT_STAMP_NAME(RETORT_SDK_ABI, TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, 1));
 
 // "abi_1__torch_2_13__cxx11_1" → "SDK ABI 1, LibTorch 2.13"
 std::string spell_stamp(std::string_view stamp) {
@@ -62,7 +63,8 @@ const Library& load(const PluginFile& file) {
     throw RequestError("plugin '" + file.name + "': " + file.path.string() + " cannot be loaded: " + error.message());
   }
   try {
-    library.make = &library.handle.get_alias<void*(Params&)>(std::string(factory_prefix) + file.kind + "__" + file.name);
+    library.make =
+        &library.handle.get_alias<void*(Params&)>(std::string(factory_prefix) + file.kind + "__" + file.name);
     library.stamp = &library.handle.get_alias<const PluginStamp>(std::string(own_stamp));
   } catch (const std::exception&) {
     throw RequestError("plugin '" + file.name + "': " + file.path.string() + " lacks the symbols that its stamp names");
@@ -81,7 +83,8 @@ Registry::Registry(const std::vector<fs::path>& folders) {
     const auto kind = std::find(std::begin(plugin_kinds), std::end(plugin_kinds), f.kind);
     return std::make_tuple(kind - std::begin(plugin_kinds), f.name, f.path);
   };
-  std::sort(files_.begin(), files_.end(), [&](const PluginFile& a, const PluginFile& b) { return order(a) < order(b); });
+  std::sort(files_.begin(), files_.end(),
+            [&](const PluginFile& a, const PluginFile& b) { return order(a) < order(b); });
 }
 
 void Registry::scan(const fs::path& folder, bool deeper) {
@@ -102,7 +105,7 @@ void Registry::scan(const fs::path& folder, bool deeper) {
 
 void Registry::add(const fs::path& path) {
   const auto reject = [&](const std::string& reason) { rejected_.push_back({path, path.string() + ": " + reason}); };
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
     return reject("cannot be found (a dangling link?)");
   }
@@ -132,14 +135,16 @@ void Registry::add(const fs::path& path) {
     return reject("is a shared library, but no Retort plugin (RETORT_PLUGIN is missing)");
   }
   if (stamp != own_stamp) {
-    return reject("was built for " + spell_stamp(stamp) + "; this program has " + spell_stamp(own_stamp) + "; build it again");
+    return reject("was built for " + spell_stamp(stamp) + "; this program has " + spell_stamp(own_stamp) +
+                  "; build it again");
   }
   if (factories.size() > 1) {
     return reject("holds " + std::to_string(factories.size()) + " plugins; expected one");
   }
   const size_t split = factories[0].find("__");
   const std::string kind = factories[0].substr(0, split);
-  if (split == std::string::npos || std::find(std::begin(plugin_kinds), std::end(plugin_kinds), kind) == std::end(plugin_kinds)) {
+  if (split == std::string::npos ||
+      std::find(std::begin(plugin_kinds), std::end(plugin_kinds), kind) == std::end(plugin_kinds)) {
     return reject("is a plugin of an unknown kind, '" + kind + "'");
   }
   files_.push_back({kind, factories[0].substr(split + 2), path});
@@ -179,8 +184,9 @@ const PluginFile& Registry::find(const std::string& kind, const std::string& nam
   for (const std::string& k : known) {
     list += (list.empty() ? "" : ", ") + k;
   }
-  throw RequestError("no " + kind + " plugin is called '" + name + "'" + did_you_mean(name, known) +
-                     (known.empty() ? " (no " + kind + " plugins were found; see --plugin-dir)" : " (there are: " + list + ")"));
+  throw RequestError(
+      "no " + kind + " plugin is called '" + name + "'" + did_you_mean(name, known) +
+      (known.empty() ? " (no " + kind + " plugins were found; see --plugin-dir)" : " (there are: " + list + ")"));
 }
 
 std::shared_ptr<void> Registry::make(const std::string& kind, const std::string& name, Params& params) const {
@@ -223,7 +229,8 @@ std::vector<fs::path> plugin_folders(const std::vector<std::string>& given) {
       from = to + 1;
     }
   }
-  out.emplace_back(fs::path(boost::dll::program_location().string()).parent_path().parent_path() / "lib/retort/plugins");
+  out.emplace_back(fs::path(boost::dll::program_location().string()).parent_path().parent_path() /
+                   "lib/retort/plugins");
   return out;
 }
 

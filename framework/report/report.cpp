@@ -180,7 +180,8 @@ std::string terminal_table(const fs::path& folder) {
   head.insert(head.end(), columns.begin(), columns.end());
   head.insert(head.end(), {"teacher evals", "seconds"});
   lines.push_back(head);
-  const auto add = [&](std::vector<std::string> line, const Json& metrics, const std::string& evaluations, const std::string& seconds) {
+  const auto add = [&](std::vector<std::string> line, const Json& metrics, const std::string& evaluations,
+                       const std::string& seconds) {
     for (const std::string& column : columns) {
       line.push_back(metrics.contains(column) ? number(metrics[column]) : "-");
     }
@@ -195,7 +196,8 @@ std::string terminal_table(const fs::path& folder) {
   for (const Json& row : results["progress"]) {
     const std::string cell = row.value("cell", "");
     const int64_t steps = row.value("student_steps", 0);
-    add({cell.empty() ? row.value("loss", "") : cell, std::to_string(row.value("train_steps", 0)), steps > 0 ? std::to_string(steps) : "-"},
+    add({cell.empty() ? row.value("loss", "") : cell, std::to_string(row.value("train_steps", 0)),
+         steps > 0 ? std::to_string(steps) : "-"},
         row["metrics"], std::to_string(row.value("teacher_evaluations", int64_t{0})),
         std::to_string(static_cast<int64_t>(std::lround(row.value("train_seconds", 0.0)))));
   }

@@ -25,7 +25,8 @@ namespace {
 
 std::string plain(const Value& value) {
   std::string text = std::holds_alternative<std::string>(value.data) ? std::get<std::string>(value.data) : value.text();
-  std::replace_if(text.begin(), text.end(), [](char c) { return c == '/' || c == ' ' || c == '"'; }, '-');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '/' || c == ' ' || c == '"'; }, '-');
   return text.substr(0, 60);
 }
 
@@ -47,7 +48,8 @@ std::vector<Cell> expand(const Value& config) {
   for (const auto& [key, list] : sweep->table()) {
     const Array* values = std::get_if<Array>(&list.data);
     if (values == nullptr || values->empty()) {
-      throw RequestError(to_string(list.origin) + ": sweep.\"" + key + "\" is " + (values == nullptr ? list.type_name() : "an empty list") +
+      throw RequestError(to_string(list.origin) + ": sweep.\"" + key + "\" is " +
+                         (values == nullptr ? list.type_name() : "an empty list") +
                          "; expected a list of values, and a quoted dotted key such as \"loss.type\"");
     }
     std::vector<Cell> next;
@@ -82,7 +84,8 @@ fs::path output_folder(const Value& config, const RunRequest& request) {
   // Other settings, another folder: overrides never mix with the results of the plain configuration.
   for (const std::string& assignment : request.overrides) {
     std::string part = assignment.starts_with("run.name=") ? "" : "," + assignment;
-    std::replace_if(part.begin(), part.end(), [](char c) { return c == '/' || c == ' ' || c == '"'; }, '-');
+    std::replace_if(
+        part.begin(), part.end(), [](char c) { return c == '/' || c == ' ' || c == '"'; }, '-');
     name += part;
   }
   constexpr size_t longest = 200;  // a file name's limit is 255 bytes

@@ -30,12 +30,14 @@ void set_aside(const fs::path& folder) {
   std::error_code error;
   fs::rename(folder, aside, error);
   if (error) {
-    throw Error(folder.string() + ": holds other results, which cannot be moved to " + aside.string() + ": " + error.message());
+    throw Error(folder.string() + ": holds other results, which cannot be moved to " + aside.string() + ": " +
+                error.message());
   }
   log::info("the earlier results of another configuration are now in " + aside.string());
 }
 
-std::string joined_config(const std::vector<Cell>& cells, const std::vector<std::unique_ptr<Experiment>>& experiments, const fs::path& folder) {
+std::string joined_config(const std::vector<Cell>& cells, const std::vector<std::unique_ptr<Experiment>>& experiments,
+                          const fs::path& folder) {
   if (cells.size() == 1 && cells[0].name.empty()) {
     return write_toml(experiments[0]->resolved_for(folder));
   }
@@ -71,21 +73,27 @@ std::string joined_config(const std::vector<Cell>& cells, const std::vector<std:
 Json plugins_json() {
   Json out = Json::array();
   for (const PluginFile& file : loaded_plugins()) {
-    out.push_back({{"kind", file.kind}, {"name", file.name}, {"path", file.path.string()}, {"sha256", sha256_of_file(file.path)}});
+    out.push_back({{"kind", file.kind},
+                   {"name", file.name},
+                   {"path", file.path.string()},
+                   {"sha256", sha256_of_file(file.path)}});
   }
   return out;
 }
 
 // Pictures as a PNG grid, points as CSV, in the run's samples folder.
-void save_samples(const Experiment& experiment, const Tensor& samples, const fs::path& folder, const std::string& name) {
+void save_samples(const Experiment& experiment, const Tensor& samples, const fs::path& folder,
+                  const std::string& name) {
   make_folder(folder / "samples");
   const int64_t shown = std::min(experiment.evaluate->pictures, samples.size(0));
-  const Tensor pictures = experiment.dataset && shown > 0 ? experiment.dataset->pictures(samples.narrow(0, 0, shown)) : Tensor();
+  const Tensor pictures =
+      experiment.dataset && shown > 0 ? experiment.dataset->pictures(samples.narrow(0, 0, shown)) : Tensor();
   if (pictures.defined()) {
     write_text(folder / "samples" / (name + ".png"), encode_png(picture_grid(pictures, std::min<int64_t>(shown, 16))));
   } else if (samples.dim() == 2) {
     constexpr int64_t most = 2000;
-    write_samples(folder / "samples" / (name + ".csv"), samples.narrow(0, 0, std::min(most, samples.size(0))).to(at::kFloat));
+    write_samples(folder / "samples" / (name + ".csv"),
+                  samples.narrow(0, 0, std::min(most, samples.size(0))).to(at::kFloat));
   }
 }
 
@@ -103,7 +111,8 @@ class Run {
     const Value config = load_config(request);
     cells_ = expand(config);
     for (const Cell& cell : cells_) {
-      experiments_.push_back(std::make_unique<Experiment>(cell.config, fs::path(request.config).stem().string(), registry));
+      experiments_.push_back(
+          std::make_unique<Experiment>(cell.config, fs::path(request.config).stem().string(), registry));
       if (!experiments_.back()->loss) {
         throw RequestError(to_string(config.origin) + ": [loss] is missing; there is nothing to train");
       }
@@ -119,8 +128,10 @@ class Run {
       if (fs::exists(Trainer::checkpoint_path(folder, experiment.train->steps))) {
         continue;
       }
-      log::info("training" + (cells_[i].name.empty() ? "" : " " + cells_[i].name) + ": " + std::to_string(experiment.train->steps) +
-                " steps of " + std::to_string(experiment.train->batch * experiment.train->accumulate) + " on " + experiment.backend().describe());
+      log::info("training" + (cells_[i].name.empty() ? "" : " " + cells_[i].name) + ": " +
+                std::to_string(experiment.train->steps) + " steps of " +
+                std::to_string(experiment.train->batch * experiment.train->accumulate) + " on " +
+                experiment.backend().describe());
       if (!cells_[i].name.empty()) {
         make_folder(folder);
         write_text(folder / "config.toml", write_toml(experiment.resolved_for(folder)));
@@ -136,7 +147,11 @@ class Run {
       config["sweep"] = retort::to_json(*load_config(request_).find("sweep"));
     }
     results_["config"] = config;
-    results_["versions"] = {{"retort", RETORT_VERSION}, {"libtorch", std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR) + "." + std::to_string(TORCH_VERSION_PATCH)}, {"backend", experiments_[0]->backend().describe()}};
+    results_["versions"] = {
+        {"retort", RETORT_VERSION},
+        {"libtorch", std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR) + "." +
+                         std::to_string(TORCH_VERSION_PATCH)},
+        {"backend", experiments_[0]->backend().describe()}};
     results_["teacher"] = {{"evaluations", 0}, {"metrics", Json::object()}};
     results_["students"] = Json::array();
     results_["progress"] = Json::array();
@@ -170,9 +185,11 @@ class Run {
     Experiment& experiment = *experiments_[0];
     if (experiment.dataset && experiment.loss->objective() != Objective::classifier) {
       // Real samples of the same classes as the generated ones beside them.
-      const int64_t wanted = std::max<int64_t>(experiment.evaluate->pictures, experiment.task().shape.size() == 1 ? 2000 : 0);
+      const int64_t wanted =
+          std::max<int64_t>(experiment.evaluate->pictures, experiment.task().shape.size() == 1 ? 2000 : 0);
       const int64_t size = experiment.dataset->size(Split::test);
-      Batch data = experiment.dataset->batch(Split::test, at::arange(std::min<int64_t>(size, std::max<int64_t>(wanted, 1000)), at::kLong));
+      Batch data = experiment.dataset->batch(
+          Split::test, at::arange(std::min<int64_t>(size, std::max<int64_t>(wanted, 1000)), at::kLong));
       Tensor x = data.x;
       if (experiment.classes() > 0 && data.condition.labels.defined()) {
         x = by_class(data, experiment.classes(), wanted);
@@ -204,7 +221,8 @@ class Run {
     teachers_done_.push_back(key);
     const EvaluationResult result = evaluator.measure({});
     if (teachers_done_.size() == 1) {
-      results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()}, {"metrics", to_json(result.measurement)}};
+      results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
+                             {"metrics", to_json(result.measurement)}};
       save_samples(experiment, result.samples, output_, "teacher");
     }
   }
@@ -226,7 +244,8 @@ class Run {
       const Checkpoint checkpoint = experiment.checkpoint(path.string());
       const TrainingRecord record = Trainer::record(checkpoint);
       const Model model = experiment.model(experiment.backend().compile(experiment.network(checkpoint, path.string())));
-      log::info("evaluating" + (cell.name.empty() ? "" : " " + cell.name) + " after " + std::to_string(step) + " steps");
+      log::info("evaluating" + (cell.name.empty() ? "" : " " + cell.name) + " after " + std::to_string(step) +
+                " steps");
       if (of_teacher) {
         for (const int64_t student_steps : experiment.evaluate->student_steps) {
           add_row(cell, experiment, record, student_steps, of_teacher->measure({&model, student_steps}));
@@ -236,7 +255,8 @@ class Run {
         ModelEvaluator evaluator(experiment, &as_teacher, shared_, key + folder.string() + std::to_string(step));
         const EvaluationResult result = evaluator.measure({});
         add_row(cell, experiment, record, 0, result);
-        results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()}, {"metrics", to_json(result.measurement)}};
+        results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
+                               {"metrics", to_json(result.measurement)}};
       } else {
         ModelEvaluator evaluator(experiment, nullptr, shared_, key);
         add_row(cell, experiment, record, 0, evaluator.measure({&model, 0}));
@@ -244,7 +264,8 @@ class Run {
     }
   }
 
-  void add_row(const Cell& cell, const Experiment& experiment, const TrainingRecord& record, int64_t student_steps, const EvaluationResult& result) {
+  void add_row(const Cell& cell, const Experiment& experiment, const TrainingRecord& record, int64_t student_steps,
+               const EvaluationResult& result) {
     Json row;
     row["cell"] = cell.name;
     row["loss"] = std::get<std::string>(experiment.resolved().find("loss")->find("type")->data);

@@ -18,8 +18,8 @@ struct RunRequest {
 
 /// A cell of [sweep]: the configuration with one value of each swept key.
 struct Cell {
-  std::string name;     // the swept values joined by "_"; empty where nothing is swept
-  Value values;         // swept key to value
+  std::string name;  // the swept values joined by "_"; empty where nothing is swept
+  Value values;      // swept key to value
   Value config;
 };
 

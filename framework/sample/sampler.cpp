@@ -4,8 +4,8 @@
 
 #include <cmath>
 
+#include "interrupt.h"
 #include "log.h"
-#include "train/trainer.h"
 
 namespace retort {
 
@@ -14,7 +14,8 @@ Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n
   std::vector<int64_t> shape = experiment.task().shape;
   shape.insert(shape.begin(), n);
   Batch out;
-  out.x = at::randn(shape, seeded(static_cast<uint64_t>(seed), "start"), at::TensorOptions().dtype(at::kFloat)).to(backend.device(), backend.dtype());
+  out.x = at::randn(shape, seeded(static_cast<uint64_t>(seed), "start"), at::TensorOptions().dtype(at::kFloat))
+              .to(backend.device(), backend.dtype());
   out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
   if (experiment.classes() > 0) {
     out.condition.labels = at::remainder(at::arange(n, at::kLong), experiment.classes()).to(backend.device());
@@ -44,31 +45,35 @@ Tensor in_chunks(const std::string& label, const Batch& start, int64_t batch, F 
 
 }  // namespace
 
-Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch, int64_t seed) {
+Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
+                      int64_t seed) {
   const at::NoGradGuard no_grad;
   const int64_t intervals = grid.size(0) - 1;
   const Process& process = model.process();
-  return in_chunks("sampling in " + std::to_string(steps) + (steps == 1 ? " step" : " steps"), start, batch, [&](int64_t first, const Tensor& noise, const Condition& condition) {
-    at::Generator generator = seeded(static_cast<uint64_t>(seed), "multistep", static_cast<uint64_t>(first));
-    Tensor x = noise;
-    Tensor clean;
-    for (int64_t k = 0; k < steps; ++k) {
-      const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
-      const Tensor t = grid[index].expand({x.size(0)}).contiguous();
-      if (k > 0) {
-        x = process.add_noise(clean, normal_like(x, generator), t);
-      }
-      clean = model.consistency(x, t, condition);
-    }
-    return clean;
-  });
+  return in_chunks("sampling in " + std::to_string(steps) + (steps == 1 ? " step" : " steps"), start, batch,
+                   [&](int64_t first, const Tensor& noise, const Condition& condition) {
+                     at::Generator generator =
+                         seeded(static_cast<uint64_t>(seed), "multistep", static_cast<uint64_t>(first));
+                     Tensor x = noise;
+                     Tensor clean;
+                     for (int64_t k = 0; k < steps; ++k) {
+                       const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
+                       const Tensor t = grid[index].expand({x.size(0)}).contiguous();
+                       if (k > 0) {
+                         x = process.add_noise(clean, normal_like(x, generator), t);
+                       }
+                       clean = model.consistency(x, t, condition);
+                     }
+                     return clean;
+                   });
 }
 
 Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch) {
   const at::NoGradGuard no_grad;
-  return in_chunks("solving the teacher's ODE", start, batch, [&](int64_t, const Tensor& noise, const Condition& condition) {
-    return solve(ode.with(condition), solver, grid, noise);
-  });
+  return in_chunks("solving the teacher's ODE", start, batch,
+                   [&](int64_t, const Tensor& noise, const Condition& condition) {
+                     return solve(ode.with(condition), solver, grid, noise);
+                   });
 }
 
 }  // namespace retort

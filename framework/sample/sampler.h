@@ -10,9 +10,10 @@ namespace retort {
 /// Depends on the seed alone, so that every model begins from the same.
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed);
 
-/// Consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al. 2023,
-/// algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them.
-Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch, int64_t seed);
+/// Consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al.
+/// 2023, algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them.
+Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
+                      int64_t seed);
 
 /// Ends of the teacher's ODE.
 Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch);
@@ -20,8 +21,11 @@ Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, 
 /// A trained denoiser as a teacher, to be sampled by a solver.
 class ModelTeacher final : public Teacher {
  public:
-  ModelTeacher(Model model, std::vector<int64_t> shape, int64_t classes) : model_(std::move(model)), shape_(std::move(shape)), classes_(classes) {}
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override { return model_.raw(x, t, condition); }
+  ModelTeacher(Model model, std::vector<int64_t> shape, int64_t classes)
+      : model_(std::move(model)), shape_(std::move(shape)), classes_(classes) {}
+  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+    return model_.raw(x, t, condition);
+  }
   const Process& process() const override { return model_.process(); }
   Parametrisation parametrisation() const override { return model_.parametrisation(); }
   std::vector<int64_t> shape() const override { return shape_; }

@@ -45,11 +45,14 @@ void Optimizer::step(int64_t step) {
   }
   const TrainSettings& s = settings_;
   if (s.optimizer == "adam") {
-    at::_fused_adam_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay, s.epsilon, false, false);
+    at::_fused_adam_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay,
+                     s.epsilon, false, false);
   } else if (s.optimizer == "adamw") {
-    at::_fused_adamw_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay, s.epsilon, false, false);
+    at::_fused_adamw_(parameters_, gradients, first_, second_, {}, steps, lr, s.beta1, s.beta2, s.weight_decay,
+                      s.epsilon, false, false);
   } else if (s.optimizer == "sgd") {
-    at::_fused_sgd_(parameters_, gradients, s.momentum > 0 ? at::TensorList(first_) : at::TensorList(), s.weight_decay, s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
+    at::_fused_sgd_(parameters_, gradients, s.momentum > 0 ? at::TensorList(first_) : at::TensorList(), s.weight_decay,
+                    s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
   } else {
     radam(gradients, lr, step);
   }
@@ -61,11 +64,12 @@ void Optimizer::step(int64_t step) {
 void Optimizer::radam(const std::vector<Tensor>& gradients, double lr, int64_t step) {
   const double b1 = settings_.beta1, b2 = settings_.beta2;
   const auto k = static_cast<double>(step + 1);
-  const double most = 2 / (1 - b2) - 1;  // rho_inf
+  const double most = 2 / (1 - b2) - 1;                                          // rho_inf
   const double length = most - 2 * k * std::pow(b2, k) / (1 - std::pow(b2, k));  // rho_t
   const double unbias1 = 1 - std::pow(b1, k);
   const double unbias2 = 1 - std::pow(b2, k);
-  const double rectify = length > 5 ? std::sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) : 0;
+  const double rectify =
+      length > 5 ? std::sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) : 0;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     parameters_[i].mul_(1 - lr * settings_.weight_decay);
     first_[i].lerp_(gradients[i], 1 - b1);
@@ -88,7 +92,8 @@ void Optimizer::store(std::map<std::string, Tensor>& out) const {
 
 void Optimizer::restore(const std::map<std::string, Tensor>& from) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    for (const auto& [part, list] : {std::pair("optimizer/first/", &first_), std::pair("optimizer/second/", &second_)}) {
+    for (const auto& [part, list] :
+         {std::pair("optimizer/first/", &first_), std::pair("optimizer/second/", &second_)}) {
       const auto found = from.find(part + names_[i]);
       if (found == from.end() || found->second.sizes() != parameters_[i].sizes()) {
         throw Error("the saved state lacks '" + std::string(part) + names_[i] + "'");

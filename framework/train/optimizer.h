@@ -10,8 +10,8 @@
 
 namespace retort {
 
-/// Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) and SGD by LibTorch's fused kernels; RAdam (Liu et al. 2020),
-/// which LibTorch lacks.
+/// Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) and SGD by LibTorch's fused kernels; RAdam (Liu et al.
+/// 2020), which LibTorch lacks.
 class Optimizer {
  public:
   Optimizer(const Weights& weights, const TrainSettings& settings);

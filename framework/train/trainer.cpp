@@ -5,36 +5,18 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <fstream>
 
 #include "io/files.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "interrupt.h"
 #include "log.h"
 
 namespace retort {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-namespace {
-std::atomic<bool> stop{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-}  // namespace
-
-void stop_on_signals() {
-  const auto handler = [](int signal) {
-    if (stop.exchange(true)) {
-      std::signal(signal, SIG_DFL);  // the second one ends the program at once
-      std::raise(signal);
-    }
-  };
-  std::signal(SIGINT, handler);
-  std::signal(SIGTERM, handler);
-}
-
-bool stop_requested() { return stop; }
 
 fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
   std::string number = std::to_string(step);
@@ -74,7 +56,11 @@ void Trainer::save_state() const {
     weights_.store("target/", Weights(*target_network_).tensors, file.tensors);
   }
   optimizer_.store(file.tensors);
-  const Json state = {{"step", record_.step}, {"teacher_evaluations", record_.teacher_evaluations}, {"seconds", record_.seconds}, {"loss_sum", loss_sum_}, {"loss_count", loss_count_}};
+  const Json state = {{"step", record_.step},
+                      {"teacher_evaluations", record_.teacher_evaluations},
+                      {"seconds", record_.seconds},
+                      {"loss_sum", loss_sum_},
+                      {"loss_count", loss_count_}};
   file.metadata["state"] = state.dump();
   write_safetensors(state_path(folder_), file);
 }
@@ -124,7 +110,8 @@ void Trainer::save_weights() const {
   config["model"] = experiment_.model_table();
   config["experiment"] = experiment_.resolved();
   Json json = to_json(config);
-  json["training"] = {{"step", record_.step}, {"teacher_evaluations", record_.teacher_evaluations}, {"seconds", record_.seconds}};
+  json["training"] = {
+      {"step", record_.step}, {"teacher_evaluations", record_.teacher_evaluations}, {"seconds", record_.seconds}};
   file.metadata["format"] = "pt";
   file.metadata["retort"] = json.dump();
   write_safetensors(checkpoint_path(folder_, record_.step), file);
@@ -150,7 +137,9 @@ Batch Trainer::next_batch(int64_t index) {
     const int64_t epoch = at / size;
     if (epoch != epoch_) {
       epoch_ = epoch;
-      order_ = at::randperm(size, seeded(static_cast<uint64_t>(experiment_.run->seed), "order", static_cast<uint64_t>(epoch)), at::TensorOptions().dtype(at::kLong));
+      order_ = at::randperm(size,
+                            seeded(static_cast<uint64_t>(experiment_.run->seed), "order", static_cast<uint64_t>(epoch)),
+                            at::TensorOptions().dtype(at::kLong));
     }
     const int64_t count = std::min((index + 1) * batch - at, (epoch + 1) * size - at);
     parts.push_back(order_.narrow(0, at - epoch * size, count));
@@ -180,7 +169,8 @@ void Trainer::check_finite(const LossValue& value, double loss) const {
            Value{experiment_.process().noise_level(t).item<double>(), {}}.text() + ")";
     }
   }
-  throw Error("step " + std::to_string(record_.step + 1) + ": the loss is not finite" + at + "; the state before it is saved in " + folder_.string());
+  throw Error("step " + std::to_string(record_.step + 1) + ": the loss is not finite" + at +
+              "; the state before it is saved in " + folder_.string());
 }
 
 double Trainer::train_step(const Ode* ode) {
@@ -198,9 +188,16 @@ double Trainer::train_step(const Ode* ode) {
     if (ode != nullptr) {
       bound = ode->with(batch.condition);
     }
-    const TrainingStep step{batch, student, target, bound ? &*bound : nullptr, experiment_.solver.get(), experiment_.schedule.get(),
-                            experiment_.process(), seeded(seed, "train", static_cast<uint64_t>(index)),
-                            static_cast<double>(record_.step) / static_cast<double>(settings.steps), experiment_.classes()};
+    const TrainingStep step{batch,
+                            student,
+                            target,
+                            bound ? &*bound : nullptr,
+                            experiment_.solver.get(),
+                            experiment_.schedule.get(),
+                            experiment_.process(),
+                            seeded(seed, "train", static_cast<uint64_t>(index)),
+                            static_cast<double>(record_.step) / static_cast<double>(settings.steps),
+                            experiment_.classes()};
     const LossValue value = (*experiment_.loss)(step);
     const Tensor loss = value.per_row.mean();
     const double number = loss.item<double>();
@@ -210,15 +207,20 @@ double Trainer::train_step(const Ode* ode) {
   }
   gradient_norm_ = clip_gradients(weights_.parameters(), settings.clip);
   if (!std::isfinite(gradient_norm_)) {
-    throw Error("step " + std::to_string(record_.step + 1) + ": the gradient is not finite; the state before it is saved in " + folder_.string());
+    throw Error("step " + std::to_string(record_.step + 1) +
+                ": the gradient is not finite; the state before it is saved in " + folder_.string());
   }
   optimizer_.step(record_.step);
   return mean;
 }
 
 void Trainer::log(double loss, double norm) {
-  const Json line = {{"step", record_.step}, {"loss", loss}, {"learning_rate", optimizer_.rate(record_.step - 1)}, {"gradient_norm", norm},
-                     {"teacher_evaluations", record_.teacher_evaluations}, {"seconds", record_.seconds}};
+  const Json line = {{"step", record_.step},
+                     {"loss", loss},
+                     {"learning_rate", optimizer_.rate(record_.step - 1)},
+                     {"gradient_norm", norm},
+                     {"teacher_evaluations", record_.teacher_evaluations},
+                     {"seconds", record_.seconds}};
   std::ofstream out(folder_ / "metrics.jsonl", std::ios::app);
   out << line.dump() << std::endl;
   if (!out) {
@@ -277,7 +279,8 @@ void Trainer::run() {
       saved = Clock::now();
     }
     if (stop_requested() && !last) {
-      throw Error("interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(settings.steps) + "; the same command goes on from there");
+      throw Error("interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(settings.steps) +
+                  "; the same command goes on from there");
     }
   }
 }

@@ -10,10 +10,6 @@
 
 namespace retort {
 
-/// Set by SIGINT and SIGTERM: training saves its state and stops with an Error that says so.
-void stop_on_signals();
-bool stop_requested();
-
 struct TrainingRecord {
   int64_t step = 0;
   int64_t teacher_evaluations = 0;

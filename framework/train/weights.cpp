@@ -34,7 +34,8 @@ void Weights::assign(const std::vector<Tensor>& values) const {
   }
 }
 
-void Weights::store(const std::string& prefix, const std::vector<Tensor>& values, std::map<std::string, Tensor>& out) const {
+void Weights::store(const std::string& prefix, const std::vector<Tensor>& values,
+                    std::map<std::string, Tensor>& out) const {
   for (size_t i = 0; i < values.size(); ++i) {
     out[prefix + names[i]] = values[i];
   }

@@ -17,7 +17,9 @@ struct Weights {
   std::vector<Tensor> tensors;  // parameters first
   size_t parameter_count = 0;
 
-  std::vector<Tensor> parameters() const { return {tensors.begin(), tensors.begin() + static_cast<std::ptrdiff_t>(parameter_count)}; }
+  std::vector<Tensor> parameters() const {
+    return {tensors.begin(), tensors.begin() + static_cast<std::ptrdiff_t>(parameter_count)};
+  }
   std::vector<Tensor> copy() const;
   /// Takes over the values of another list of the same order.
   void assign(const std::vector<Tensor>& values) const;

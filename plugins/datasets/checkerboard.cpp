@@ -7,7 +7,8 @@ using namespace retort;
 
 class Checkerboard final : public Points {
  public:
-  explicit Checkerboard(Params& p) : Points(p), side_(2 * p.get("pairs", 2, "half the squares along a side", at_least(1))) {}
+  explicit Checkerboard(Params& p)
+      : Points(p), side_(2 * p.get("pairs", 2, "half the squares along a side", at_least(1))) {}
 
  protected:
   Tensor draw(int64_t n, at::Generator generator) const override {

@@ -11,18 +11,22 @@ using namespace retort;
 class FashionMnist final : public IdxPictures {
  public:
   explicit FashionMnist(Params& p) : IdxPictures(p, 0.286, 0.706) {
-    const std::string folder = p.path("folder", "/usr/share/datasets/fashion-mnist", "holds the four idx files, with or without .gz");
+    const std::string folder =
+        p.path("folder", "/usr/share/datasets/fashion-mnist", "holds the four idx files, with or without .gz");
     if (p.is_describing()) {
       return;
     }
     if (!std::filesystem::is_directory(folder)) {
-      throw p.error("folder", folder + " is no folder; install Debian's dataset-fashion-mnist, or name a folder with its four idx files");
+      throw p.error(
+          "folder",
+          folder + " is no folder; install Debian's dataset-fashion-mnist, or name a folder with its four idx files");
     }
     const auto file = [&](const std::string& name) {
       const std::string plain = folder + "/" + name;
       return std::filesystem::exists(plain) ? plain : plain + ".gz";
     };
-    read(file("train-images-idx3-ubyte"), file("train-labels-idx1-ubyte"), file("t10k-images-idx3-ubyte"), file("t10k-labels-idx1-ubyte"));
+    read(file("train-images-idx3-ubyte"), file("train-labels-idx1-ubyte"), file("t10k-images-idx3-ubyte"),
+         file("t10k-labels-idx1-ubyte"));
   }
 
   std::vector<std::string> class_names() const override {

@@ -12,7 +12,9 @@ class GaussianMixtureData final : public Points {
   std::vector<int64_t> shape() const override { return {mixture_.dimension()}; }
 
  protected:
-  Tensor draw(int64_t n, at::Generator generator) const override { return mixture_.sample(n, generator).first.to(at::kFloat); }
+  Tensor draw(int64_t n, at::Generator generator) const override {
+    return mixture_.sample(n, generator).first.to(at::kFloat);
+  }
 
  private:
   Mixture mixture_;

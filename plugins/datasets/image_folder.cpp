@@ -1,7 +1,7 @@
 /// A folder of PNG pictures; sub-folders, if there are any, are the classes.
 ///
-/// All pictures must have one size. x = (pixel / 255 - mean) / std. One in `test_every` pictures, in order of name, is kept
-/// for the test split.
+/// All pictures must have one size. x = (pixel / 255 - mean) / std. One in `test_every` pictures, in order of name, is
+/// kept for the test split.
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 
@@ -90,7 +90,8 @@ class ImageFolder final : public Dataset {
       read_all(folder, 0);
     }
     if (pictures.size() < 2) {
-      throw p.error("folder", folder + " holds " + std::to_string(pictures.size()) + " PNG file(s); expected two or more");
+      throw p.error("folder",
+                    folder + " holds " + std::to_string(pictures.size()) + " PNG file(s); expected two or more");
     }
     const Tensor index = at::arange(static_cast<int64_t>(pictures.size()), at::kLong);
     const Tensor test = at::remainder(index, test_every) == test_every - 1;

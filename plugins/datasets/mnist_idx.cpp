@@ -10,7 +10,8 @@ class MnistIdx final : public IdxPictures {
   explicit MnistIdx(Params& p) : IdxPictures(p, 0.5, 0.5) {
     const std::string images = p.path("images", "", "idx file of the training pictures");
     const std::string labels = p.path("labels", "", "idx file of their labels; empty: no labels");
-    const std::string test_images = p.path("test_images", "", "idx file of the test pictures; empty: the training pictures");
+    const std::string test_images =
+        p.path("test_images", "", "idx file of the test pictures; empty: the training pictures");
     const std::string test_labels = p.path("test_labels", "", "idx file of their labels");
     if (p.is_describing()) {
       return;

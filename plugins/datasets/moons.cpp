@@ -9,7 +9,8 @@ using namespace retort;
 
 class Moons final : public Points {
  public:
-  explicit Moons(Params& p) : Points(p), noise_(p.get("noise", 0.03, "standard deviation around the arcs", at_least(0))) {}
+  explicit Moons(Params& p)
+      : Points(p), noise_(p.get("noise", 0.03, "standard deviation around the arcs", at_least(0))) {}
 
  protected:
   Tensor draw(int64_t n, at::Generator generator) const override {

@@ -18,7 +18,8 @@ class Cm final : public Loss {
       : distance_(p),
         ema_target_(p.choice("target", "student", {"student", "ema"},
                              "target network: the student, gradients stopped, or its moving average") == "ema"),
-        target_ema_(p.get("target_ema", 0.95, "target = \"ema\": decay per step", {.low = 0, .high = 1, .high_open = true})) {}
+        target_ema_(
+            p.get("target_ema", 0.95, "target = \"ema\": decay per step", {.low = 0, .high = 1, .high_open = true})) {}
 
   Objective objective() const override { return Objective::consistency; }
   double target_decay() const override { return ema_target_ ? target_ema_ : 0; }
@@ -34,7 +35,8 @@ class Cm final : public Loss {
       target = by_rows(
           at.last, [&](const Tensor& i) { return x_s.index_select(0, i); },
           [&](const Tensor& i) {
-            return step.target.consistency(x_s.index_select(0, i), at.s.index_select(0, i), step.batch.condition.rows(i));
+            return step.target.consistency(x_s.index_select(0, i), at.s.index_select(0, i),
+                                           step.batch.condition.rows(i));
           });
     }
     const Tensor prediction = step.student.consistency(at.x, at.t, step.batch.condition);

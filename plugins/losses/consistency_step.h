@@ -9,9 +9,9 @@
 namespace retort {
 
 struct NoisedSample {
-  Tensor x;  // [B, …] at times t
-  Tensor t;  // [B] float64, a time of the grid but the last
-  Tensor s;  // [B] float64, the next time of the grid
+  Tensor x;     // [B, …] at times t
+  Tensor t;     // [B] float64, a time of the grid but the last
+  Tensor s;     // [B] float64, the next time of the grid
   Tensor last;  // [B] bool: s ends the grid
   Tensor grid;  // [N + 1] float64
 };

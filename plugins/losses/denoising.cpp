@@ -16,11 +16,13 @@ class Denoising final : public Loss {
   explicit Denoising(Params& p)
       : distance_(p),
         lognormal_(p.choice("times", "lognormal", {"lognormal", "uniform"},
-                            "how noise is drawn: log sigma normal (EDM), or t uniform (DDPM, flow matching)") == "lognormal"),
+                            "how noise is drawn: log sigma normal (EDM), or t uniform (DDPM, flow matching)") ==
+                   "lognormal"),
         mean_(p.get("log_sigma_mean", -1.2, "times = \"lognormal\": mean of log(sigma / alpha)")),
         std_(p.get("log_sigma_std", 1.2, "times = \"lognormal\": its standard deviation", more_than(0))),
         t_min_(p.get("t_min", 1e-3, "times = \"uniform\": least time, as a fraction of the noisiest", between(0, 1))),
-        label_dropout_(p.get("label_dropout", 0.1, "share of labels replaced by \"no class\", for guidance", between(0, 1))) {}
+        label_dropout_(
+            p.get("label_dropout", 0.1, "share of labels replaced by \"no class\", for guidance", between(0, 1))) {}
 
   Objective objective() const override { return Objective::denoiser; }
 

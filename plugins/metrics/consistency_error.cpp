@@ -1,8 +1,9 @@
-/// How far a student is from being constant along the teacher's ODE: the mean squared difference of f at neighbouring times.
+/// How far a student is from being constant along the teacher's ODE: the mean squared difference of f at neighbouring
+/// times.
 ///
-/// Measured on the teacher's own trajectories from the evaluation noise, over every interval of the grid; zero for a perfect
-/// consistency function. For one-step students only, as it does not depend on the sampler.
-/// Source: the objective of Song et al. 2023 (arXiv 2303.01469), eq. 7, along exact trajectories.
+/// Measured on the teacher's own trajectories from the evaluation noise, over every interval of the grid; zero for a
+/// perfect consistency function. For one-step students only, as it does not depend on the sampler. Source: the
+/// objective of Song et al. 2023 (arXiv 2303.01469), eq. 7, along exact trajectories.
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
@@ -34,7 +35,8 @@ class ConsistencyError final : public Metric {
     for (int64_t i = 0; i < grid.size(0); ++i) {
       const Tensor t = grid[i].expand({n}).contiguous();
       // At the end of the grid f is the identity.
-      const Tensor f = i + 1 == grid.size(0) ? trajectory[i] : evaluation.model()->consistency(trajectory[i], t, condition);
+      const Tensor f =
+          i + 1 == grid.size(0) ? trajectory[i] : evaluation.model()->consistency(trajectory[i], t, condition);
       if (previous.defined()) {
         sum += (f - previous).to(at::kDouble).square().mean().item<double>();
       }

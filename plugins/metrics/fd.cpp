@@ -1,9 +1,8 @@
 /// Frechet distance between samples and reference in the configured feature space.
 ///
-/// ||mu - mu'||^2 + tr(C + C' - 2 (C C')^(1/2)), covariances with n - 1. It is the FID of Heusel et al. when the features are
-/// Inception's; here they are those of `evaluate.features`, or the samples themselves. It falls with the number of
-/// samples, so compare figures of equal numbers only.
-/// Source: Dowson & Landau 1982; Heusel et al. 2017.
+/// ||mu - mu'||^2 + tr(C + C' - 2 (C C')^(1/2)), covariances with n - 1. It is the FID of Heusel et al. when the
+/// features are Inception's; here they are those of `evaluate.features`, or the samples themselves. It falls with the
+/// number of samples, so compare figures of equal numbers only. Source: Dowson & Landau 1982; Heusel et al. 2017.
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -1,11 +1,11 @@
-/// How well a student solves its teacher's ODE: the mean squared error of its samples against the teacher's endpoints from the
-/// same noise.
+/// How well a student solves its teacher's ODE: the mean squared error of its samples against the teacher's endpoints
+/// from the same noise.
 ///
 /// ode_error compares with the teacher's endpoint by the configured solver and grid, as Direct CM's paper does.
-/// ode_error_exact compares with a fine solve by `reference` instead, and discretisation_error compares the two endpoints, so
-/// that the error of distillation and that of the grid can be told apart. For one-step students, the series
-/// ode_error_by_noise gives the error from real data noised to each of some levels.
-/// Source: Vouitsis et al. 2024 (arXiv 2411.08954).
+/// ode_error_exact compares with a fine solve by `reference` instead, and discretisation_error compares the two
+/// endpoints, so that the error of distillation and that of the grid can be told apart. For one-step students, the
+/// series ode_error_by_noise gives the error from real data noised to each of some levels. Source: Vouitsis et al. 2024
+/// (arXiv 2411.08954).
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
@@ -17,7 +17,8 @@ class OdeError final : public Metric {
  public:
   explicit OdeError(Params& p)
       : reference_(p.plugin<Solver>("reference", "rk45", "solver of the fine solve, on the same first and last time")),
-        exact_samples_(p.get("exact_samples", 128, "samples of the fine solve, the first ones; 0: no fine solve", at_least(0))),
+        exact_samples_(
+            p.get("exact_samples", 128, "samples of the fine solve, the first ones; 0: no fine solve", at_least(0))),
         levels_(p.get("noise_levels", 6, "points of the series over the noise level; 0: none", at_least(0))),
         level_samples_(p.get("noise_level_samples", 128, "real samples for each of them", at_least(1))) {}
 
@@ -73,7 +74,8 @@ class OdeError final : public Metric {
         return solve(evaluation.ode()->with(data.condition), *evaluation.solver(), grid, x, t);
       });
       const at::NoGradGuard no_grad;
-      out.emplace_back(process.noise_level(t)[0].item<double>(), mse(evaluation.model()->consistency(x, t, data.condition), ends));
+      out.emplace_back(process.noise_level(t)[0].item<double>(),
+                       mse(evaluation.model()->consistency(x, t, data.condition), ends));
     }
     return out;
   }

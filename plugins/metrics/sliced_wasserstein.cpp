@@ -18,9 +18,12 @@ class SlicedWasserstein final : public Metric {
     const Tensor a = evaluation.samples().flatten(1).to(at::kDouble);
     const Tensor b = evaluation.reference().flatten(1).to(at::kDouble);
     const int64_t n = std::min(a.size(0), b.size(0));
-    Tensor directions = at::randn({a.size(1), directions_}, evaluation.generator("sliced wasserstein"), at::TensorOptions().dtype(at::kDouble));
+    Tensor directions = at::randn({a.size(1), directions_}, evaluation.generator("sliced wasserstein"),
+                                  at::TensorOptions().dtype(at::kDouble));
     directions = directions / directions.norm(2, {0}, /*keepdim=*/true);
-    const auto project = [&](const Tensor& x) { return std::get<0>(at::matmul(x.narrow(0, 0, n), directions).sort(0)); };
+    const auto project = [&](const Tensor& x) {
+      return std::get<0>(at::matmul(x.narrow(0, 0, n), directions).sort(0));
+    };
     return {{{"sliced_wasserstein", (project(a) - project(b)).square().mean().sqrt().item<double>()}}, {}};
   }
 

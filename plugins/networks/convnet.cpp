@@ -24,7 +24,8 @@ struct Body : nn::Module {
     for (int i = 0; i < 3; ++i) {
       const int64_t out = width << i;
       const std::string n = std::to_string(i);
-      convs.push_back(register_module("conv" + n, nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1).stride(i == 0 ? 1 : 2))));
+      convs.push_back(
+          register_module("conv" + n, nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1).stride(i == 0 ? 1 : 2))));
       norms.push_back(register_module("norm" + n, nn::GroupNorm(8, out)));
       in = out;
     }
@@ -56,9 +57,11 @@ struct Body : nn::Module {
 class ConvNet final : public Network {
  public:
   explicit ConvNet(Params& p) {
-    const int64_t width = p.get("width", 32, "channels of the first stage, doubled at each; a multiple of 8", at_least(8));
+    const int64_t width =
+        p.get("width", 32, "channels of the first stage, doubled at each; a multiple of 8", at_least(8));
     const int64_t features = p.get("features", 64, "size of the hidden layer that metrics read", at_least(1));
-    const double dropout = p.get("dropout", 0.1, "share of inputs of the hidden layer dropped in training", {.low = 0, .high = 1, .high_open = true});
+    const double dropout = p.get("dropout", 0.1, "share of inputs of the hidden layer dropped in training",
+                                 {.low = 0, .high = 1, .high_open = true});
     if (width % 8 != 0) {
       throw p.error("width", std::to_string(width) + " is not a multiple of 8");
     }

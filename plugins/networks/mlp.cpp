@@ -14,7 +14,8 @@ namespace nn = torch::nn;
 namespace {
 
 struct Body : nn::Module {
-  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, int64_t classes) : embedding_width(embedding) {
+  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, int64_t classes)
+      : embedding_width(embedding) {
     input = register_module("input", nn::Linear(dimension, width));
     noise = register_module("noise", nn::Linear(embedding, width));
     if (classes > 0) {
@@ -69,7 +70,9 @@ class Mlp final : public Network {
     body_ = std::make_shared<Body>(dimension, width, depth, embedding, task.classes);
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override { return body_->forward(x, noise, labels); }
+  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    return body_->forward(x, noise, labels);
+  }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:

@@ -1,9 +1,9 @@
 /// A U-Net for pictures in EDM's manner: GroupNorm + SiLU residual blocks, self-attention at chosen levels.
 ///
-/// Pictures are first folded by `patch` (28 x 28 x 1 becomes 14 x 14 x 4 with patch = 2), which makes small networks several times
-/// faster. Each level halves the resolution. The noise level and the class scale and shift the second norm of each
-/// block. Odd resolutions are padded on the way down and cut on the way up.
-/// Source: Karras et al. 2022, appendix F.2 (DDPM++ with adaptive group norm); Dhariwal & Nichol 2021.
+/// Pictures are first folded by `patch` (28 x 28 x 1 becomes 14 x 14 x 4 with patch = 2), which makes small networks
+/// several times faster. Each level halves the resolution. The noise level and the class scale and shift the second
+/// norm of each block. Odd resolutions are padded on the way down and cut on the way up. Source: Karras et al. 2022,
+/// appendix F.2 (DDPM++ with adaptive group norm); Dhariwal & Nichol 2021.
 #include <retort/host.h>
 #include <retort/plugin.h>
 
@@ -77,7 +77,8 @@ struct Block : nn::Module {
   Tensor attend(const Tensor& x) {
     const int64_t b = x.size(0), c = x.size(1), positions = x.size(2) * x.size(3);
     const auto parts = qkv(norm2(x)).reshape({b, 3, c, positions}).transpose(2, 3).unbind(1);
-    const Tensor a = at::scaled_dot_product_attention(parts[0].unsqueeze(1), parts[1].unsqueeze(1), parts[2].unsqueeze(1));
+    const Tensor a =
+        at::scaled_dot_product_attention(parts[0].unsqueeze(1), parts[1].unsqueeze(1), parts[2].unsqueeze(1));
     return a.squeeze(1).transpose(1, 2).reshape(x.sizes());
   }
 
@@ -108,7 +109,8 @@ struct Body : nn::Module {
     input = register_module("input", conv(folded, width, 3));
     std::vector<int64_t> skips = {width};
     const auto block = [&](const std::string& name, int64_t in, int64_t out, bool attention, Resize resize) {
-      return register_module(name, std::make_shared<Block>(in, out, shape.embedding, shape.groups, shape.dropout, attention, resize));
+      return register_module(
+          name, std::make_shared<Block>(in, out, shape.embedding, shape.groups, shape.dropout, attention, resize));
     };
     const auto attends = [&](int64_t level) {
       return std::find(shape.attention.begin(), shape.attention.end(), level) != shape.attention.end();
@@ -187,12 +189,16 @@ class UNet final : public Network {
   explicit UNet(Params& p) {
     Shape shape;
     shape.patch = p.get("patch", 1, "fold squares of this side into channels", at_least(1));
-    shape.widths = p.get("widths", std::vector<int64_t>{32, 64}, "channels of each level; each level halves the resolution", at_least(1));
+    shape.widths = p.get("widths", std::vector<int64_t>{32, 64},
+                         "channels of each level; each level halves the resolution", at_least(1));
     shape.blocks = p.get("blocks", 1, "residual blocks per level on the way down; one more on the way up", at_least(1));
-    shape.attention = p.get("attention", std::vector<int64_t>{1}, "levels with self-attention, 0 the finest", at_least(0));
-    shape.embedding = p.get("embedding", 128, "features of the noise and class embedding; a multiple of 4", at_least(4));
+    shape.attention =
+        p.get("attention", std::vector<int64_t>{1}, "levels with self-attention, 0 the finest", at_least(0));
+    shape.embedding =
+        p.get("embedding", 128, "features of the noise and class embedding; a multiple of 4", at_least(4));
     shape.groups = p.get("groups", 8, "groups of each GroupNorm; divides every width", at_least(1));
-    shape.dropout = p.get("dropout", 0.0, "share of features dropped in training", {.low = 0, .high = 1, .high_open = true});
+    shape.dropout =
+        p.get("dropout", 0.0, "share of features dropped in training", {.low = 0, .high = 1, .high_open = true});
     check(p, shape);
     if (p.is_describing()) {
       return;
@@ -203,15 +209,17 @@ class UNet final : public Network {
                                 std::to_string(task.shape.size()) + " dimension(s); 'mlp' is for points");
     }
     if (task.shape[1] % shape.patch != 0 || task.shape[2] % shape.patch != 0) {
-      throw p.error("patch", std::to_string(shape.patch) + " does not divide the picture of " + std::to_string(task.shape[1]) +
-                                 " x " + std::to_string(task.shape[2]));
+      throw p.error("patch", std::to_string(shape.patch) + " does not divide the picture of " +
+                                 std::to_string(task.shape[1]) + " x " + std::to_string(task.shape[2]));
     }
     shape.channels = task.shape[0];
     shape.classes = task.classes;
     body_ = std::make_shared<Body>(shape);
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override { return body_->forward(x, noise, labels); }
+  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    return body_->forward(x, noise, labels);
+  }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:
@@ -221,12 +229,14 @@ class UNet final : public Network {
     }
     for (const int64_t width : shape.widths) {
       if (width % shape.groups != 0) {
-        throw p.error("widths", std::to_string(width) + " is not a multiple of groups = " + std::to_string(shape.groups));
+        throw p.error("widths",
+                      std::to_string(width) + " is not a multiple of groups = " + std::to_string(shape.groups));
       }
     }
     for (const int64_t level : shape.attention) {
       if (level >= static_cast<int64_t>(shape.widths.size())) {
-        throw p.error("attention", "level " + std::to_string(level) + " is out of range; expected 0 to " + std::to_string(shape.widths.size() - 1));
+        throw p.error("attention", "level " + std::to_string(level) + " is out of range; expected 0 to " +
+                                       std::to_string(shape.widths.size() - 1));
       }
     }
     if (shape.embedding % 4 != 0) {

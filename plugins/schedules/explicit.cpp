@@ -9,13 +9,15 @@ using namespace retort;
 class Explicit final : public Schedule {
  public:
   explicit Explicit(Params& p)
-      : times_(p.require("times", std::vector<double>{10.0, 1.0, 0.1}, "falling times; the solver visits just these", at_least(0))) {
+      : times_(p.require("times", std::vector<double>{10.0, 1.0, 0.1}, "falling times; the solver visits just these",
+                         at_least(0))) {
     if (times_.size() < 2) {
       throw p.error("times", "has fewer than two times; expected at least a first and a last");
     }
     for (size_t i = 1; i < times_.size(); ++i) {
       if (!(times_[i] < times_[i - 1])) {
-        throw p.error("times", "rises or repeats at entry " + std::to_string(i + 1) + "; expected strictly falling times");
+        throw p.error("times",
+                      "rises or repeats at entry " + std::to_string(i + 1) + "; expected strictly falling times");
       }
     }
   }

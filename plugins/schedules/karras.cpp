@@ -1,8 +1,8 @@
 /// Noise levels even in sigma^(1/rho), the grid of EDM and of consistency models.
 ///
-/// sigma_i = (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i = 0 … steps - 1, and 0
-/// appended if final_zero. Levels are sigma / alpha on a variance-preserving process.
-/// Source: Karras et al. 2022, eq. 5.
+/// sigma_i = (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i = 0 … steps - 1, and
+/// 0 appended if final_zero. Levels are sigma / alpha on a variance-preserving process. Source: Karras et al. 2022,
+/// eq. 5.
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 
@@ -13,7 +13,8 @@ using namespace retort;
 class Karras final : public Schedule {
  public:
   explicit Karras(Params& p)
-      : steps_(p.get("steps", 18, "noise levels above zero; solver steps if final_zero, else one more than them", at_least(2))),
+      : steps_(p.get("steps", 18, "noise levels above zero; solver steps if final_zero, else one more than them",
+                     at_least(2))),
         sigma_min_(p.get("sigma_min", 0.002, "least noise level before zero", more_than(0))),
         sigma_max_(p.get("sigma_max", 80.0, "greatest noise level", more_than(0))),
         rho_(p.get("rho", 7.0, "exponent; higher values put more levels near sigma_min", more_than(0))),

@@ -13,7 +13,8 @@ using namespace retort;
 class LogSnr final : public Schedule {
  public:
   explicit LogSnr(Params& p)
-      : steps_(p.get("steps", 18, "noise levels above zero; solver steps if final_zero, else one more than them", at_least(2))),
+      : steps_(p.get("steps", 18, "noise levels above zero; solver steps if final_zero, else one more than them",
+                     at_least(2))),
         sigma_min_(p.get("sigma_min", 0.002, "least noise level before zero", more_than(0))),
         sigma_max_(p.get("sigma_max", 80.0, "greatest noise level", more_than(0))),
         final_zero_(p.get("final_zero", true, "end at sigma = 0")) {

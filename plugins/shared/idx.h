@@ -83,7 +83,8 @@ class IdxPictures : public Dataset {
         std_(p.get("std", std, "what the rest is divided by", more_than(0))) {}
 
   /// Empty label paths: no labels. Empty test paths: the training files serve as test set too.
-  void read(const std::string& train, const std::string& train_labels, const std::string& test, const std::string& test_labels) {
+  void read(const std::string& train, const std::string& train_labels, const std::string& test,
+            const std::string& test_labels) {
     pictures_[0] = read_idx(train, 3);
     pictures_[1] = test.empty() ? pictures_[0] : read_idx(test, 3);
     if (pictures_[0].sizes().slice(1) != pictures_[1].sizes().slice(1)) {

@@ -19,11 +19,14 @@ struct Mixture {
 
   explicit Mixture(Params& p) {
     const std::string layout = p.choice("layout", "custom", {"custom", "ring", "grid"},
-                                        "custom: the lists below; ring: `modes` points on a circle of radius `scale`; grid: `modes` points, a square number, on a square of half-width `scale`");
-    const int64_t modes = p.get("modes", 8, "layouts ring and grid: number of components, of equal weight", at_least(1));
+                                        "custom: the lists below; ring: `modes` points on a circle of radius `scale`; "
+                                        "grid: `modes` points, a square number, on a square of half-width `scale`");
+    const int64_t modes =
+        p.get("modes", 8, "layouts ring and grid: number of components, of equal weight", at_least(1));
     const double scale = p.get("scale", 1.0, "layouts ring and grid: radius or half-width", more_than(0));
     const double std = p.get("std", 0.05, "layouts ring and grid: standard deviation of each component", more_than(0));
-    const auto weights = p.get("weights", std::vector<double>{}, "custom: weights, scaled to sum 1; empty: equal", more_than(0));
+    const auto weights =
+        p.get("weights", std::vector<double>{}, "custom: weights, scaled to sum 1; empty: equal", more_than(0));
     const auto rows = p.get("means", std::vector<std::vector<double>>{{-1.0}, {1.0}}, "custom: one row per component");
     const auto stds = p.get("stds", std::vector<std::vector<double>>{{0.2}, {0.2}},
                             "custom: standard deviations, one number per component, or one row with one per dimension");
@@ -40,14 +43,17 @@ struct Mixture {
     }
     for (const auto& row : rows) {
       if (row.size() != d) {
-        throw p.error("means", "has rows of " + std::to_string(d) + " and " + std::to_string(row.size()) + " numbers; expected one length");
+        throw p.error("means", "has rows of " + std::to_string(d) + " and " + std::to_string(row.size()) +
+                                   " numbers; expected one length");
       }
     }
     means = matrix(rows);
     if (!weights.empty() && weights.size() != k) {
-      throw p.error("weights", "has " + std::to_string(weights.size()) + " numbers for " + std::to_string(k) + " means");
+      throw p.error("weights",
+                    "has " + std::to_string(weights.size()) + " numbers for " + std::to_string(k) + " means");
     }
-    const Tensor w = weights.empty() ? at::ones({static_cast<int64_t>(k)}, at::kDouble) : at::tensor(weights, at::kDouble);
+    const Tensor w =
+        weights.empty() ? at::ones({static_cast<int64_t>(k)}, at::kDouble) : at::tensor(weights, at::kDouble);
     log_weights = (w / w.sum()).log();
     if (!covariances.empty()) {
       read_covariances(p, covariances, k, d);
@@ -59,7 +65,8 @@ struct Mixture {
     variances = at::empty_like(means);
     for (size_t i = 0; i < k; ++i) {
       if (stds[i].size() != 1 && stds[i].size() != d) {
-        throw p.error("stds", "entry " + std::to_string(i + 1) + " has " + std::to_string(stds[i].size()) + " numbers; expected 1 or " + std::to_string(d));
+        throw p.error("stds", "entry " + std::to_string(i + 1) + " has " + std::to_string(stds[i].size()) +
+                                  " numbers; expected 1 or " + std::to_string(d));
       }
       for (const double v : stds[i]) {
         if (!(v > 0)) {
@@ -111,11 +118,13 @@ struct Mixture {
 
   void read_covariances(Params& p, const std::vector<std::vector<double>>& covariances, size_t k, size_t d) {
     if (covariances.size() != k) {
-      throw p.error("covariances", "has " + std::to_string(covariances.size()) + " rows for " + std::to_string(k) + " means");
+      throw p.error("covariances",
+                    "has " + std::to_string(covariances.size()) + " rows for " + std::to_string(k) + " means");
     }
     for (const auto& row : covariances) {
       if (row.size() != d * d) {
-        throw p.error("covariances", "has a row of " + std::to_string(row.size()) + " numbers; expected " + std::to_string(d * d));
+        throw p.error("covariances",
+                      "has a row of " + std::to_string(row.size()) + " numbers; expected " + std::to_string(d * d));
       }
     }
     const auto side = static_cast<int64_t>(d);

@@ -17,7 +17,8 @@ class Points : public Dataset {
   Batch batch(Split split, const Tensor& index) const override {
     Tensor& table = split == Split::train ? train_points_ : test_points_;
     if (!table.defined()) {
-      table = draw(size(split), seeded(static_cast<uint64_t>(seed_), split == Split::train ? "train points" : "test points"));
+      table = draw(size(split),
+                   seeded(static_cast<uint64_t>(seed_), split == Split::train ? "train points" : "test points"));
     }
     return {table.index_select(0, index), {}};
   }

@@ -20,7 +20,8 @@ class Heun final : public Solver {
                                "the step into sigma = 0; \"heun\" evaluates the corrector at the least time at which "
                                "the drift is finite, and needs variable = \"time\"") == "heun") {
     if (correct_last_ && !in_time_) {
-      throw p.error("final_step", "'heun' needs variable = \"time\": in sigma / alpha the corrector at sigma = 0 is undefined");
+      throw p.error("final_step",
+                    "'heun' needs variable = \"time\": in sigma / alpha the corrector at sigma = 0 is undefined");
     }
   }
   int order() const override { return 2; }

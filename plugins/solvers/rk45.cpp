@@ -28,7 +28,7 @@ constexpr double tableau[stages][stages - 1] = {
     {35.0 / 384, 0, 500.0 / 1113, 125.0 / 192, -2187.0 / 6784, 11.0 / 84},
 };
 // Fifth-order minus fourth-order weights.
-constexpr std::array<double, stages> error_weights = {71.0 / 57600,      0,           -71.0 / 16695, 71.0 / 1920,
+constexpr std::array<double, stages> error_weights = {71.0 / 57600,      0,          -71.0 / 16695, 71.0 / 1920,
                                                       -17253.0 / 339200, 22.0 / 525, -1.0 / 40};
 constexpr double safety = 0.9;
 constexpr double shrink_most = 0.2;
@@ -61,7 +61,8 @@ class Rk45 final : public Solver {
         return z * rows(radius(p, s), x);
       }
       if (round == most_rounds) {
-        throw Error("rk45: no end after " + std::to_string(most_rounds) + " steps; the tolerance may be below what the precision can resolve");
+        throw Error("rk45: no end after " + std::to_string(most_rounds) +
+                    " steps; the tolerance may be below what the precision can resolve");
       }
       const Tensor a = angle.index_select(0, active);
       const Tensor goal = end.index_select(0, active);
@@ -84,7 +85,8 @@ class Rk45 final : public Solver {
         difference = difference + error_weights[i] * k[i];
       }
       const Tensor scale = atol_ + rtol_ * at::maximum(from.abs(), to.abs());
-      const Tensor error = (rows(step, from) * difference / scale).flatten(1).square().mean(1).sqrt().to(at::kCPU, at::kDouble);
+      const Tensor error =
+          (rows(step, from) * difference / scale).flatten(1).square().mean(1).sqrt().to(at::kCPU, at::kDouble);
       if (error.isnan().any().item<bool>()) {
         throw Error("rk45: the teacher's prediction is not a number");
       }

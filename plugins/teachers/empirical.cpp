@@ -21,7 +21,8 @@ class Empirical final : public Teacher {
       return;
     }
     process_ = p.host().process();
-    const Batch all = dataset_->batch(Split::train, at::arange(std::min(most, dataset_->size(Split::train)), at::kLong));
+    const Batch all =
+        dataset_->batch(Split::train, at::arange(std::min(most, dataset_->size(Split::train)), at::kLong));
     data_ = all.x.flatten(1).to(at::kDouble);
     labels_ = all.condition.labels;
     if (conditional_ && !labels_.defined()) {

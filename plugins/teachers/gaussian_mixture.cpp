@@ -1,7 +1,7 @@
 /// The exact diffusion model of a Gaussian mixture: no network and no error, in any dimension and on any process.
 ///
-/// Diffusing component k gives N(alpha mu_k, alpha^2 Sigma_k + sigma^2 I), so posterior means of data and noise are known in
-/// closed form, as is log p_t(x). It is the teacher that solvers and losses are tested with.
+/// Diffusing component k gives N(alpha mu_k, alpha^2 Sigma_k + sigma^2 I), so posterior means of data and noise are
+/// known in closed form, as is log p_t(x). It is the teacher that solvers and losses are tested with.
 #include <retort/plugin.h>
 #include <retort/host.h>
 #include <retort/teacher.h>

@@ -1,9 +1,9 @@
 /// A trained diffusion model, read from a checkpoint of `retort train`.
 ///
 /// The checkpoint says what the network is, what it predicts (noise, v, data, EDM's F or flow) and on which process, so
-/// nothing of that is repeated here. With guidance w other than 1, conditional and unconditional predictions are made in one
-/// batch and joined as u + w (c - u), the form of Ho & Salimans and of Imagen; latent consistency's omega is w - 1.
-/// Source: Ho & Salimans 2022 (arXiv 2207.12598).
+/// nothing of that is repeated here. With guidance w other than 1, conditional and unconditional predictions are made
+/// in one batch and joined as u + w (c - u), the form of Ho & Salimans and of Imagen; latent consistency's omega is w
+/// - 1. Source: Ho & Salimans 2022 (arXiv 2207.12598).
 #include <retort/host.h>
 #include <retort/plugin.h>
 #include <retort/teacher.h>

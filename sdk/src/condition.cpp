@@ -8,8 +8,6 @@ Condition Condition::rows(const Tensor& index) const {
   return {labels.defined() ? labels.index_select(0, index) : Tensor()};
 }
 
-Condition Condition::first(int64_t count) const {
-  return {labels.defined() ? labels.narrow(0, 0, count) : Tensor()};
-}
+Condition Condition::first(int64_t count) const { return {labels.defined() ? labels.narrow(0, 0, count) : Tensor()}; }
 
 }  // namespace retort

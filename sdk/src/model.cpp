@@ -21,7 +21,8 @@ Boundary::Boundary(Params& p, const Parametrisation& parametrisation) : sigma_da
     time_scale = p.get("time_scale", 10.0, "boundary = \"time_scaled\": factor of the time", more_than(0));
   }
   if (kind != BoundaryKind::time_scaled && parametrisation.predicts == Predicts::data) {
-    throw p.error("boundary", "'" + name + "' does not give f(x, 0) = x for a network that predicts data; expected 'time_scaled'");
+    throw p.error("boundary",
+                  "'" + name + "' does not give f(x, 0) = x for a network that predicts data; expected 'time_scaled'");
   }
 }
 

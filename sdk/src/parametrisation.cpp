@@ -12,9 +12,7 @@ constexpr double least_level = 1e-4;  // noise labels stay finite at sigma = 0 a
 constexpr double most_level = 1e4;
 }  // namespace
 
-Tensor Linear::operator()(const Tensor& x, const Tensor& output) const {
-  return rows(a, x) * x + rows(b, x) * output;
-}
+Tensor Linear::operator()(const Tensor& x, const Tensor& output) const { return rows(a, x) * x + rows(b, x) * output; }
 
 Parametrisation::Parametrisation(Params& p) {
   const std::string name = p.choice("parametrisation", "edm", names, "what the network predicts");
@@ -78,8 +76,7 @@ Linear Parametrisation::to_noise(const Process& process, const Tensor& t) const 
   throw Error("unknown parametrisation");
 }
 
-Tensor Parametrisation::target(const Process& process, const Tensor& t, const Tensor& data,
-                               const Tensor& noise) const {
+Tensor Parametrisation::target(const Process& process, const Tensor& t, const Tensor& data, const Tensor& noise) const {
   const auto along = [&](const Tensor& of_data, const Tensor& of_noise) {
     return rows(of_data, data) * data + rows(of_noise, data) * noise;
   };
@@ -94,7 +91,8 @@ Tensor Parametrisation::target(const Process& process, const Tensor& t, const Te
       return along(-sigma, alpha);
     case Predicts::flow:
       return along(process.d_alpha(t), process.d_sigma(t));
-    case Predicts::edm: {  // F = (x0 - c_skip y) / c_out = (sigma x0 - alpha sd^2 n) / (sd sqrt(sigma^2 + alpha^2 sd^2))
+    case Predicts::edm: {  // F = (x0 - c_skip y) / c_out = (sigma x0 - alpha sd^2 n) / (sd sqrt(sigma^2 + alpha^2
+                           // sd^2))
       const double sd = sigma_data;
       const Tensor root = (sigma * sigma + alpha * alpha * (sd * sd)).sqrt() * sd;
       return along(sigma / root, -alpha * (sd * sd) / root);

@@ -55,7 +55,8 @@ Process::Process(Params& p) {
     auto betas = std::make_shared<std::vector<double>>();
     auto log_alphas = std::make_shared<std::vector<double>>(1, 0.0);
     for (int i = 0; i < scaled_linear_steps; ++i) {
-      const double root = std::sqrt(beta_min_) + i * (std::sqrt(beta_max_) - std::sqrt(beta_min_)) / (scaled_linear_steps - 1);
+      const double root =
+          std::sqrt(beta_min_) + i * (std::sqrt(beta_max_) - std::sqrt(beta_min_)) / (scaled_linear_steps - 1);
       betas->push_back(root * root);
       log_alphas->push_back(log_alphas->back() + 0.5 * std::log1p(-root * root));
     }
@@ -153,7 +154,8 @@ Tensor Process::lambda(const Tensor& t) const {
 double Process::time(double lambda) const {
   const double level = std::exp(-lambda);
   // log alpha = -log1p(level^2) / 2 wherever alpha^2 + sigma^2 = 1
-  const double log_alpha = level > 1 ? -std::log(level) - 0.5 * std::log1p(1 / (level * level)) : -0.5 * std::log1p(level * level);
+  const double log_alpha =
+      level > 1 ? -std::log(level) - 0.5 * std::log1p(1 / (level * level)) : -0.5 * std::log1p(level * level);
   switch (type_) {
     case Type::ve:
       return level;

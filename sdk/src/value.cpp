@@ -21,9 +21,7 @@ const Value* Value::find(std::string_view name) const {
   return nullptr;
 }
 
-Value* Value::find(std::string_view name) {
-  return const_cast<Value*>(static_cast<const Value*>(this)->find(name));
-}
+Value* Value::find(std::string_view name) { return const_cast<Value*>(static_cast<const Value*>(this)->find(name)); }
 
 Value& Value::operator[](std::string_view name) {
   if (Value* found = find(name)) {
@@ -74,8 +72,8 @@ std::string number(double v) {
 }
 
 bool bare(const std::string& key) {
-  return !key.empty() && key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
-                             std::string::npos;
+  return !key.empty() &&
+         key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
 }
 
 struct Speller {

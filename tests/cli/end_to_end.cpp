@@ -51,7 +51,8 @@ TEST_CASE("the main job in small: two losses, three samplers, a table and a repo
   CHECK(results["students"][3]["loss"] == "direct_cm");
   // cm: one Heun step (two evaluations, one into sigma = 0) a row; direct_cm: the rest of the grid
   CHECK(results["students"][0]["teacher_evaluations"].get<int64_t>() <= 20 * 128 * 2);
-  CHECK(results["students"][3]["teacher_evaluations"].get<int64_t>() > 5 * results["students"][0]["teacher_evaluations"].get<int64_t>());
+  CHECK(results["students"][3]["teacher_evaluations"].get<int64_t>() >
+        5 * results["students"][0]["teacher_evaluations"].get<int64_t>());
   CHECK(results["teacher"]["evaluations"].get<int64_t>() == 200 * 35);
   for (const Json& plugin : results["plugins"]) {
     CHECK(plugin["sha256"].get<std::string>().size() == 64);
@@ -65,21 +66,28 @@ TEST_CASE("the main job in small: two losses, three samplers, a table and a repo
   CHECK(contains(run_retort(command).output, "these results are complete"));
   CHECK(run_retort("report " + folder.string() + "/out").code == 0);
   // The resolved copy is enough to run it again, to the bit.
-  REQUIRE(run_retort("run " + (folder / "out").string() + "/config.toml run.output=" + folder.string() + "/again").code == 0);
+  REQUIRE(
+      run_retort("run " + (folder / "out").string() + "/config.toml run.output=" + folder.string() + "/again").code ==
+      0);
   for (const char* cell : {"cm", "direct_cm"}) {
     const std::string path = std::string("cells/") + cell + "/checkpoints/step_000020.safetensors";
     CHECK(same_tensors(folder / "out" / path, folder / "again" / path));
   }
-  CHECK(Json::parse(read_text(folder / "again" / "results.json"))["students"][4]["metrics"] == results["students"][4]["metrics"]);
+  CHECK(Json::parse(read_text(folder / "again" / "results.json"))["students"][4]["metrics"] ==
+        results["students"][4]["metrics"]);
 }
 
 TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
   Folder folder;
-  const std::string options = "train " + mixture_config + small + " loss.type=cm loss.target=ema train.optimizer=radam train.steps=300 evaluate.at=[150] train.accumulate=2 "
-                              "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" + folder.string() + "/";
+  const std::string options =
+      "train " + mixture_config + small +
+      " loss.type=cm loss.target=ema train.optimizer=radam train.steps=300 evaluate.at=[150] train.accumulate=2 "
+      "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" +
+      folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const auto log = folder / "killed" / "metrics.jsonl";
-  std::thread victim([&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options + "killed"); });
+  std::thread victim(
+      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options + "killed"); });
   for (int i = 0; i < 12000 && lines_of(log) < 10; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -90,7 +98,8 @@ TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
   REQUIRE(resumed.code == 0);
   CHECK(contains(resumed.output, "goes on from step"));
   for (const char* name : {"step_000150", "step_000300", "state"}) {
-    CHECK(same_tensors(folder / "whole" / "checkpoints" / (std::string(name) + ".safetensors"), folder / "killed" / "checkpoints" / (std::string(name) + ".safetensors")));
+    CHECK(same_tensors(folder / "whole" / "checkpoints" / (std::string(name) + ".safetensors"),
+                       folder / "killed" / "checkpoints" / (std::string(name) + ".safetensors")));
   }
   std::ifstream a(folder / "whole" / "metrics.jsonl"), b(log);
   for (std::string x, y; std::getline(a, x);) {
@@ -104,7 +113,8 @@ TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
 
 TEST_CASE("an interrupt saves the state and says how to go on") {
   Folder folder;
-  const std::string options = "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
+  const std::string options =
+      "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
   Outcome out{0, ""};
   std::thread victim([&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options); });
   for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
@@ -130,25 +140,40 @@ TEST_CASE("results of another configuration are moved aside, not lost") {
 
 TEST_CASE("pictures end to end: a teacher and a classifier trained, then distilled and sampled") {
   Folder folder;
-  const std::string data = "[backend]\ntype = \"cpu\"\n[dataset]\ntype = \"image_folder\"\nfolder = \"data\"\ngrey = true\n";
+  const std::string data =
+      "[backend]\ntype = \"cpu\"\n[dataset]\ntype = \"image_folder\"\nfolder = \"data\"\ngrey = true\n";
   for (const char* name : {"dark", "light"}) {
     std::filesystem::create_directories(folder / "data" / name);
     for (int i = 0; i < 10; ++i) {
-      const Tensor picture = at::randint(name[0] == 'd' ? 0 : 128, name[0] == 'd' ? 128 : 255, {1, 8, 8}, seeded(static_cast<uint64_t>(i), name), at::kByte);
+      const Tensor picture = at::randint(name[0] == 'd' ? 0 : 128, name[0] == 'd' ? 128 : 255, {1, 8, 8},
+                                         seeded(static_cast<uint64_t>(i), name), at::kByte);
       write_text(folder / "data" / name / (std::to_string(i) + ".png"), encode_png(picture));
     }
   }
-  std::ofstream(folder / "classifier.toml") << data << "[network]\ntype = \"convnet\"\nwidth = 8\n[loss]\ntype = \"cross_entropy\"\n[train]\nsteps = 60\nbatch = 8\nlearning_rate = 0.01\n[evaluate]\nmetrics = [\"accuracy\"]\n";
-  std::ofstream(folder / "teacher.toml") << data << "[process]\ntype = \"ve\"\n[network]\ntype = \"unet\"\nwidths = [8, 16]\n[loss]\ntype = \"denoising\"\n[solver]\ntype = \"heun\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n"
-                                        << "[train]\nsteps = 10\nbatch = 8\nema = 0.9\n[evaluate]\nsamples = 12\nmetrics = [\"fd\", \"kid\"]\nfeatures = \"c/checkpoints/step_000060.safetensors\"\n";
-  std::ofstream(folder / "student.toml") << data << "[teacher]\ntype = \"network\"\ncheckpoint = \"t/checkpoints/step_000010.safetensors\"\nguidance = 2.0\n[student]\ninit = \"teacher\"\n[loss]\ntype = \"direct_cm\"\n"
-                                        << "[solver]\ntype = \"euler\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n[train]\nsteps = 3\nbatch = 8\n[evaluate]\nsamples = 12\nmetrics = [\"ode_error\", \"fd\", \"precision_recall\", \"consistency_error\"]\n"
-                                        << "features = \"c/checkpoints/step_000060.safetensors\"\n[metric.ode_error]\nexact_samples = 2\n[metric.ode_error.reference]\ntype = \"rk45\"\nrtol = 1e-3\natol = 1e-3\n";
+  std::ofstream(folder / "classifier.toml")
+      << data
+      << "[network]\ntype = \"convnet\"\nwidth = 8\n[loss]\ntype = \"cross_entropy\"\n[train]\nsteps = 60\nbatch = "
+         "8\nlearning_rate = 0.01\n[evaluate]\nmetrics = [\"accuracy\"]\n";
+  std::ofstream(folder / "teacher.toml")
+      << data
+      << "[process]\ntype = \"ve\"\n[network]\ntype = \"unet\"\nwidths = [8, 16]\n[loss]\ntype = "
+         "\"denoising\"\n[solver]\ntype = \"heun\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n"
+      << "[train]\nsteps = 10\nbatch = 8\nema = 0.9\n[evaluate]\nsamples = 12\nmetrics = [\"fd\", \"kid\"]\nfeatures = "
+         "\"c/checkpoints/step_000060.safetensors\"\n";
+  std::ofstream(folder / "student.toml")
+      << data
+      << "[teacher]\ntype = \"network\"\ncheckpoint = \"t/checkpoints/step_000010.safetensors\"\nguidance = "
+         "2.0\n[student]\ninit = \"teacher\"\n[loss]\ntype = \"direct_cm\"\n"
+      << "[solver]\ntype = \"euler\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n[train]\nsteps = 3\nbatch = "
+         "8\n[evaluate]\nsamples = 12\nmetrics = [\"ode_error\", \"fd\", \"precision_recall\", \"consistency_error\"]\n"
+      << "features = \"c/checkpoints/step_000060.safetensors\"\n[metric.ode_error]\nexact_samples = "
+         "2\n[metric.ode_error.reference]\ntype = \"rk45\"\nrtol = 1e-3\natol = 1e-3\n";
   const std::string at = folder.string();
   const Outcome classifier = run_retort("run " + at + "/classifier.toml run.output=" + at + "/c");
   CAPTURE(classifier.output);
   REQUIRE(classifier.code == 0);
-  CHECK(Json::parse(read_text(folder / "c" / "results.json"))["students"][0]["metrics"]["accuracy"].get<double>() == 1.0);
+  CHECK(Json::parse(read_text(folder / "c" / "results.json"))["students"][0]["metrics"]["accuracy"].get<double>() ==
+        1.0);
   const Outcome teacher = run_retort("run " + at + "/teacher.toml run.output=" + at + "/t");
   CAPTURE(teacher.output);
   REQUIRE(teacher.code == 0);
@@ -159,15 +184,20 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   CHECK(results["teacher"]["evaluations"].get<int64_t>() == 12 * 5 * 2);  // guidance: two evaluations a row
   CHECK(results["students"][0]["series"]["ode_error_by_noise"].size() > 1);
   CHECK(std::filesystem::exists(folder / "s" / "samples" / "teacher.png"));
-  const Outcome sample = run_retort("sample " + at + "/student.toml --checkpoint " + at + "/s/checkpoints/step_000003.safetensors --steps 2 --count 5 --out " + at + "/x.safetensors --picture " + at + "/x.png");
+  const Outcome sample = run_retort("sample " + at + "/student.toml --checkpoint " + at +
+                                    "/s/checkpoints/step_000003.safetensors --steps 2 --count 5 --out " + at +
+                                    "/x.safetensors --picture " + at + "/x.png");
   CAPTURE(sample.output);
   REQUIRE(sample.code == 0);
   CHECK(read_safetensors(folder / "x.safetensors").tensors.at("x").sizes().vec() == std::vector<int64_t>{5, 1, 8, 8});
   // Foreign and damaged checkpoints: one line.
-  const auto with_teacher = [&](const std::string& path) { return run_retort("run " + at + "/student.toml run.output=" + at + "/e teacher.checkpoint=" + path); };
+  const auto with_teacher = [&](const std::string& path) {
+    return run_retort("run " + at + "/student.toml run.output=" + at + "/e teacher.checkpoint=" + path);
+  };
   CHECK(one_line(with_teacher(at + "/teacher.toml"), 2, {"teacher.toml: is no safetensors file"}));
   CHECK(one_line(with_teacher(at + "/x.safetensors"), 2, {"no checkpoint of Retort"}));
-  CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors dataset.grey=false"), 2, {"but the data set has 3 x 8 x 8"}));
+  CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors dataset.grey=false"), 2,
+                 {"but the data set has 3 x 8 x 8"}));
   const std::string whole = read_text(folder / "t" / "checkpoints" / "step_000010.safetensors");
   for (const size_t size : {size_t{0}, size_t{7}, size_t{8}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
     std::ofstream(folder / "cut.safetensors", std::ios::binary) << whole.substr(0, size);

@@ -28,15 +28,19 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"teacher.type=network", {"teacher."}},
       {"dataset.type=fashion_mnist", {"dataset."}},
       {"network.type=unet", {"'unet' is for pictures"}},
-      {"process.type=vp_cosine schedule.sigma_max=1e6", {"schedule: begins at", "beyond the noisiest time of process 'vp_cosine'"}},
-      {"process.type=vp_scaled_linear schedule.sigma_max=80.0", {"schedule: its times on process 'vp_scaled_linear' do not fall strictly"}},
+      {"process.type=vp_cosine schedule.sigma_max=1e6",
+       {"schedule: begins at", "beyond the noisiest time of process 'vp_cosine'"}},
+      {"process.type=vp_scaled_linear schedule.sigma_max=80.0",
+       {"schedule: its times on process 'vp_scaled_linear' do not fall strictly"}},
       {"nonsense", {"'nonsense' is no override; expected key=value"}},
       {"\"train.steps=[1\"", {"the value is no valid TOML"}},
   };
   Folder folder;
   for (const Case& c : cases) {
     CAPTURE(c.override_);
-    CHECK(one_line(run_retort("run " + mixture_config + " run.output=" + folder.string() + "/out train.steps=20 evaluate.at=[5] " + c.override_), 2, c.parts));
+    CHECK(one_line(run_retort("run " + mixture_config + " run.output=" + folder.string() +
+                              "/out train.steps=20 evaluate.at=[5] " + c.override_),
+                   2, c.parts));
   }
   CHECK(!std::filesystem::exists(folder / "out" / "results.json"));
 }
@@ -51,7 +55,8 @@ TEST_CASE("mistakes in a file are found with their line") {
   CHECK(one_line(config("[run]\n\n\nsede = 3"), 2, {"c.toml:4: unknown key 'run.sede'; did you mean 'seed'?"}));
   CHECK(one_line(config("[run]\nseed = 1"), 2, {"[loss] is missing"}));
   CHECK(one_line(config("run = 3"), 2, {"c.toml:1: 'run' is an integer; expected a table"}));
-  CHECK(one_line(config("[loss]\ntype = \"cm\"\n[network]\ntype=\"mlp\"\n[dataset]\ntype=\"moons\""), 2, {"[teacher] is missing; loss 'cm' distils one"}));
+  CHECK(one_line(config("[loss]\ntype = \"cm\"\n[network]\ntype=\"mlp\"\n[dataset]\ntype=\"moons\""), 2,
+                 {"[teacher] is missing; loss 'cm' distils one"}));
   CHECK(one_line(config(std::string("\xff\xfe\0\1", 4)), 2, {"c.toml"}));
   CHECK(one_line(run_retort("run /no/such/config.toml"), 2, {"/no/such/config.toml: no such file"}));
   CHECK(one_line(run_retort("run '" + source_dir + "/configs/mixtur.toml'"), 2, {"did you mean", "mixture.toml"}));
@@ -76,8 +81,10 @@ TEST_CASE("wrong commands") {
 
 TEST_CASE("an output that cannot be written is one line, and earlier results stay") {
   Folder folder;
-  const std::string run = "run " + mixture_config + small + " loss.type=direct_cm run.output=" + folder.string() + "/out";
-  CHECK(one_line(run_retort("run " + mixture_config + small + " run.output=/proc/no/such"), 1, {"/proc/no/such", "cannot be made"}));
+  const std::string run =
+      "run " + mixture_config + small + " loss.type=direct_cm run.output=" + folder.string() + "/out";
+  CHECK(one_line(run_retort("run " + mixture_config + small + " run.output=/proc/no/such"), 1,
+                 {"/proc/no/such", "cannot be made"}));
   REQUIRE(run_retort(run).code == 0);
   const std::string before = read_text(folder / "out" / "results.json");
   // A limit on the size of files stands for a full disk.
@@ -89,7 +96,9 @@ TEST_CASE("an output that cannot be written is one line, and earlier results sta
 
 TEST_CASE("a loss that is not finite stops the run with its step and noise level") {
   Folder folder;
-  const Outcome out = run_retort("run " + mixture_config + small + " loss.type=direct_cm train.optimizer=sgd train.learning_rate=1e30 run.output=" + folder.string() + "/out");
+  const Outcome out = run_retort(
+      "run " + mixture_config + small +
+      " loss.type=direct_cm train.optimizer=sgd train.learning_rate=1e30 run.output=" + folder.string() + "/out");
   CHECK(out.code == 1);
   CHECK((contains(out.output, "the loss is not finite at time") || contains(out.output, "the gradient is not finite")));
   CHECK(contains(out.output, "step "));

@@ -46,7 +46,8 @@ TEST_CASE("solve gives what the library gives, from CSV and from safetensors, in
   CHECK(at::equal(path.select(1, 4), expected.squeeze(1)));
   REQUIRE(run_retort(command + "/a.safetensors --out " + at + "/b.safetensors").code == 0);
   CHECK(at::equal(read_samples(folder / "b.safetensors", {1}), expected));
-  REQUIRE(run_retort(command + "/a.csv --out " + at + "/d.csv --start-time " + at + "/t.csv solver.type=rk45").code == 0);
+  REQUIRE(run_retort(command + "/a.csv --out " + at + "/d.csv --start-time " + at + "/t.csv solver.type=rk45").code ==
+          0);
   const Tensor own = read_samples(folder / "d.csv", {1});
   const auto reference = host.make_plugin<Solver>("rk45");
   CHECK(most(own - solve(Ode(*teacher), *reference, grid, x, times({10, 3, 1, 0.3, 10}))) < 1e-12);
@@ -62,9 +63,12 @@ TEST_CASE("bad points are one line") {
   };
   CHECK(one_line(solve_text("1.0\nabc\n"), 2, {"a.csv:2: 'abc' is no number"}));
   CHECK(one_line(solve_text("1.0,2.0\n"), 2, {"a.csv:1: has 2 number(s); expected 1"}));
-  CHECK(one_line(run_retort("solve " + at + "/c.toml --start " + at + "/none.csv --out " + at + "/b.csv"), 2, {"none.csv: no such file"}));
+  CHECK(one_line(run_retort("solve " + at + "/c.toml --start " + at + "/none.csv --out " + at + "/b.csv"), 2,
+                 {"none.csv: no such file"}));
   write_text(folder / "a.csv", "1.0\n");
   write_text(folder / "t.csv", "99\n");
-  CHECK(one_line(run_retort("solve " + at + "/c.toml --start " + at + "/a.csv --out " + at + "/b.csv --start-time " + at + "/t.csv"), 2, {"outside the schedule's times"}));
+  CHECK(one_line(run_retort("solve " + at + "/c.toml --start " + at + "/a.csv --out " + at + "/b.csv --start-time " +
+                            at + "/t.csv"),
+                 2, {"outside the schedule's times"}));
   CHECK(!std::filesystem::exists(folder / "b.csv"));
 }

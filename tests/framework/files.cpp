@@ -13,7 +13,10 @@ using namespace retort::test;
 TEST_CASE("safetensors come back as they were written") {
   Folder folder;
   TensorFile file;
-  file.tensors = {{"a", normal({3, 4})}, {"b", at::arange(5, at::kLong)}, {"c", at::ones({2}, at::kHalf)}, {"empty", at::zeros({0, 3})}};
+  file.tensors = {{"a", normal({3, 4})},
+                  {"b", at::arange(5, at::kLong)},
+                  {"c", at::ones({2}, at::kHalf)},
+                  {"empty", at::zeros({0, 3})}};
   file.metadata = {{"key", "value \"quoted\""}};
   write_safetensors(folder / "x.safetensors", file);
   const TensorFile back = read_safetensors(folder / "x.safetensors");
@@ -39,10 +42,15 @@ TEST_CASE("damaged safetensors are one line, whatever the bytes") {
   std::string huge = good;
   huge[6] = 0x7f;
   CHECK(contains(error(huge), "header is longer than the file"));
-  const auto with_header = [](const std::string& json) { return std::string(1, static_cast<char>(json.size())) + std::string(7, '\0') + json; };
-  CHECK(contains(error(with_header(R"({"x":{"dtype":"F32","shape":[999999999,999999999],"data_offsets":[0,4]}})")), "does not fit the file"));
-  CHECK(contains(error(with_header(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}})")), "does not fit the file"));
-  CHECK(contains(error(with_header(R"({"x":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}})")), "Q4 is not supported"));
+  const auto with_header = [](const std::string& json) {
+    return std::string(1, static_cast<char>(json.size())) + std::string(7, '\0') + json;
+  };
+  CHECK(contains(error(with_header(R"({"x":{"dtype":"F32","shape":[999999999,999999999],"data_offsets":[0,4]}})")),
+                 "does not fit the file"));
+  CHECK(contains(error(with_header(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}})")),
+                 "does not fit the file"));
+  CHECK(
+      contains(error(with_header(R"({"x":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}})")), "Q4 is not supported"));
   CHECK(contains(error(with_header("[1, 2]")), "damaged"));
 }
 
@@ -56,7 +64,12 @@ TEST_CASE("CSV numbers round-trip") {
 TEST_CASE("a file is replaced as a whole or not at all") {
   Folder folder;
   write_text(folder / "x", "old");
-  CHECK_THROWS_AS(write_atomically(folder / "x", [](std::ostream& out) { out << "half"; out.setstate(std::ios::badbit); }), Error);
+  CHECK_THROWS_AS(write_atomically(folder / "x",
+                                   [](std::ostream& out) {
+                                     out << "half";
+                                     out.setstate(std::ios::badbit);
+                                   }),
+                  Error);
   CHECK(read_text(folder / "x") == "old");
   CHECK(std::distance(std::filesystem::directory_iterator(folder.string()), {}) == 1);
 }
@@ -71,7 +84,8 @@ TEST_CASE("TOML comes back from its own spelling") {
   const std::string text = "[a]\nb = 1\nc = [1.5, inf, \"x\\\"y\"]\n\n[a.d]\n\"odd key\" = true\n";
   const Value value = parse_toml(text, "x.toml");
   CHECK(parse_toml(write_toml(value), "y.toml") == value);
-  CHECK(from_json(to_json(parse_toml("a = 3\nb = [1, 2.5]\nc = \"s\"", "x")), "y") == parse_toml("a = 3\nb = [1, 2.5]\nc = \"s\"", "x"));
+  CHECK(from_json(to_json(parse_toml("a = 3\nb = [1, 2.5]\nc = \"s\"", "x")), "y") ==
+        parse_toml("a = 3\nb = [1, 2.5]\nc = \"s\"", "x"));
 }
 
 TEST_CASE("overrides are TOML, with bare words as strings") {
@@ -83,10 +97,12 @@ TEST_CASE("overrides are TOML, with bare words as strings") {
 }
 
 TEST_CASE("a sweep is the product of its lists") {
-  const auto cells = expand(parse_toml("[loss]\ntype = \"x\"\n[sweep]\n\"loss.type\" = [\"a\", \"b\"]\n\"run.seed\" = [0, 1, 2]", "x.toml"));
+  const auto cells = expand(
+      parse_toml("[loss]\ntype = \"x\"\n[sweep]\n\"loss.type\" = [\"a\", \"b\"]\n\"run.seed\" = [0, 1, 2]", "x.toml"));
   REQUIRE(cells.size() == 6);
   CHECK(cells[1].name == "a_1");
   CHECK(at_path(cells[5].config, "loss.type")->text() == "\"b\"");
   CHECK(at_path(cells[5].config, "run.seed")->text() == "2");
-  CHECK(contains(request_error([] { expand(parse_toml("[sweep]\n\"a.b\" = 3", "x.toml")); }), "expected a list of values"));
+  CHECK(contains(request_error([] { expand(parse_toml("[sweep]\n\"a.b\" = 3", "x.toml")); }),
+                 "expected a list of values"));
 }

@@ -20,7 +20,9 @@ TEST_CASE("kind and name are read from the file") {
 TEST_CASE("what is no usable plugin is refused with a reason, and the others stay usable") {
   Folder folder;
   const std::string good = read_text(plugin_dir + "/solvers/heun.so");
-  const auto put = [&](const std::string& name, const std::string& bytes) { std::ofstream(folder / name, std::ios::binary) << bytes; };
+  const auto put = [&](const std::string& name, const std::string& bytes) {
+    std::ofstream(folder / name, std::ios::binary) << bytes;
+  };
   put("empty.so", "");
   put("text.so", std::string(100, 'x'));
   put("half.so", good.substr(0, good.size() / 2));
@@ -88,8 +90,11 @@ TEST_CASE("a plugin from another folder is used like our own; a failing one is o
   CHECK(contains(inspect.output, "A toy solver for the tests"));
   CHECK(contains(inspect.output, "gain = 1.0   number, > 0"));
   Folder folder;
-  CHECK(run_retort("run " + mixture_config + small + dir + " loss.type=cm solver.type=toy run.output=" + folder.string() + "/out").code == 0);
-  CHECK(one_line(run_retort("run " + mixture_config + dir + " solver.type=throws run.output=" + folder.string() + "/x"), 1, {"solver 'throws': no such luck"}));
+  CHECK(run_retort("run " + mixture_config + small + dir +
+                   " loss.type=cm solver.type=toy run.output=" + folder.string() + "/out")
+            .code == 0);
+  CHECK(one_line(run_retort("run " + mixture_config + dir + " solver.type=throws run.output=" + folder.string() + "/x"),
+                 1, {"solver 'throws': no such luck"}));
   CHECK(one_line(run_retort("run " + mixture_config + " solver.type=toy"), 2, {"no solver plugin is called 'toy'"}));
 }
 
@@ -125,7 +130,8 @@ TEST_CASE("the host links no plugin and names none") {
   for (const PluginFile& file : registry().files()) {
     CAPTURE(file.name);
     CHECK(needed.find("[" + file.path.filename().string() + "]") == std::string::npos);
-    if (std::find(std::begin(plugin_kinds), std::end(plugin_kinds), file.name) == std::end(plugin_kinds)) {  // "network" is a table too
+    if (std::find(std::begin(plugin_kinds), std::end(plugin_kinds), file.name) ==
+        std::end(plugin_kinds)) {  // "network" is a table too
       CHECK(sources.find("\"" + file.name + "\"") == std::string::npos);
     }
   }
@@ -142,7 +148,8 @@ TEST_CASE("the SDK knows nothing of the framework, and plugins know only the SDK
         if (line.starts_with("#include \"")) {
           CAPTURE(entry.path().string());
           CAPTURE(line);
-          CHECK((line.starts_with("#include \"retort/") || line.find('/') == std::string::npos || line.starts_with("#include \"../shared/")));
+          CHECK((line.starts_with("#include \"retort/") || line.find('/') == std::string::npos ||
+                 line.starts_with("#include \"../shared/")));
         }
       }
     }

@@ -17,7 +17,9 @@ std::string idx(const std::vector<uint32_t>& sizes, const std::string& bytes) {
   return out + bytes;
 }
 
-void save(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+void save(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 }  // namespace
 
@@ -26,7 +28,8 @@ TEST_CASE("idx files are read with their labels") {
   save(folder / "x", idx({2, 1, 2}, {0, static_cast<char>(255), 51, 102}));
   save(folder / "y", idx({2}, {1, 0}));
   TestHost host;
-  const auto data = host.make_plugin<Dataset>("mnist_idx", "images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\"\nmean = 0\nstd = 1");
+  const auto data = host.make_plugin<Dataset>(
+      "mnist_idx", "images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\"\nmean = 0\nstd = 1");
   CHECK(data->shape() == std::vector<int64_t>{1, 1, 2});
   CHECK(data->classes() == 2);
   const Batch batch = data->batch(Split::train, at::tensor({1, 0}, at::kLong));
@@ -51,9 +54,12 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
   save(folder / "x", whole);
   save(folder / "y", idx({3}, "123"));
   CHECK(contains(request_error([&] {
-    host.make_plugin<Dataset>("mnist_idx", "images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\"");
-  }), "has 3 labels for the 2 pictures"));
-  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"/no/such/file\""); }), "/no/such/file: no such file"));
+                   host.make_plugin<Dataset>(
+                       "mnist_idx", "images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\"");
+                 }),
+                 "has 3 labels for the 2 pictures"));
+  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"/no/such/file\""); }),
+                 "/no/such/file: no such file"));
 }
 
 TEST_CASE("a folder of PNG files is a data set, with sub-folders as classes") {
@@ -66,7 +72,8 @@ TEST_CASE("a folder of PNG files is a data set, with sub-folders as classes") {
     }
   }
   TestHost host;
-  const auto data = host.make_plugin<Dataset>("image_folder", "folder = \"" + folder.string() + "\"\ntest_every = 6\nmean = 0\nstd = 1");
+  const auto data = host.make_plugin<Dataset>(
+      "image_folder", "folder = \"" + folder.string() + "\"\ntest_every = 6\nmean = 0\nstd = 1");
   CHECK(data->shape() == std::vector<int64_t>{3, 4, 5});
   CHECK(data->class_names() == std::vector<std::string>{"cat", "dog"});
   CHECK(data->size(Split::train) == 10);
@@ -89,7 +96,8 @@ TEST_CASE("broken PNG files get one line, truncated at any byte") {
     CHECK(contains(message, "b.png: is"));
   }
   save(folder / "b.png", encode_png(at::zeros({3, 5, 6}, at::kByte)));
-  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("image_folder", toml); }), "b.png: is 6 x 5 pixels; the first picture has 6 x 6"));
+  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("image_folder", toml); }),
+                 "b.png: is 6 x 5 pixels; the first picture has 6 x 6"));
 }
 
 TEST_CASE("toy data sets are fixed by their seed and bounded") {
@@ -98,12 +106,16 @@ TEST_CASE("toy data sets are fixed by their seed and bounded") {
     CAPTURE(name);
     const std::string toml = std::string(name) == "gaussian_mixture" ? "layout = \"ring\"\n" : "";
     const Tensor index = at::arange(2000, at::kLong);
-    const auto a = host.make_plugin<Dataset>(name, toml), b = host.make_plugin<Dataset>(name, toml), c = host.make_plugin<Dataset>(name, toml + "seed = 1");
+    const auto a = host.make_plugin<Dataset>(name, toml), b = host.make_plugin<Dataset>(name, toml),
+               c = host.make_plugin<Dataset>(name, toml + "seed = 1");
     CHECK(at::equal(a->batch(Split::train, index).x, b->batch(Split::train, index).x));
     CHECK(!at::equal(a->batch(Split::train, index).x, c->batch(Split::train, index).x));
     CHECK(!at::equal(a->batch(Split::train, index).x, a->batch(Split::test, index).x));
     CHECK(most(a->batch(Split::train, index).x) < 1.6);
   }
-  const Tensor squares = ((host.make_plugin<Dataset>("checkerboard")->batch(Split::train, at::arange(2000, at::kLong)).x + 1) * 2).floor().sum(1);
+  const Tensor squares =
+      ((host.make_plugin<Dataset>("checkerboard")->batch(Split::train, at::arange(2000, at::kLong)).x + 1) * 2)
+          .floor()
+          .sum(1);
   CHECK(most(squares.remainder(2)) == 0);  // dark squares only
 }

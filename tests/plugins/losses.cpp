@@ -51,7 +51,8 @@ struct Setting {
   Parametrisation form{Predicts::edm, 0.5};
   std::shared_ptr<Network> network;
 
-  explicit Setting(const std::string& mixture = mixture_1d, const std::string& schedule_toml = "steps = 12\nsigma_max = 10",
+  explicit Setting(const std::string& mixture = mixture_1d,
+                   const std::string& schedule_toml = "steps = 12\nsigma_max = 10",
                    const std::string& solver_name = "heun", const std::string& solver_toml = "")
       : teacher(host.make_plugin<Teacher>("gaussian_mixture", mixture)),
         solver(host.make_plugin<Solver>(solver_name, solver_toml)),
@@ -64,9 +65,11 @@ struct Setting {
     network->module()->to(at::kDouble);
   }
 
-  LossValue value(const std::string& loss, const Model& student, const Model& target, const Ode& ode, uint64_t seed = 1, const std::string& toml = "") {
+  LossValue value(const std::string& loss, const Model& student, const Model& target, const Ode& ode, uint64_t seed = 1,
+                  const std::string& toml = "") {
     const Batch batch{normal({64, 1}, 9) * 0.5, {}};
-    const TrainingStep step{batch, student, target, &ode, solver.get(), schedule.get(), host.process(), seeded(seed, "loss"), 0, 0};
+    const TrainingStep step{
+        batch, student, target, &ode, solver.get(), schedule.get(), host.process(), seeded(seed, "loss"), 0, 0};
     return (*host.make_plugin<Loss>(loss, toml))(step);
   }
   Model trainable() { return {host.backend().trainable(network), host.process(), form}; }
@@ -106,7 +109,8 @@ TEST_CASE("gradients reach the student and nothing else") {
   for (const char* loss : {"cm", "direct_cm", "denoising"}) {
     CAPTURE(loss);
     const Ode ode(*s.teacher);
-    const Model target{other.host.backend().trainable(other.network), s.host.process(), s.form};  // would take gradients if it were let
+    const Model target{other.host.backend().trainable(other.network), s.host.process(),
+                       s.form};  // would take gradients if it were let
     s.value(loss, s.trainable(), target, ode).per_row.mean().backward();
     for (const Tensor& p : s.network->module()->parameters()) {
       CHECK(p.grad().defined());
@@ -173,7 +177,8 @@ TEST_CASE("the exact teacher's prediction minimises the denoising loss") {
     double sum = 0;
     for (uint64_t seed = 0; seed < 20; ++seed) {
       const Batch batch{0.3 + normal({256, 1}, seed) * 0.4, {}};
-      const TrainingStep step{batch, m, m, &ode, s.solver.get(), s.schedule.get(), s.host.process(), seeded(seed, "loss"), 0, 0};
+      const TrainingStep step{
+          batch, m, m, &ode, s.solver.get(), s.schedule.get(), s.host.process(), seeded(seed, "loss"), 0, 0};
       sum += (*s.host.make_plugin<Loss>("denoising"))(step).per_row.mean().item<double>();
     }
     return sum / 20;
@@ -198,7 +203,8 @@ TEST_CASE("every boundary is the identity where it must be") {
   const double t = 1.7, eps = 0.002, sd = 0.5;
   const Tensor f = model("boundary = \"sigma_shifted\"").consistency(x, at_time(t), {});
   const Tensor raw = s.frozen().raw(x, at_time(t), {});
-  CHECK(most(f - (sd * sd / ((t - eps) * (t - eps) + sd * sd) * x + sd * (t - eps) / std::sqrt(t * t + sd * sd) * raw)) < 1e-12);
+  CHECK(most(f - (sd * sd / ((t - eps) * (t - eps) + sd * sd) * x +
+                  sd * (t - eps) / std::sqrt(t * t + sd * sd) * raw)) < 1e-12);
 }
 
 TEST_CASE("distances are their formulas") {
@@ -211,6 +217,8 @@ TEST_CASE("distances are their formulas") {
   CHECK(most(distance("distance = \"l2\"") - times({2.5, 4.5})) < 1e-14);
   CHECK(most(distance("distance = \"l1\"") - times({1.5, 1.5})) < 1e-14);
   const auto huber = [](double d, double c) { return std::sqrt(d * d + c * c) - c; };
-  CHECK(most(distance("distance = \"pseudo_huber\"\nhuber_c = 0.1") - times({(huber(1, 0.1) + huber(2, 0.1)) / 2, huber(3, 0.1) / 2})) < 1e-14);
-  CHECK(most(distance("distance = \"pseudo_huber_vector\"\nhuber_c = 0.1") - times({huber(std::sqrt(5.0), 0.1), huber(3, 0.1)})) < 1e-14);
+  CHECK(most(distance("distance = \"pseudo_huber\"\nhuber_c = 0.1") -
+             times({(huber(1, 0.1) + huber(2, 0.1)) / 2, huber(3, 0.1) / 2})) < 1e-14);
+  CHECK(most(distance("distance = \"pseudo_huber_vector\"\nhuber_c = 0.1") -
+             times({huber(std::sqrt(5.0), 0.1), huber(3, 0.1)})) < 1e-14);
 }

@@ -32,7 +32,8 @@ class TwoSets final : public Evaluation {
   Tensor a_, b_;
 };
 
-std::map<std::string, double> measure(const std::string& name, const Tensor& a, const Tensor& b, const std::string& toml = "") {
+std::map<std::string, double> measure(const std::string& name, const Tensor& a, const Tensor& b,
+                                      const std::string& toml = "") {
   TestHost host;
   const Measurement m = host.make_plugin<Metric>(name, toml)->measure(TwoSets(a, b));
   return {m.values.begin(), m.values.end()};
@@ -55,7 +56,8 @@ TEST_CASE("fd of two Gaussians is the closed form") {
   // tr (ca cb)^(1/2) by the eigenvalues of the product itself, which are real and positive
   const Tensor eigenvalues = at::linalg_eigvals(at::matmul(ca, cb));
   const double cross = at::real(eigenvalues).sqrt().sum().item<double>();
-  const double expected = (mean_a - mean_b).square().sum().item<double>() + ca.trace().item<double>() + cb.trace().item<double>() - 2 * cross;
+  const double expected = (mean_a - mean_b).square().sum().item<double>() + ca.trace().item<double>() +
+                          cb.trace().item<double>() - 2 * cross;
   const Tensor a = exactly(mean_a, root_a, 1), b = exactly(mean_b, root_b, 2);
   CHECK(measure("fd", a, b)["fd"] == doctest::Approx(expected).epsilon(1e-9));
   CHECK(measure("fd", b, a)["fd"] == doctest::Approx(expected).epsilon(1e-9));
@@ -67,8 +69,10 @@ TEST_CASE("kid is near zero for one distribution and grows with a shift; order d
   CHECK(std::fabs(measure("kid", a, b)["kid"]) < 0.02);
   CHECK(measure("kid", a, b + 1)["kid"] > 0.3);
   const std::string whole = "subset_size = 600\nsubsets = 1";
-  CHECK(measure("kid", a, b + 1, whole)["kid"] == doctest::Approx(measure("kid", a.flip(0), b + 1, whole)["kid"]).epsilon(1e-10));
-  CHECK(measure("kid", a, b + 1, whole)["kid"] == doctest::Approx(measure("kid", b + 1, a, whole)["kid"]).epsilon(1e-10));
+  CHECK(measure("kid", a, b + 1, whole)["kid"] ==
+        doctest::Approx(measure("kid", a.flip(0), b + 1, whole)["kid"]).epsilon(1e-10));
+  CHECK(measure("kid", a, b + 1, whole)["kid"] ==
+        doctest::Approx(measure("kid", b + 1, a, whole)["kid"]).epsilon(1e-10));
 }
 
 TEST_CASE("precision and recall tell lost modes from bad samples") {
@@ -86,6 +90,7 @@ TEST_CASE("sliced Wasserstein of a shifted set is the shift over the root of the
   const Tensor a = normal({500, 4}, 1);
   const double shift = 3;
   const Tensor b = a + shift * times({1, 0, 0, 0});
-  CHECK(measure("sliced_wasserstein", a, b, "directions = 20000")["sliced_wasserstein"] == doctest::Approx(shift / 2).epsilon(0.02));
+  CHECK(measure("sliced_wasserstein", a, b, "directions = 20000")["sliced_wasserstein"] ==
+        doctest::Approx(shift / 2).epsilon(0.02));
   CHECK(measure("sliced_wasserstein", a, a.flip(0))["sliced_wasserstein"] == doctest::Approx(0).epsilon(1e-12));
 }

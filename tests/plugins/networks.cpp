@@ -23,8 +23,9 @@ std::shared_ptr<Network> unet(TestHost& host, const std::string& toml) {
 }  // namespace
 
 TEST_CASE("the U-Net keeps shapes, odd ones too, and treats rows alone") {
-  for (const auto& [shape, toml] : {std::pair(std::vector<int64_t>{1, 28, 28}, "patch = 2\nwidths = [16, 32]\nattention = [1]"),
-                                    std::pair(std::vector<int64_t>{3, 15, 9}, "widths = [8, 16, 16]\nattention = [0, 2]\nblocks = 2")}) {
+  for (const auto& [shape, toml] :
+       {std::pair(std::vector<int64_t>{1, 28, 28}, "patch = 2\nwidths = [16, 32]\nattention = [1]"),
+        std::pair(std::vector<int64_t>{3, 15, 9}, "widths = [8, 16, 16]\nattention = [0, 2]\nblocks = 2")}) {
     TestHost host("type = \"ve\"", Task{shape, 10});
     const auto network = unet(host, toml);
     network->module()->eval();
@@ -50,7 +51,8 @@ TEST_CASE("gradients reach every parameter") {
   for (const auto& p : network->module()->named_parameters()) {
     CAPTURE(p.key());
     CHECK(p.value().grad().defined());
-    if (p.key().find("qkv.bias") == std::string::npos && p.value().grad().defined()) {  // a key's bias shifts all scores alike
+    if (p.key().find("qkv.bias") == std::string::npos &&
+        p.value().grad().defined()) {  // a key's bias shifts all scores alike
       CHECK(most(p.value().grad()) > 0);
     }
   }
@@ -58,7 +60,9 @@ TEST_CASE("gradients reach every parameter") {
 
 TEST_CASE("impossible architectures are refused in one line") {
   TestHost host("type = \"ve\"", Task{{1, 28, 28}, 10});
-  const auto error = [&](const std::string& toml) { return request_error([&] { host.make_plugin<Network>("unet", toml); }); };
+  const auto error = [&](const std::string& toml) {
+    return request_error([&] { host.make_plugin<Network>("unet", toml); });
+  };
   CHECK(contains(error("patch = 3"), "network.patch: 3 does not divide the picture of 28 x 28"));
   CHECK(contains(error("widths = [20]"), "20 is not a multiple of groups = 8"));
   CHECK(contains(error("attention = [5]"), "level 5 is out of range; expected 0 to 1"));
@@ -72,7 +76,8 @@ TEST_CASE("bfloat16 stays near float32") {
   const auto network = unet(host, "patch = 2\nwidths = [16, 32]\nattention = [1]");
   network->module()->to(at::kFloat);
   network->module()->eval();
-  const Tensor x = normal({4, 1, 28, 28}).to(at::kFloat), noise = normal({4}).to(at::kFloat), labels = at::zeros({4}, at::kLong);
+  const Tensor x = normal({4, 1, 28, 28}).to(at::kFloat), noise = normal({4}).to(at::kFloat),
+               labels = at::zeros({4}, at::kLong);
   const auto half = host.make_plugin<Backend>("cpu", "precision = \"bfloat16\"");
   const Tensor exact = (*host.backend().compile(network))(x, noise, labels);
   const Tensor rounded = (*half->compile(network))(x, noise, labels).to(at::kFloat);

@@ -22,9 +22,11 @@ TEST_CASE("ddpm is the paper's grid: 1000, 990, …, 10, 0") {
 }
 
 TEST_CASE("every schedule falls strictly on every process, from the noisier end to the cleaner") {
-  for (const char* process : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
+  for (const char* process : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"",
+                              "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
-    for (const auto& [name, toml] : {std::pair("karras", "sigma_max = 10"), std::pair("log_snr", "sigma_max = 10"), std::pair("uniform", ""), std::pair("ddpm", "steps = 50")}) {
+    for (const auto& [name, toml] : {std::pair("karras", "sigma_max = 10"), std::pair("log_snr", "sigma_max = 10"),
+                                     std::pair("uniform", ""), std::pair("ddpm", "steps = 50")}) {
       CAPTURE(process);
       CAPTURE(name);
       const Tensor t = host.make_plugin<Schedule>(name, toml)->times(host.process());
@@ -36,16 +38,20 @@ TEST_CASE("every schedule falls strictly on every process, from the noisier end 
 
 TEST_CASE("log_snr is even in lambda") {
   TestHost host("type = \"vp_linear\"");
-  const Tensor t = host.make_plugin<Schedule>("log_snr", "steps = 10\nsigma_max = 20\nfinal_zero = false")->times(host.process());
+  const Tensor t =
+      host.make_plugin<Schedule>("log_snr", "steps = 10\nsigma_max = 20\nfinal_zero = false")->times(host.process());
   const Tensor gaps = host.process().lambda(t).diff();
   CHECK(most(gaps - gaps[0]) < 1e-9);
 }
 
 TEST_CASE("a range upside down is refused") {
   TestHost host;
-  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("karras", "sigma_min = 5\nsigma_max = 1"); }), "sigma_min: is not below sigma_max"));
-  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("explicit", "times = [1.0, 2.0]"); }), "expected strictly falling times"));
-  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("ddpm", "steps = 33"); }), "33 does not divide total_steps"));
+  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("karras", "sigma_min = 5\nsigma_max = 1"); }),
+                 "sigma_min: is not below sigma_max"));
+  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("explicit", "times = [1.0, 2.0]"); }),
+                 "expected strictly falling times"));
+  CHECK(contains(request_error([&] { host.make_plugin<Schedule>("ddpm", "steps = 33"); }),
+                 "33 does not divide total_steps"));
 }
 
 TEST_CASE("training intervals are drawn evenly and reproducibly") {

@@ -15,10 +15,14 @@ double measured_order(TestHost& host, const std::string& name, const std::string
   const auto solver = host.make_plugin<Solver>(name, toml);
   const auto reference = host.make_plugin<Solver>("rk45", "rtol = 1e-12\natol = 1e-12");
   const Process& p = host.process();
-  const Tensor x = normal({64, 1}, 1) * rows(at::hypot(p.alpha(times({from})), p.sigma(times({from}))), at::zeros({1, 1}, at::kDouble)).item<double>();
+  const Tensor x =
+      normal({64, 1}, 1) *
+      rows(at::hypot(p.alpha(times({from})), p.sigma(times({from}))), at::zeros({1, 1}, at::kDouble)).item<double>();
   const Tensor exact = solve(Ode(*teacher), *reference, times({from, to}), x);
   const auto error = [&](int64_t steps) {
-    const Tensor levels = at::linspace(std::log(p.noise_level(times({from}))[0].item<double>()), std::log(p.noise_level(times({to}))[0].item<double>()), steps + 1, at::kDouble).exp();
+    const Tensor levels = at::linspace(std::log(p.noise_level(times({from}))[0].item<double>()),
+                                       std::log(p.noise_level(times({to}))[0].item<double>()), steps + 1, at::kDouble)
+                              .exp();
     return rms(solve(Ode(*teacher), *solver, p.time_of_noise_level(levels), x) - exact);
   };
   return std::log2(error(160) / error(320));
@@ -32,8 +36,14 @@ TEST_CASE("solvers converge at the order that they declare") {
     const char* toml;
     double order;
   };
-  const Case cases[] = {{"euler", "", 1},           {"ddim", "", 1},      {"heun", "", 2},           {"heun", "variable = \"time\"", 2}, {"dpm_solver", "order = 1", 1},
-                        {"dpm_solver", "order = 2", 2}, {"dpm_solver", "order = 3", 3}, {"dpmpp_2m", "", 2}};
+  const Case cases[] = {{"euler", "", 1},
+                        {"ddim", "", 1},
+                        {"heun", "", 2},
+                        {"heun", "variable = \"time\"", 2},
+                        {"dpm_solver", "order = 1", 1},
+                        {"dpm_solver", "order = 2", 2},
+                        {"dpm_solver", "order = 3", 3},
+                        {"dpmpp_2m", "", 2}};
   for (const Case& c : cases) {
     CAPTURE(c.name);
     CAPTURE(c.toml);
@@ -46,7 +56,8 @@ TEST_CASE("solvers converge at the order that they declare") {
 }
 
 TEST_CASE("rk45 meets its tolerance on a Gaussian, whose flow map is known") {
-  for (const char* process : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
+  for (const char* process :
+       {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
     CAPTURE(process);
     const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", "means = [[0.5, -0.3]]\nstds = [[0.4, 0.9]]");
@@ -67,7 +78,8 @@ TEST_CASE("evaluations per step are as declared") {
   TestHost host;
   const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
   const Tensor grid = times({10, 5, 2, 1, 0.5});
-  for (const auto& [name, toml] : {std::pair("euler", ""), std::pair("ddim", ""), std::pair("heun", ""), std::pair("dpm_solver", "order = 3"), std::pair("dpmpp_2m", "")}) {
+  for (const auto& [name, toml] : {std::pair("euler", ""), std::pair("ddim", ""), std::pair("heun", ""),
+                                   std::pair("dpm_solver", "order = 3"), std::pair("dpmpp_2m", "")}) {
     const auto solver = host.make_plugin<Solver>(name, toml);
     const Ode ode(*teacher);
     solve(ode, *solver, grid, normal({3, 1}));
@@ -82,7 +94,8 @@ TEST_CASE("every solver leaves alpha = 0 and reaches sigma = 0 with finite state
     CAPTURE(name);
     const auto solver = host.make_plugin<Solver>(name);
     for (const auto dtype : {at::kDouble, at::kFloat}) {
-      const Tensor end = solve(Ode(*teacher), *solver, at::linspace(1, 0, 21, at::kDouble), normal({8, 1}, 3).to(dtype));
+      const Tensor end =
+          solve(Ode(*teacher), *solver, at::linspace(1, 0, 21, at::kDouble), normal({8, 1}, 3).to(dtype));
       CHECK(end.isfinite().all().item<bool>());
       CHECK((end.scalar_type() == dtype));
     }
@@ -109,7 +122,8 @@ TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") {
     CAPTURE(case_name);
     const auto toml = [](const Json& json) { return write_toml(from_json(json, "solvers.json")); };
     TestHost host(toml(c["process"]));
-    const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", toml(fixtures["teachers"][c["teacher"].get<std::string>()]));
+    const auto teacher =
+        host.make_plugin<Teacher>("gaussian_mixture", toml(fixtures["teachers"][c["teacher"].get<std::string>()]));
     Json keys = c["solver"];
     const auto name = keys["type"].get<std::string>();
     keys.erase("type");
@@ -122,7 +136,8 @@ TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") {
       return at::stack(lines);
     };
     const Tensor start = c.contains("start_times") ? times(c["start_times"].get<std::vector<double>>()) : Tensor();
-    const Tensor end = solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]), start);
+    const Tensor end =
+        solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]), start);
     CHECK(most(end - table(c["end"])) < c["tolerance"].get<double>());
   }
 }

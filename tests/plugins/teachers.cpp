@@ -23,17 +23,20 @@ Tensor numerical_noise(const Teacher& teacher, const Tensor& x, const Tensor& t)
 TEST_CASE("the mixture's prediction is the score of its density, on every process and covariance") {
   const char* const mixtures[] = {
       mixture_1d,
-      "means = [[-1.0, 0.4], [0.7, 0.2], [0.1, -0.9]]\nstds = [[0.3, 0.2], [0.15, 0.4], [0.25, 0.25]]\nweights = [1, 2, 1]",
+      "means = [[-1.0, 0.4], [0.7, 0.2], [0.1, -0.9]]\nstds = [[0.3, 0.2], [0.15, 0.4], [0.25, 0.25]]\nweights = [1, "
+      "2, 1]",
       "means = [[-1.0, 0.4], [0.7, 0.2]]\ncovariances = [[0.09, 0.05, 0.05, 0.16], [0.04, -0.01, -0.01, 0.02]]",
       "layout = \"ring\"\nmodes = 5", "layout = \"grid\"\nmodes = 9"};
-  for (const char* process : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"rectified_flow\""}) {
+  for (const char* process :
+       {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
     for (const char* mixture : mixtures) {
       CAPTURE(process);
       CAPTURE(mixture);
       const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture);
       const int64_t d = teacher->shape()[0];
-      const Tensor t = at::tensor({0.02, 0.1, 0.3, 0.5, 0.8}, at::kDouble) * std::min(teacher->process().t_max(), 1000.0);
+      const Tensor t =
+          at::tensor({0.02, 0.1, 0.3, 0.5, 0.8}, at::kDouble) * std::min(teacher->process().t_max(), 1000.0);
       const Tensor x = normal({5, d}, 7);
       CHECK(most(Ode(*teacher).noise(x, t) - numerical_noise(*teacher, x, t)) < 2e-6);
       // Tweedie: x = alpha D + sigma eps
@@ -53,20 +56,25 @@ TEST_CASE("one Gaussian's density is the textbook's") {
 
 TEST_CASE("the ideal denoiser of a data set is its posterior mean, and its ODE ends in the data") {
   TestHost host;
-  const auto teacher = host.make_plugin<Teacher>("empirical", "samples = 50\n[dataset]\ntype = \"moons\"\nsamples = 50");
+  const auto teacher =
+      host.make_plugin<Teacher>("empirical", "samples = 50\n[dataset]\ntype = \"moons\"\nsamples = 50");
   const Tensor x = normal({4, 2}, 8);
   const Tensor t = times({0.1, 0.3, 1.0, 5.0});
   CHECK(most(Ode(*teacher).noise(x, t) - numerical_noise(*teacher, x, t)) < 1e-5);
   const auto solver = host.make_plugin<Solver>("heun");
   const Tensor grid = host.make_plugin<Schedule>("karras", "steps = 60")->times(host.process());
   const Tensor end = solve(Ode(*teacher), *solver, grid, normal({20, 2}, 9) * 80);
-  const Tensor data = host.make_plugin<Dataset>("moons", "samples = 50")->batch(Split::train, at::arange(50, at::kLong)).x.to(at::kDouble);
+  const Tensor data = host.make_plugin<Dataset>("moons", "samples = 50")
+                          ->batch(Split::train, at::arange(50, at::kLong))
+                          .x.to(at::kDouble);
   CHECK(std::get<0>(at::cdist(end, data).min(1)).max().item<double>() < 1e-3);
 }
 
 TEST_CASE("impossible mixtures are refused in one line") {
   TestHost host;
-  const auto error = [&](const std::string& toml) { return request_error([&] { host.make_plugin<Teacher>("gaussian_mixture", toml); }); };
+  const auto error = [&](const std::string& toml) {
+    return request_error([&] { host.make_plugin<Teacher>("gaussian_mixture", toml); });
+  };
   CHECK(contains(error("means = [[1.0], [2.0, 3.0]]"), "means: has rows of 1 and 2 numbers"));
   CHECK(contains(error("means = [[1.0], [2.0]]\nstds = [0.1]"), "stds: has 1 entries for 2 means"));
   CHECK(contains(error("means = [[1.0]]\nstds = [-0.1]"), "out of range"));

@@ -45,7 +45,8 @@ TEST_CASE("a mistake is one line with file, line, key, what was expected and the
   CHECK(contains(error_of("size = 12"), "12 is out of range; expected 1 to 9"));
   CHECK(contains(error_of("rate = 0"), "0 is out of range; expected > 0"));
   CHECK(contains(error_of("rate = nan"), "nan is out of range"));
-  CHECK(contains(error_of("kind = \"sqare\""), "'sqare' is unknown; expected one of 'round', 'square'; did you mean 'square'?"));
+  CHECK(contains(error_of("kind = \"sqare\""),
+                 "'sqare' is unknown; expected one of 'round', 'square'; did you mean 'square'?"));
   CHECK(contains(error_of("list = [1, \"b\"]"), "expected list of numbers"));
   CHECK(error_of("size = 12").find('\n') == std::string::npos);
 }

@@ -4,7 +4,8 @@ using namespace retort;
 using namespace retort::test;
 
 namespace {
-const char* const all[] = {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""};
+const char* const all[] = {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"",
+                           "type = \"vp_cosine\"", "type = \"rectified_flow\""};
 
 Process make(const std::string& toml) {
   const Value table = parse_toml(toml, "test.toml");
@@ -83,7 +84,8 @@ TEST_CASE("EDM's parametrisation is Karras et al.'s table 1") {
   const Linear d = Parametrisation(Predicts::edm, sd).to_data(p, t);
   CHECK(d.a[0].item<double>() == doctest::Approx(sd * sd / (sigma * sigma + sd * sd)));
   CHECK(d.b[0].item<double>() == doctest::Approx(sigma * sd / std::sqrt(sigma * sigma + sd * sd)));
-  CHECK(Parametrisation(Predicts::edm, sd).input_scale(p, t)[0].item<double>() == doctest::Approx(1 / std::sqrt(sigma * sigma + sd * sd)));
+  CHECK(Parametrisation(Predicts::edm, sd).input_scale(p, t)[0].item<double>() ==
+        doctest::Approx(1 / std::sqrt(sigma * sigma + sd * sd)));
   CHECK(Parametrisation(Predicts::edm, sd).noise_label(p, t)[0].item<double>() == doctest::Approx(std::log(sigma) / 4));
 }
 

@@ -5,8 +5,8 @@ using namespace retort::test;
 
 namespace {
 
-// The reference implementation's way: the whole batch is solved from the noisiest row's time, and rows not yet begun are put
-// back after each step. Returns the endpoints and counts what it costs.
+// The reference implementation's way: the whole batch is solved from the noisiest row's time, and rows not yet begun
+// are put back after each step. Returns the endpoints and counts what it costs.
 Tensor masked_solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start) {
   const int64_t batch = x.size(0);
   Tensor state = x.clone();
@@ -89,13 +89,17 @@ TEST_CASE("a row that starts at the grid's end stays where it is; one beyond its
   const auto solver = p.host.make_plugin<Solver>("ddim");
   const Tensor x = normal({2, 1}, 6);
   CHECK(at::equal(solve(Ode(*p.teacher), *solver, p.grid, x, times({0, 0})), x));
-  CHECK(contains(request_error([&] { solve(Ode(*p.teacher), *solver, p.grid, x, times({0, 1001})); }), "lies outside the schedule's times"));
+  CHECK(contains(request_error([&] {
+                   solve(Ode(*p.teacher), *solver, p.grid, x, times({0, 1001}));
+                 }),
+                 "lies outside the schedule's times"));
 }
 
 TEST_CASE("the observer sees every grid point") {
   Problem p;
   const auto solver = p.host.make_plugin<Solver>("ddim");
   std::vector<double> seen;
-  solve(Ode(*p.teacher), *solver, times({1000, 500, 0}), normal({2, 1}), {}, [&](double t, const Tensor&, const Tensor&) { seen.push_back(t); });
+  solve(Ode(*p.teacher), *solver, times({1000, 500, 0}), normal({2, 1}), {},
+        [&](double t, const Tensor&, const Tensor&) { seen.push_back(t); });
   CHECK(seen == std::vector<double>{500, 0});
 }

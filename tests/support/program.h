@@ -46,7 +46,8 @@ inline bool one_line(const Outcome& outcome, int code, std::initializer_list<con
 
 inline const std::string mixture_config = "'" + source_dir + "/configs/mixture.toml'";
 /// Overrides that make the mixture's run take a second.
-inline const std::string small = " train.steps=20 evaluate.at=[5] evaluate.samples=200 metric.ode_error.exact_samples=16 "
-                                 "metric.ode_error.noise_levels=2 train.log_every=1 network.width=16 dataset.test_samples=300 ";
+inline const std::string small =
+    " train.steps=20 evaluate.at=[5] evaluate.samples=200 metric.ode_error.exact_samples=16 "
+    "metric.ode_error.noise_levels=2 train.log_every=1 network.width=16 dataset.test_samples=300 ";
 
 }  // namespace retort::test

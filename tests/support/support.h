@@ -1,4 +1,5 @@
-/// What the tests share: plugins from the build tree, a host to build them with, folders that clean up after themselves.
+/// What the tests share: plugins from the build tree, a host to build them with, folders that clean up after
+/// themselves.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -33,13 +34,17 @@ class TestHost final : public Host {
     Params b(empty, "backend", this);
     backend_ = std::static_pointer_cast<Backend>(registry().make("backend", "cpu", b));
   }
-  std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override { return registry().make(kind, name, params); }
+  std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override {
+    return registry().make(kind, name, params);
+  }
   const Process& process() const override { return process_; }
   bool process_given() const override { return true; }
   Task task() const override { return task_; }
   const Backend& backend() const override { return *backend_; }
   Checkpoint checkpoint(const std::string&) override { throw Error("no checkpoints here"); }
-  std::shared_ptr<Network> network(const Checkpoint&, const std::string&) override { throw Error("no checkpoints here"); }
+  std::shared_ptr<Network> network(const Checkpoint&, const std::string&) override {
+    throw Error("no checkpoints here");
+  }
 
   /// A plugin from TOML: make<Solver>("dpm_solver", "order = 3").
   template <class T>
@@ -58,7 +63,8 @@ class TestHost final : public Host {
 };
 
 /// The mixture that most tests solve.
-inline constexpr const char* mixture_1d = "weights = [0.3, 0.4, 0.3]\nmeans = [[-1.0], [0.2], [1.3]]\nstds = [0.25, 0.15, 0.3]";
+inline constexpr const char* mixture_1d =
+    "weights = [0.3, 0.4, 0.3]\nmeans = [[-1.0], [0.2], [1.3]]\nstds = [0.25, 0.15, 0.3]";
 
 inline Tensor normal(at::IntArrayRef shape, uint64_t seed = 0) {
   return at::randn(shape, seeded(seed, "test"), at::TensorOptions().dtype(at::kDouble));
@@ -92,7 +98,8 @@ class Folder {
  public:
   Folder() {
     static int count = 0;
-    path_ = std::filesystem::temp_directory_path() / ("retort-test-" + std::to_string(getpid()) + "-" + std::to_string(count++));
+    path_ = std::filesystem::temp_directory_path() /
+            ("retort-test-" + std::to_string(getpid()) + "-" + std::to_string(count++));
     std::filesystem::create_directories(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }

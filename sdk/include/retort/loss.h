@@ -10,16 +10,16 @@ namespace retort {
 
 /// Everything that one training step may look at.
 struct TrainingStep {
-  Batch batch;                  // clean data
-  const Model& student;         // differentiable
-  const Model& target;          // without gradients: the student itself, or its moving average
-  const Ode* ode;               // bound to the batch's conditions; null where there is no teacher
-  const Solver* solver;         // null where there is no teacher
-  const Schedule* schedule;     // null where none is configured
+  Batch batch;               // clean data
+  const Model& student;      // differentiable
+  const Model& target;       // without gradients: the student itself, or its moving average
+  const Ode* ode;            // bound to the batch's conditions; null where there is no teacher
+  const Solver* solver;      // null where there is no teacher
+  const Schedule* schedule;  // null where none is configured
   const Process& process;
-  at::Generator generator;      // of this step alone: losses that draw in the same order see the same numbers
-  double progress;              // 0 at the first step, towards 1 at the last
-  int64_t classes;              // of the data set; also the label that means "no class"
+  at::Generator generator;  // of this step alone: losses that draw in the same order see the same numbers
+  double progress;          // 0 at the first step, towards 1 at the last
+  int64_t classes;          // of the data set; also the label that means "no class"
 };
 
 struct LossValue {

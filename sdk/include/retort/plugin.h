@@ -16,14 +16,13 @@
 
 #define RETORT_JOIN_(a, b) a##b
 #define RETORT_JOIN(a, b) RETORT_JOIN_(a, b)
-#define RETORT_STAMP_NAME_(abi, major, minor, cxx11) \
-  retort_stamp__abi_##abi##__torch_##major##_##minor##__cxx11_##cxx11
+#define RETORT_STAMP_NAME_(abi, major, minor, cxx11) retort_stamp__abi_##abi##__torch_##major##_##minor##__cxx11_##cxx11
 #define RETORT_STAMP_NAME(abi, major, minor, cxx11) RETORT_STAMP_NAME_(abi, major, minor, cxx11)
 
 namespace retort {
 /// What the stamp points to.
 struct PluginStamp {
-  const char* about;        // the doc comment at the top of the plugin's source
+  const char* about;       // the doc comment at the top of the plugin's source
   void (*destroy)(void*);  // deletes what the factory made
 };
 }  // namespace retort
@@ -39,15 +38,13 @@ namespace {
     ;
 }  // namespace
 
-#define RETORT_PLUGIN(Class, plugin_kind, plugin_name)                                                    \
-  static_assert(std::string_view(Class::kind) == #plugin_kind, #Class " is not a " #plugin_kind);         \
-  namespace {                                                                                             \
-  void* retort_plugin_make(retort::Params& params) {                                                      \
-    return static_cast<Class::Interface*>(new Class(params));                                             \
-  }                                                                                                       \
-  void retort_plugin_delete(void* object) { delete static_cast<Class::Interface*>(object); }              \
-  [[maybe_unused]] const retort::PluginStamp retort_plugin_stamp{retort_plugin_about, retort_plugin_delete}; \
-  }                                                                                                       \
-  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_make, retort_plugin__##plugin_kind##__##plugin_name, retort)    \
-  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_stamp,                                                          \
+#define RETORT_PLUGIN(Class, plugin_kind, plugin_name)                                                           \
+  static_assert(std::string_view(Class::kind) == #plugin_kind, #Class " is not a " #plugin_kind);                \
+  namespace {                                                                                                    \
+  void* retort_plugin_make(retort::Params& params) { return static_cast<Class::Interface*>(new Class(params)); } \
+  void retort_plugin_delete(void* object) { delete static_cast<Class::Interface*>(object); }                     \
+  [[maybe_unused]] const retort::PluginStamp retort_plugin_stamp{retort_plugin_about, retort_plugin_delete};     \
+  }                                                                                                              \
+  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_make, retort_plugin__##plugin_kind##__##plugin_name, retort)           \
+  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_stamp,                                                                 \
                             RETORT_STAMP_NAME(RETORT_SDK_ABI, TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, 1), retort)

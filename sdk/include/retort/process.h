@@ -58,7 +58,7 @@ class RETORT_API Process {
   Type type_ = Type::ve;
   double beta_min_ = 0.1;
   double beta_max_ = 20.0;
-  std::shared_ptr<const std::vector<double>> betas_;      // vp_scaled_linear: beta of step i + 1
+  std::shared_ptr<const std::vector<double>> betas_;       // vp_scaled_linear: beta of step i + 1
   std::shared_ptr<const std::vector<double>> log_alphas_;  // vp_scaled_linear: log alpha at t = 0, 1, …, T
 };
 
