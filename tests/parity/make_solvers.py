@@ -9,6 +9,9 @@
 The peers' code is imported or executed from those checkouts; none of it is kept here. The teacher is an analytic Gaussian
 mixture, x_t = alpha(t) x_0 + sigma(t) n. Times are in Retort's convention: on "vp_scaled_linear", t = 0 is clean data and t >= 1
 has the peers' table entry t - 1.
+
+Each end is also derived a second time from the published formulas, in numpy, and the script stops where the two differ by more
+than 1e-12 of the largest value: that a peer computed in float64 throughout, and is the method that the case calls it, is checked.
 """
 
 from __future__ import annotations
@@ -16,16 +19,19 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
 torch.set_default_dtype(torch.float64)
+torch.set_num_threads(1)
 Tensor = torch.Tensor
 
 TEACHERS = {
@@ -61,9 +67,103 @@ def karras(count: int, low: float, high: float) -> Tensor:
     return (high ** (1 / 7) + ramp * (low ** (1 / 7) - high ** (1 / 7))) ** 7
 
 
+class Derivation:
+    """The methods once more, from their formulas, sharing nothing with the code above but the mixture's parameters."""
+
+    def __init__(self, teacher: str, process: str) -> None:
+        mixture = TEACHERS[teacher]
+        self.weights, self.means, self.stds = (np.array(mixture[k]) for k in ("weights", "means", "stds"))
+        self.is_ve = process == "ve"
+        self.betas = np.linspace(math.sqrt(0.00085), math.sqrt(0.012), 1000) ** 2
+        self.log_alphas = np.concatenate([[0.0], 0.5 * np.cumsum(np.log1p(-self.betas))])
+
+    def levels(self, t: float) -> tuple[float, float]:
+        """alpha and sigma at t."""
+        if self.is_ve:
+            return 1.0, t
+        log_alpha = self.log_alphas[int(t)]
+        return math.exp(log_alpha), math.sqrt(-math.expm1(2 * log_alpha))
+
+    def levels_at(self, lam: float) -> tuple[float, float]:
+        """alpha and sigma at log(alpha / sigma) = lam."""
+        ratio = math.exp(-lam)
+        alpha = 1.0 if self.is_ve else 1 / math.sqrt(1 + ratio**2)
+        return alpha, ratio * alpha
+
+    def eps(self, x: np.ndarray, alpha: float, sigma: float) -> np.ndarray:
+        variance = (alpha * self.stds) ** 2 + sigma**2
+        offset = x[:, None, :] - alpha * self.means
+        exponent = -0.5 * (offset**2).sum(2) / variance
+        mass = self.weights * np.exp(exponent - exponent.max(1, keepdims=True)) / variance ** (x.shape[1] / 2)
+        mass /= mass.sum(1, keepdims=True)
+        return sigma * (mass[:, :, None] * offset / variance[:, None]).sum(1)
+
+    def drift(self, x: np.ndarray, t: float) -> np.ndarray:
+        """dx/dt in the process's own time; on the table, at the first entry where t = 0."""
+        if self.is_ve:
+            return self.eps(x, 1.0, t)
+        t = max(int(t), 1)
+        alpha, sigma = self.levels(t)
+        return 0.5 * self.betas[t - 1] * (self.eps(x, alpha, sigma) / sigma - x)
+
+    def step(self, solver: dict, x: np.ndarray, t: float, s: float, before: tuple[float, np.ndarray] | None) -> np.ndarray:
+        kind = solver["type"]
+        if kind == "euler":
+            return x + (s - t) * self.drift(x, t)
+        if kind == "heun" and solver.get("variable") == "time":
+            slope = self.drift(x, t)
+            return x + 0.5 * (s - t) * (slope + self.drift(x + (s - t) * slope, s))
+        (a, b), (a_s, b_s) = self.levels(t), self.levels(s)
+        e = self.eps(x, a, b)
+        data = (x - b * e) / a
+        first_order = a_s * data + b_s * e  # the step of DDIM, and of all others into sigma = 0
+        if kind == "ddim" or b_s == 0:
+            return first_order
+        if kind == "heun":
+            return a_s * (x / a + 0.5 * (b_s / a_s - b / a) * (e + self.eps(first_order, a_s, b_s)))
+        lam = math.log(a / b)
+        h = math.log(a_s / b_s) - lam
+        if kind == "dpmpp_2m":
+            if before is None:
+                return first_order
+            lam_before, data_before = before
+            data = data + (data - data_before) * h / (2 * (lam - lam_before))
+            return b_s / b * x - a_s * math.expm1(-h) * data
+        assert kind == "dpm_solver", kind
+
+        def expand(h: float, slope: np.ndarray | float, weight: float) -> tuple[np.ndarray, float, float]:
+            """The expansion over h with d eps = slope, whose part is weight."""
+            alpha, sigma = self.levels_at(lam + h)
+            return alpha / a * x - sigma * math.expm1(h) * e - sigma * weight * slope, alpha, sigma
+
+        def phi(h: float) -> float:
+            return math.expm1(h) / h - 1
+
+        if solver["order"] == 1:
+            return expand(h, 0.0, 0.0)[0]
+        if solver["order"] == 2:
+            d = self.eps(*expand(h / 2, 0.0, 0.0)) - e
+            return expand(h, d, math.expm1(h))[0]
+        d = self.eps(*expand(h / 3, 0.0, 0.0)) - e
+        d = self.eps(*expand(2 * h / 3, d, 2 * phi(2 * h / 3))) - e
+        return expand(h, d, 1.5 * phi(h))[0]
+
+    def end(self, case: dict) -> np.ndarray:
+        x = np.array(case["start"])
+        begins = np.array(case.get("start_times", [case["times"][0]] * len(x)))
+        before = None
+        for t, s in zip(case["times"][:-1], case["times"][1:]):
+            new = self.step(case["solver"], x, t, s, before)
+            alpha, sigma = self.levels(t)
+            before = math.log(alpha / sigma), (x - sigma * self.eps(x, alpha, sigma)) / alpha
+            x = np.where((begins >= t)[:, None], new, x)  # a row waits for its own start
+        return x
+
+
 class Cases:
     def __init__(self) -> None:
         self.all: list[dict] = []
+        self.largest_difference = 0.0
 
     def add(self, name: str, peer: str, teacher: str, process: str, solver: dict, times: Tensor, start: Tensor,
             end: Tensor, start_times: Tensor | None = None, tolerance: float = 1e-10) -> None:
@@ -72,6 +172,10 @@ class Cases:
         if start_times is not None:
             case["start_times"] = start_times.tolist()
         assert torch.isfinite(end).all() and end.dtype == torch.float64, name
+        derived = Derivation(teacher, process).end(case)
+        difference = float(np.abs(derived - end.numpy()).max() / np.abs(derived).max())
+        assert difference < 1e-12, f"{name}: differs from the formulas by {difference:.1e}"
+        self.largest_difference = max(self.largest_difference, difference)
         self.all.append(case)
 
 
@@ -162,6 +266,21 @@ def add_direct_cms(cases: Cases, folder: Path) -> None:
                           "mixture_1d", "vp_scaled_linear", solver, grid, x, state, start.double() if own_starts else None)
 
 
+@contextmanager
+def without_casts_to_float32() -> Iterator[None]:
+    real_to = Tensor.to
+
+    def to(self: Tensor, *args: object, **kwargs: object) -> Tensor:
+        kept = tuple(a for a in args if a is not torch.float32)
+        return real_to(self, *kept, **kwargs) if kept or kwargs else self
+
+    Tensor.to = to
+    try:
+        yield
+    finally:
+        Tensor.to = real_to
+
+
 def add_diffusers(cases: Cases) -> None:
     """Schedulers whose tables are replaced by float64 ones, with their casts to float32 made void."""
     import diffusers
@@ -169,48 +288,74 @@ def add_diffusers(cases: Cases) -> None:
     def eps(x: Tensor, index: int) -> Tensor:
         return noise_prediction("mixture_1d", x, ALPHAS_BAR[index].sqrt(), (1 - ALPHAS_BAR[index]).sqrt())
 
+    def noise_level(index: Tensor) -> Tensor:
+        return ((1 - ALPHAS_BAR[index]) / ALPHAS_BAR[index]).sqrt()
+
     common = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    ddim = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
-    ddim.alphas_cumprod = ALPHAS_BAR
-    ddim.final_alpha_cumprod = torch.tensor(1.0)
-    for steps in (10, 25):
+    for steps, spacing in [(10, "trailing"), (25, "trailing"), (10, "leading")]:
+        ddim = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True, timestep_spacing=spacing, steps_offset=1)
+        ddim.alphas_cumprod = ALPHAS_BAR
+        ddim.final_alpha_cumprod = torch.tensor(1.0)
         ddim.set_timesteps(steps)
         x = start_points("mixture_1d", 6, 1.0, 7)
         state = x
         for t in ddim.timesteps:
             state = ddim.step(eps(state, int(t)), int(t), state, eta=0.0).prev_sample
         grid = torch.cat([ddim.timesteps.double() + 1, torch.zeros(1)])
-        cases.add(f"diffusers DDIMScheduler, {steps} steps", "diffusers", "mixture_1d", "vp_scaled_linear", {"type": "ddim"}, grid, x, state)
-
-    real_to = Tensor.to
-
-    def to_without_float32(self: Tensor, *args: object, **kwargs: object) -> Tensor:
-        kept = tuple(a for a in args if a is not torch.float32)
-        return real_to(self, *kept, **kwargs) if kept or kwargs else self
+        cases.add(f"diffusers DDIMScheduler, {steps} steps" + (", leading" if spacing == "leading" else ""), "diffusers",
+                  "mixture_1d", "vp_scaled_linear", {"type": "ddim"}, grid, x, state)
 
     for order, name in [(1, "ddim"), (2, "dpmpp_2m")]:
         scheduler = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=order, lower_order_final=False,
                                                           final_sigmas_type="zero", timestep_spacing="trailing")
         scheduler.set_timesteps(10)
         index = scheduler.timesteps
-        scheduler.sigmas = torch.cat([((1 - ALPHAS_BAR[index]) / ALPHAS_BAR[index]).sqrt(), torch.zeros(1)])
+        scheduler.sigmas = torch.cat([noise_level(index), torch.zeros(1)])
         if order == 2:  # the step into sigma = 0 is first order in both
             scheduler.register_to_config(euler_at_final=True)
         x = start_points("mixture_1d", 6, 1.0, 8)
         state = x
-        Tensor.to = to_without_float32
-        try:
+        with without_casts_to_float32():
             for t in index:
                 state = scheduler.step(eps(state, int(t)), t, state).prev_sample
-        finally:
-            Tensor.to = real_to
         grid = torch.cat([index.double() + 1, torch.zeros(1)])
         cases.add(f"diffusers DPMSolverMultistepScheduler, order {order}, 10 steps", "diffusers", "mixture_1d", "vp_scaled_linear",
                   {"type": name}, grid, x, state)
 
+    # The singlestep scheduler takes the inner evaluations of a step at entries of its grid. Ours lie at equal parts of the step in
+    # log-SNR, so the grid given to it has those between our times.
+    grid = torch.tensor([1000.0, 800.0, 600.0, 400.0, 200.0, 50.0, 10.0])
+    lambdas = -noise_level(grid.long() - 1).log()
+    for order in (1, 2, 3):
+        parts = torch.arange(order) / order
+        inner = (lambdas[:-1, None] + parts * lambdas.diff()[:, None]).flatten()
+        levels = torch.cat([inner, lambdas[-1:]]).neg().exp()
+        scheduler = diffusers.DPMSolverSinglestepScheduler(**common, algorithm_type="dpmsolver", solver_order=order, final_sigmas_type="sigma_min")
+        scheduler.set_timesteps(len(inner))
+        scheduler.set_begin_index(0)
+        scheduler.sigmas = levels
+        assert scheduler.order_list == list(range(1, order + 1)) * (len(grid) - 1)
+        x = start_points("mixture_1d", 6, 1.0, 9)
+        state = x
+        for i, t in enumerate(scheduler.timesteps):
+            if order == 3:  # its name for the paper's formula is "heun" in the second evaluation's step, "midpoint" in the last
+                scheduler.register_to_config(solver_type="heun" if i % 3 == 1 else "midpoint")
+            alpha = 1 / (1 + levels[i] ** 2).sqrt()
+            state = scheduler.step(noise_prediction("mixture_1d", state, alpha, levels[i] * alpha), t, state).prev_sample
+        cases.add(f"diffusers DPMSolverSinglestepScheduler, noise form, order {order}, 6 steps", "diffusers", "mixture_1d",
+                  "vp_scaled_linear", {"type": "dpm_solver", "order": order}, grid, x, state)
+
 
 def commit(folder: Path) -> str:
-    return subprocess.run(["git", "-C", str(folder), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    """The full commit of a checkout, whose files have to be as committed: the fixture names it as its source."""
+    def git(*args: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True).stdout.strip()
+
+    if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
+        raise SystemExit(f"{folder} is not a checkout of its own")
+    if git("status", "--porcelain", "--untracked-files=no"):
+        raise SystemExit(f"{folder} has changes that are not committed")
+    return git("rev-parse", "HEAD")
 
 
 def main() -> None:
@@ -218,6 +363,7 @@ def main() -> None:
     parser.add_argument("--k-diffusion", type=Path, default=Path("k-diffusion"))
     parser.add_argument("--direct-cms", type=Path, default=Path("direct-cms"))
     args = parser.parse_args()
+    commits = {"k-diffusion": commit(args.k_diffusion), "direct-cms": commit(args.direct_cms)}
     cases = Cases()
     add_k_diffusion(cases, load_k_diffusion(args.k_diffusion))
     add_direct_cms(cases, args.direct_cms)
@@ -225,13 +371,13 @@ def main() -> None:
     import diffusers
 
     head = {"made_by": "tests/parity/make_solvers.py",
-            "peers": {"k-diffusion": commit(args.k_diffusion), "direct-cms": commit(args.direct_cms), "diffusers": diffusers.__version__},
+            "peers": {**commits, "diffusers": diffusers.__version__},
             "teachers": TEACHERS}
     lines = ",\n".join("  " + json.dumps(case) for case in cases.all)
     text = json.dumps(head, indent=1)[:-2] + ',\n "cases": [\n' + lines + "\n ]\n}\n"
     json.loads(text)
     (Path(__file__).parent / "solvers.json").write_text(text)
-    print(f"{len(cases.all)} cases")
+    print(f"{len(cases.all)} cases, at most {cases.largest_difference:.1e} from the formulas")
 
 
 if __name__ == "__main__":
