@@ -13,7 +13,7 @@ std::shared_ptr<Network> unet(TestHost& host, const std::string& toml) {
   const at::NoGradGuard no_grad;  // last layers begin at zero, which would hide everything before them
   for (Tensor& p : network->module()->parameters()) {
     if (most(p) == 0) {
-      p.normal_(0, 0.1);
+      p.copy_(normal(p.sizes(), static_cast<uint64_t>(p.numel())) * 0.1);
     }
   }
   network->module()->to(at::kDouble);
