@@ -140,8 +140,8 @@ void apply_override(Value& root, const std::string& assignment) {
   }
   Value value;
   try {
-    value = parse_toml("value = " + text, "");
-    value = *value.find("value");
+    const Value parsed = parse_toml("value = " + text, "");
+    value = *parsed.find("value");
   } catch (const RequestError&) {
     if (text.find_first_of("[]{}\"'=\n") != std::string::npos) {
       throw RequestError("'" + assignment + "': the value is no valid TOML");
