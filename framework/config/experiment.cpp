@@ -229,11 +229,11 @@ void Experiment::build_trained_model() {
     table["type"] = Value{name, metric_list != nullptr ? metric_list->origin : table.origin};
     metrics.emplace_back(name, std::static_pointer_cast<Metric>(build_plugin(Metric::kind, "metric." + name, table)));
   }
-  if (metric_tables != nullptr) {
+  if (metric_tables != nullptr) {  // a table of a metric that is not asked for may stay, but must be a metric's
     for (const auto& [name, value] : metric_tables->table()) {
-      if (std::find(evaluate->metrics.begin(), evaluate->metrics.end(), name) == evaluate->metrics.end()) {
-        throw RequestError(to_string(value.origin) + ": [metric." + name + "] has no effect: '" + name +
-                           "' is not in evaluate.metrics" + did_you_mean(name, evaluate->metrics));
+      const std::vector<std::string> known = registry_.names(Metric::kind);
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        throw RequestError(to_string(value.origin) + ": unknown table [metric." + name + "]" + did_you_mean(name, known));
       }
     }
   }

@@ -24,6 +24,7 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"process.type=vp", {"process.type: 'vp' is unknown"}},
       {"evaluate.at=[9999]", {"evaluate.at: 9999 is beyond train.steps"}},
       {"'evaluate.metrics=[\"fdd\"]'", {"no metric plugin is called 'fdd'"}},
+      {"metric.od_error.exact_samples=3", {"unknown table [metric.od_error]; did you mean 'ode_error'?"}},
       {"evaluate.features=/no/such.safetensors", {"/no/such.safetensors: no such file"}},
       {"teacher.type=network", {"teacher."}},
       {"dataset.type=fashion_mnist", {"dataset."}},
