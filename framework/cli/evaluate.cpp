@@ -1,9 +1,6 @@
 #include "run/run.h"
 
-#include <filesystem>
-
 #include "cli/commands.h"
-#include "report/report.h"
 
 namespace retort {
 

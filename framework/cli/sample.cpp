@@ -8,7 +8,6 @@
 #include "io/safetensors.h"
 #include "log.h"
 #include "run/run.h"
-#include "train/trainer.h"
 
 namespace retort {
 

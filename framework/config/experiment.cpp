@@ -196,12 +196,8 @@ void Experiment::build_trained_model() {
     boundary_ = Boundary(p, parametrisation_);
   });
   if (const Value* network = root_.find("network")) {
-    network_table_ = *network;
-    const Value* type = network->find("type");  // built once here, so that errors come before any work
-    build_plugin(Network::kind, "network", *network);
-    if (type != nullptr) {
-      network_table_ = *resolved_.find("network");
-    }
+    build_plugin(Network::kind, "network", *network);  // once here, so that errors come before any work
+    network_table_ = *resolved_.find("network");
   }
   host_table("train", [&](Params& p) { train.emplace(p); });
   host_table("evaluate", [&](Params& p) {

@@ -107,17 +107,16 @@ Json series_json(const Measurement& m) {
 
 class Run {
  public:
-  Run(const RunRequest& request, const Registry& registry) : request_(request) {
-    const Value config = load_config(request);
-    cells_ = expand(config);
+  Run(const RunRequest& request, const Registry& registry) : request_(request), config_(load_config(request)) {
+    cells_ = expand(config_);
     for (const Cell& cell : cells_) {
       experiments_.push_back(
           std::make_unique<Experiment>(cell.config, fs::path(request.config).stem().string(), registry));
       if (!experiments_.back()->loss) {
-        throw RequestError(to_string(config.origin) + ": [loss] is missing; there is nothing to train");
+        throw RequestError(to_string(config_.origin) + ": [loss] is missing; there is nothing to train");
       }
     }
-    output_ = output_folder(config, request);
+    output_ = output_folder(config_, request);
     prepare_folder();
   }
 
@@ -144,7 +143,7 @@ class Run {
     results_["name"] = experiments_[0]->run->name;
     Json config = retort::to_json(experiments_[0]->resolved());
     if (!cells_[0].name.empty()) {
-      config["sweep"] = retort::to_json(*load_config(request_).find("sweep"));
+      config["sweep"] = retort::to_json(*config_.find("sweep"));
     }
     results_["config"] = config;
     results_["versions"] = {
@@ -291,6 +290,7 @@ class Run {
   }
 
   RunRequest request_;
+  Value config_;  // as written and overridden, before its cells
   std::vector<Cell> cells_;
   std::vector<std::unique_ptr<Experiment>> experiments_;
   fs::path output_;
