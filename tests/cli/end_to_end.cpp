@@ -87,7 +87,7 @@ TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
   REQUIRE(run_retort(options + "whole").code == 0);
   const auto log = folder / "killed" / "metrics.jsonl";
   std::thread victim(
-      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options + "killed"); });
+      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options + "killed"); });
   for (int i = 0; i < 12000 && lines_of(log) < 10; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -116,7 +116,7 @@ TEST_CASE("an interrupt saves the state and says how to go on") {
   const std::string options =
       "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
   Outcome out{0, ""};
-  std::thread victim([&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program + "' " + options); });
+  std::thread victim([&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options); });
   for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }

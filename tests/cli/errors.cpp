@@ -60,7 +60,7 @@ TEST_CASE("mistakes in a file are found with their line") {
                  {"[teacher] is missing; loss 'cm' distils one"}));
   CHECK(one_line(config(std::string("\xff\xfe\0\1", 4)), 2, {"c.toml"}));
   CHECK(one_line(run_retort("run /no/such/config.toml"), 2, {"/no/such/config.toml: no such file"}));
-  CHECK(one_line(run_retort("run '" + source_dir + "/configs/mixtur.toml'"), 2, {"did you mean", "mixture.toml"}));
+  CHECK(one_line(run_retort("run '" + source_dir() + "/configs/mixtur.toml'"), 2, {"did you mean", "mixture.toml"}));
   CHECK(one_line(run_retort("run " + folder.string()), 2, {"expected a TOML file"}));
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("an output that cannot be written is one line, and earlier results sta
   REQUIRE(run_retort(run).code == 0);
   const std::string before = read_text(folder / "out" / "results.json");
   // A limit on the size of files stands for a full disk.
-  const Outcome full = shell("trap '' XFSZ; ulimit -f 1; '" + program + "' evaluate " + run.substr(4));
+  const Outcome full = shell("trap '' XFSZ; ulimit -f 1; '" + program() + "' evaluate " + run.substr(4));
   CHECK(full.code == 1);
   CHECK(contains(full.output, "cannot be written"));
   CHECK(read_text(folder / "out" / "results.json") == before);

@@ -29,7 +29,7 @@ TrainSettings settings(const std::string& toml) {
 }  // namespace
 
 TEST_CASE("optimizers take the same steps as torch.optim") {
-  const Json fixture = Json::parse(read_text(source_dir + "/tests/parity/optimizers.json"));
+  const Json fixture = Json::parse(read_text(source_dir() + "/tests/parity/optimizers.json"));
   for (const auto& [name, end] : fixture["ends"].items()) {
     CAPTURE(name);
     const TrainSettings s = settings("optimizer = \"" + name +

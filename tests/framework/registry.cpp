@@ -12,14 +12,14 @@ using namespace retort::test;
 namespace fs = std::filesystem;
 
 TEST_CASE("kind and name are read from the file") {
-  const auto symbols = plugin_symbols(plugin_dir + "/solvers/heun.so");
+  const auto symbols = plugin_symbols(plugin_dir() + "/solvers/heun.so");
   CHECK(std::count(symbols.begin(), symbols.end(), "retort_plugin__solver__heun") == 1);
   CHECK(registry().find("solver", "heun").path.filename() == "heun.so");
 }
 
 TEST_CASE("what is no usable plugin is refused with a reason, and the others stay usable") {
   Folder folder;
-  const std::string good = read_text(plugin_dir + "/solvers/heun.so");
+  const std::string good = read_text(plugin_dir() + "/solvers/heun.so");
   const auto put = [&](const std::string& name, const std::string& bytes) {
     std::ofstream(folder / name, std::ios::binary) << bytes;
   };
@@ -32,7 +32,7 @@ TEST_CASE("what is no usable plugin is refused with a reason, and the others sta
   fs::create_directory(folder / "folder.so");
   fs::create_symlink("/no/such/file", folder / "dangling.so");
   for (const char* name : {"tomorrow", "plain", "toy"}) {
-    fs::copy_file(test_plugin_dir + "/" + name + ".so", folder / (std::string(name) + ".so"));
+    fs::copy_file(test_plugin_dir() + "/" + name + ".so", folder / (std::string(name) + ".so"));
   }
   put("open.so", good);
   chmod((folder / "open.so").c_str(), 0666);
@@ -62,7 +62,7 @@ TEST_CASE("what is no usable plugin is refused with a reason, and the others sta
 
 TEST_CASE("a library truncated anywhere, or with any of its bytes wrong, never crashes the host") {
   Folder folder;
-  const std::string good = read_text(plugin_dir + "/solvers/ddim.so");
+  const std::string good = read_text(plugin_dir() + "/solvers/ddim.so");
   const auto survives = [&](const std::string& bytes) {
     std::ofstream(folder / "x.so", std::ios::binary) << bytes;
     const Registry found({folder.string()});
@@ -84,7 +84,7 @@ TEST_CASE("a library truncated anywhere, or with any of its bytes wrong, never c
 }
 
 TEST_CASE("a plugin from another folder is used like our own; a failing one is one line") {
-  const std::string dir = " --plugin-dir '" + test_plugin_dir + "' ";
+  const std::string dir = " --plugin-dir '" + test_plugin_dir() + "' ";
   CHECK(contains(run_retort(dir + "list solver").output, "toy"));
   const Outcome inspect = run_retort(dir + "inspect toy");
   CHECK(contains(inspect.output, "A toy solver for the tests"));
@@ -100,7 +100,7 @@ TEST_CASE("a plugin from another folder is used like our own; a failing one is o
 
 TEST_CASE("without one plugin's library all else works") {
   Folder folder;
-  fs::copy(plugin_dir, folder / "plugins", fs::copy_options::recursive);
+  fs::copy(plugin_dir(), folder / "plugins", fs::copy_options::recursive);
   fs::remove(folder / "plugins" / "solvers" / "heun.so");
   const Registry found({(folder / "plugins").string()});
   const auto names = found.names("solver");
@@ -111,18 +111,18 @@ TEST_CASE("without one plugin's library all else works") {
 
 TEST_CASE("two plugins of one kind and name are an error that shows both") {
   Folder folder;
-  fs::copy_file(plugin_dir + "/solvers/heun.so", folder / "other.so");
-  const Registry found({folder.string(), plugin_dir});
+  fs::copy_file(plugin_dir() + "/solvers/heun.so", folder / "other.so");
+  const Registry found({folder.string(), plugin_dir()});
   const std::string message = request_error([&] { found.find("solver", "heun"); });
   CHECK(contains(message, "other.so"));
   CHECK(contains(message, "solvers/heun.so"));
 }
 
 TEST_CASE("the host links no plugin and names none") {
-  const std::string needed = shell("readelf -d '" + program + "' | grep NEEDED").output;
+  const std::string needed = shell("readelf -d '" + program() + "' | grep NEEDED").output;
   CHECK(contains(needed, "libretort_sdk.so"));
   std::string sources;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(source_dir + "/framework")) {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(source_dir() + "/framework")) {
     if (entry.is_regular_file()) {
       sources += read_text(entry.path());
     }
@@ -139,7 +139,7 @@ TEST_CASE("the host links no plugin and names none") {
 
 TEST_CASE("the SDK knows nothing of the framework, and plugins know only the SDK") {
   for (const char* part : {"sdk", "plugins", "backends"}) {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(source_dir + "/" + part)) {
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(source_dir() + "/" + part)) {
       if (!entry.is_regular_file()) {
         continue;
       }

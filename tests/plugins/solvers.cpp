@@ -113,7 +113,7 @@ TEST_CASE("on a variance-exploding process euler and ddim are one method") {
 }
 
 TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") {
-  std::ifstream file(source_dir + "/tests/parity/solvers.json");
+  std::ifstream file(source_dir() + "/tests/parity/solvers.json");
   REQUIRE(file);
   const Json fixtures = Json::parse(file);
   REQUIRE(fixtures["cases"].size() >= 15);

@@ -5,9 +5,9 @@
 
 namespace retort::test {
 
-const std::string source_dir = RETORT_SOURCE_DIR;
-const std::string plugin_dir = RETORT_BINARY_DIR "/lib/retort/plugins";
-const std::string test_plugin_dir = RETORT_BINARY_DIR "/tests/plugins";
-const std::string program = RETORT_BINARY_DIR "/bin/retort";
+std::string source_dir() { return RETORT_SOURCE_DIR; }
+std::string plugin_dir() { return RETORT_BINARY_DIR "/lib/retort/plugins"; }
+std::string test_plugin_dir() { return RETORT_BINARY_DIR "/tests/plugins"; }
+std::string program() { return RETORT_BINARY_DIR "/bin/retort"; }
 
 }  // namespace retort::test

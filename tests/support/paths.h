@@ -1,10 +1,13 @@
-/// Where the build put things.
+/// Where the build put things. Functions, since tests use them while their own constants are being initialised.
 #pragma once
 
 #include <string>
 
 namespace retort::test {
 
-extern const std::string source_dir, plugin_dir, test_plugin_dir, program;
+std::string source_dir();
+std::string plugin_dir();
+std::string test_plugin_dir();
+std::string program();
 
 }  // namespace retort::test

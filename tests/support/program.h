@@ -28,7 +28,7 @@ inline Outcome shell(const std::string& command) {
   return out;
 }
 
-inline Outcome run_retort(const std::string& arguments) { return shell("'" + program + "' " + arguments); }
+inline Outcome run_retort(const std::string& arguments) { return shell("'" + program() + "' " + arguments); }
 
 /// Whether a failure is what users are promised: the exit code, one line, and the parts named.
 inline bool one_line(const Outcome& outcome, int code, std::initializer_list<const char*> parts) {
@@ -44,7 +44,7 @@ inline bool one_line(const Outcome& outcome, int code, std::initializer_list<con
   return good;
 }
 
-inline const std::string mixture_config = "'" + source_dir + "/configs/mixture.toml'";
+inline const std::string mixture_config = "'" + source_dir() + "/configs/mixture.toml'";
 /// Overrides that make the mixture's run take a second.
 inline const std::string small =
     " train.steps=20 evaluate.at=[5] evaluate.samples=200 metric.ode_error.exact_samples=16 "

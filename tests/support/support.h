@@ -19,7 +19,7 @@
 namespace retort::test {
 
 inline const Registry& registry() {
-  static const Registry all({plugin_dir});
+  static const Registry all({plugin_dir()});
   return all;
 }
 
