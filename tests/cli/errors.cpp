@@ -38,7 +38,7 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
   };
   Folder folder;
   for (const Case& c : cases) {
-    CAPTURE(c.override_);
+    CAPTURE(std::string(c.override_));
     CHECK(one_line(run_retort("run " + mixture_config + " run.output=" + folder.string() +
                               "/out train.steps=20 evaluate.at=[5] " + c.override_),
                    2, c.parts));

@@ -31,7 +31,7 @@ TrainSettings settings(const std::string& toml) {
 TEST_CASE("optimizers take the same steps as torch.optim") {
   const Json fixture = Json::parse(read_text(source_dir() + "/tests/parity/optimizers.json"));
   for (const auto& [name, end] : fixture["ends"].items()) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const TrainSettings s = settings("optimizer = \"" + name +
                                      "\"\nlearning_rate = 0.01\nbeta2 = 0.99\nmomentum = 0.9\nweight_decay = 0.1");
     Vector network;

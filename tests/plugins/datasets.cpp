@@ -103,7 +103,7 @@ TEST_CASE("broken PNG files get one line, truncated at any byte") {
 TEST_CASE("toy data sets are fixed by their seed and bounded") {
   TestHost host;
   for (const char* name : {"rings", "moons", "checkerboard", "gaussian_mixture"}) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const std::string toml = std::string(name) == "gaussian_mixture" ? "layout = \"ring\"\n" : "";
     const Tensor index = at::arange(2000, at::kLong);
     const auto a = host.make_plugin<Dataset>(name, toml), b = host.make_plugin<Dataset>(name, toml),

@@ -27,8 +27,8 @@ TEST_CASE("every schedule falls strictly on every process, from the noisier end 
     TestHost host(process);
     for (const auto& [name, toml] : {std::pair("karras", "sigma_max = 10"), std::pair("log_snr", "sigma_max = 10"),
                                      std::pair("uniform", ""), std::pair("ddpm", "steps = 50")}) {
-      CAPTURE(process);
-      CAPTURE(name);
+      CAPTURE(std::string(process));
+      CAPTURE(std::string(name));
       const Tensor t = host.make_plugin<Schedule>(name, toml)->times(host.process());
       CHECK((t.diff() < 0).all().item<bool>());
       CHECK(t[-1].item<double>() >= 0);

@@ -45,8 +45,8 @@ TEST_CASE("solvers converge at the order that they declare") {
                         {"dpm_solver", "order = 3", 3},
                         {"dpmpp_2m", "", 2}};
   for (const Case& c : cases) {
-    CAPTURE(c.name);
-    CAPTURE(c.toml);
+    CAPTURE(std::string(c.name));
+    CAPTURE(std::string(c.toml));
     TestHost ve;
     TestHost vp("type = \"vp_linear\"");
     CHECK(ve.make_plugin<Solver>(c.name, c.toml)->order() == c.order);
@@ -59,7 +59,7 @@ TEST_CASE("rk45 meets its tolerance on a Gaussian, whose flow map is known") {
   for (const char* process :
        {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_cosine\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
-    CAPTURE(process);
+    CAPTURE(std::string(process));
     const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", "means = [[0.5, -0.3]]\nstds = [[0.4, 0.9]]");
     const Process& p = host.process();
     const double from = p.t_max() * (p.type() == Process::Type::ve ? 0.25 : 1);
@@ -91,7 +91,7 @@ TEST_CASE("every solver leaves alpha = 0 and reaches sigma = 0 with finite state
   TestHost host("type = \"rectified_flow\"");
   const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
   for (const char* name : {"euler", "ddim", "heun", "dpm_solver", "dpmpp_2m", "rk45"}) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const auto solver = host.make_plugin<Solver>(name);
     for (const auto dtype : {at::kDouble, at::kFloat}) {
       const Tensor end =

@@ -31,7 +31,7 @@ TEST_CASE("the mixture's prediction is the score of its density, on every proces
        {"type = \"ve\"", "type = \"vp_linear\"", "type = \"vp_scaled_linear\"", "type = \"rectified_flow\""}) {
     TestHost host(process);
     for (const char* mixture : mixtures) {
-      CAPTURE(process);
+      CAPTURE(std::string(process));
       CAPTURE(mixture);
       const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture);
       const int64_t d = teacher->shape()[0];

@@ -41,7 +41,7 @@ TEST_CASE("packed endpoints equal row-by-row solves, for every solver") {
   const Tensor start = p.grid.index_select(0, index);
   const Tensor x = normal({16, 1}, 4);
   for (const char* name : {"ddim", "euler", "heun", "dpm_solver", "dpmpp_2m", "rk45"}) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const auto solver = p.host.make_plugin<Solver>(name);
     const Tensor packed = solve(Ode(*p.teacher), *solver, p.grid, x, start);
     for (int64_t row = 0; row < 16; ++row) {
