@@ -102,6 +102,7 @@ class Cpu final : public Backend {
     return std::make_shared<Frozen>(std::move(network), precision_ == "bfloat16");
   }
 
+  double tolerance() const override { return precision_ == "bfloat16" ? 3e-2 : Backend::tolerance(); }
   std::string describe() const override {
     return "cpu, " + std::to_string(at::get_num_threads()) + " thread(s), " + precision_ +
            (channels_last_ ? ", channels-last" : "");

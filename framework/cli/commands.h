@@ -14,7 +14,7 @@ namespace retort {
 struct Shared {
   std::vector<std::string> plugin_dirs;
   /// The plugins found; searched for at the first call.
-  const Registry& registry();
+  Registry& registry();
 
  private:
   std::unique_ptr<Registry> registry_;
@@ -26,6 +26,8 @@ void add_evaluate(CLI::App& app, Shared& shared);  // evaluate
 void add_solve(CLI::App& app, Shared& shared);     // solve
 void add_list(CLI::App& app, Shared& shared);      // list
 void add_inspect(CLI::App& app, Shared& shared);   // inspect
+void add_check(CLI::App& app, Shared& shared);     // check
+void add_new(CLI::App& app);                       // new
 void add_report(CLI::App& app);                    // report
 
 }  // namespace retort

@@ -2,7 +2,9 @@
 #include <sstream>
 
 #include "cli/commands.h"
+#include "cli/reference.h"
 #include "config/settings.h"
+#include "io/files.h"
 #include "io/json.h"
 #include "retort/model.h"
 #include "retort/process.h"
@@ -19,6 +21,8 @@ struct HostTable {
 };
 const HostTable host_tables[] = {
     {"run", "[run]: name, seed and place of the results.", [](Params& p) { RunSettings(p, "the file's name"); }},
+    {"plugins", "[plugins]: which library to take where several hold a plugin of one kind and name.",
+     [](Params& p) { PluginSettings settings(p); }},
     {"process",
      "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
      [](Params& p) { const Process made(p); }},
@@ -111,6 +115,38 @@ void print(const PluginDescription& d) {
   }
 }
 
+PluginDescription describe(const HostTable& table) {
+  Params p = Params::describing();
+  table.declare(p);
+  return {{"table", table.name, {}}, table.about + std::string("\n"), p.described()};
+}
+
+// Every kind's page: to the folder, or to standard output.
+void write_reference(const Registry& registry, const std::string& folder) {
+  std::vector<std::string> kinds(std::begin(plugin_kinds), std::end(plugin_kinds));
+  kinds.emplace_back("table");
+  for (const std::string& kind : kinds) {
+    std::vector<PluginDescription> all;
+    for (const PluginFile& file : registry.files()) {
+      if (file.kind == kind) {
+        all.push_back(registry.describe(file));
+      }
+    }
+    for (const HostTable& table : host_tables) {
+      if (kind == "table") {
+        all.push_back(describe(table));
+      }
+    }
+    const std::string page = reference_page(kind, all);
+    if (folder.empty()) {
+      std::printf("%s\n", page.c_str());
+    } else {
+      make_folder(folder);
+      write_text(std::filesystem::path(folder) / (kind + ".md"), page);
+    }
+  }
+}
+
 void inspect(const Registry& registry, const std::string& name, const std::string& kind, bool json) {
   std::vector<PluginDescription> found;
   std::vector<std::string> known;
@@ -123,9 +159,7 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
   for (const HostTable& table : host_tables) {
     known.emplace_back(table.name);
     if (table.name == name && (kind.empty() || kind == "table")) {
-      Params p = Params::describing();
-      table.declare(p);
-      found.push_back({{"table", table.name, {}}, table.about + std::string("\n"), p.described()});
+      found.push_back(describe(table));
     }
   }
   if (found.empty()) {
@@ -157,17 +191,31 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
 
 void add_inspect(CLI::App& app, Shared& shared) {
   struct Request {
-    std::string name, kind;
-    bool json = false;
+    std::string name, kind, output;
+    bool json = false, all = false, markdown = false;
   };
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand(
       "inspect",
       "what a plugin is, with every parameter; also the tables run, process, student, train, evaluate, report");
-  command->add_option("NAME", request->name, "plugin or table")->required();
+  command->add_option("NAME", request->name, "plugin or table");
   command->add_option("--kind", request->kind, "where several kinds have a plugin of that name");
   command->add_flag("--json", request->json, "as JSON");
-  command->callback([request, &shared] { inspect(shared.registry(), request->name, request->kind, request->json); });
+  CLI::Option* all = command->add_flag("--all", request->all, "every plugin and table");
+  CLI::Option* markdown =
+      command->add_flag("--markdown", request->markdown, "with --all: the reference, a page for each kind");
+  command->add_option("--output", request->output, "with --all --markdown: the folder for the pages")->needs(markdown);
+  markdown->needs(all);
+  command->callback([request, &shared] {
+    if (request->all && request->markdown) {
+      write_reference(shared.registry(), request->output);
+    } else if (request->all || request->name.empty()) {
+      throw RequestError(request->all ? "inspect --all needs --markdown"
+                                      : "inspect needs a NAME (retort list shows all)");
+    } else {
+      inspect(shared.registry(), request->name, request->kind, request->json);
+    }
+  });
 }
 
 }  // namespace retort

@@ -2,10 +2,11 @@
 #include "cli/commands.h"
 #include "interrupt.h"
 #include "log.h"
+#include "plugin/crash.h"
 
 namespace retort {
 
-const Registry& Shared::registry() {
+Registry& Shared::registry() {
   if (!registry_) {
     registry_ = std::make_unique<Registry>(plugin_folders(plugin_dirs));
   }
@@ -32,12 +33,15 @@ int main_inner(int argc, char** argv) {
   add_solve(app, shared);
   add_list(app, shared);
   add_inspect(app, shared);
+  add_check(app, shared);
+  add_new(app);
   add_report(app);
   app.footer(
       "Examples:\n"
       "  retort run configs/mixture.toml\n"
       "  retort run configs/mixture.toml solver.type=heun loss.type=direct_cm train.steps=500\n"
       "  retort list solver          retort inspect heun\n"
+      "  retort new solver mine      retort check mine/build/mine.so\n"
       "Exit codes: 0 done, 1 the run failed, 2 the request was wrong.");
   try {
     app.parse(argc, argv);
@@ -64,6 +68,7 @@ int main_inner(int argc, char** argv) {
 }  // namespace retort
 
 int main(int argc, char** argv) {
+  retort::one_line_for_crashes();
   retort::stop_on_signals();
   try {
     return retort::main_inner(argc, argv);

@@ -12,6 +12,8 @@ void add_request(CLI::App& command, RunRequest& request) {
   command.add_option("OVERRIDES", request.overrides,
                      "key=value: a dotted path and a TOML value, such as train.steps=100");
   command.add_flag("--fresh", request.fresh, "begin anew; earlier results are moved aside, not lost");
+  command.add_flag("--frozen", request.frozen,
+                   "load only the very libraries that plugins.json, beside CONFIG or in the run's folder, lists");
 }
 
 }  // namespace

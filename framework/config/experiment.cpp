@@ -6,15 +6,15 @@
 #include <algorithm>
 
 #include "config/toml.h"
-#include "io/json.h"
-#include "io/safetensors.h"
+#include "io/checkpoint.h"
 
 namespace retort {
 
 namespace {
 
-const std::vector<std::string> tables = {"run",    "backend",  "dataset", "process", "teacher",  "network", "student",
-                                         "solver", "schedule", "loss",    "train",   "evaluate", "metric",  "report"};
+const std::vector<std::string> tables = {"run",     "backend",  "dataset", "process",  "teacher",
+                                         "network", "student",  "solver",  "schedule", "loss",
+                                         "train",   "evaluate", "metric",  "report",   "plugins"};
 
 // A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the
 // chosen type are merged in, those of others left out.
@@ -53,6 +53,9 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
       known.emplace_back("sweep");
       throw RequestError(to_string(value.origin) + ": unknown table [" + key + "]" + did_you_mean(key, known));
     }
+  }
+  if (root_.find("plugins") != nullptr) {
+    host_table("plugins", [&](Params& p) { prefer_ = PluginSettings(p).prefer; });
   }
   host_table("run", [&](Params& p) { run.emplace(p, default_name); });
   if (parts == Parts::solving) {
@@ -105,11 +108,11 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   p.get("type", name.c_str(), "");
   std::shared_ptr<void> made;
   try {
-    registry_.find(kind, name);
+    registry_.find(kind, name, prefer_);
   } catch (const RequestError& e) {
     throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " + e.what());
   }
-  made = registry_.make(kind, name, p);
+  made = registry_.make(kind, name, p, prefer_);
   p.finish();
   keep(p, table);
   return made;
@@ -122,7 +125,7 @@ std::shared_ptr<T> Experiment::build(const std::string& table) {
 }
 
 std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
-  return registry_.make(kind, name, params);
+  return registry_.make(kind, name, params, prefer_);
 }
 
 void Experiment::build_parts() {
@@ -229,7 +232,8 @@ void Experiment::build_trained_model() {
     for (const auto& [name, value] : metric_tables->table()) {
       const std::vector<std::string> known = registry_.names(Metric::kind);
       if (std::find(known.begin(), known.end(), name) == known.end()) {
-        throw RequestError(to_string(value.origin) + ": unknown table [metric." + name + "]" + did_you_mean(name, known));
+        throw RequestError(to_string(value.origin) + ": unknown table [metric." + name + "]" +
+                           did_you_mean(name, known));
       }
     }
   }
@@ -266,53 +270,11 @@ void Experiment::check_parts() const {
 
 Checkpoint Experiment::checkpoint(const std::string& path) {
   last_checkpoint_ = path;
-  TensorFile file = read_safetensors(path);
-  Checkpoint out;
-  out.tensors = std::move(file.tensors);
-  const auto found = file.metadata.find("retort");
-  if (found == file.metadata.end()) {
-    throw RequestError(path + ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')");
-  }
-  try {
-    out.config = from_json(Json::parse(found->second), path);
-  } catch (const Json::exception&) {
-    throw RequestError(path + ": is a damaged checkpoint (its metadata is no JSON)");
-  }
-  const Value* model = out.config.find("model");
-  if (model == nullptr || !model->is_table() || model->find("network") == nullptr) {
-    throw RequestError(path + ": is a checkpoint without a model");
-  }
-  return out;
+  return read_checkpoint(path);
 }
 
 std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
-  const Value* model = checkpoint.config.find("model");
-  Params form(*model, "model", this);
-  Task task;
-  task.shape = form.get("shape", std::vector<int64_t>{}, "");
-  task.classes = form.get("classes", 0, "");
-  std::swap(task_, task);
-  std::shared_ptr<Network> network;
-  try {
-    network = form.plugin<Network>("network", "", "");
-  } catch (...) {
-    std::swap(task_, task);
-    throw;
-  }
-  std::swap(task_, task);
-  const at::NoGradGuard no_grad;
-  for (const auto& parameter : network->module()->named_parameters()) {
-    const auto found = checkpoint.tensors.find(parameter.key());
-    if (found == checkpoint.tensors.end()) {
-      throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
-    }
-    if (found->second.sizes() != parameter.value().sizes()) {
-      throw RequestError(path + ": the weights '" + parameter.key() + "' have another shape than its network's");
-    }
-    Tensor weights = parameter.value();
-    weights.copy_(found->second);
-  }
-  network->module()->eval();
+  std::shared_ptr<Network> network = build_network(*this, checkpoint, path);
   backend_->place(*network);
   return network;
 }

@@ -76,6 +76,7 @@ class Experiment final : public Host {
   void keep(const Params& p, const std::string& path);
 
   const Registry& registry_;
+  std::filesystem::path prefer_;  // [plugins]
   Value root_;
   Value resolved_;
   std::vector<std::string> paths_;  // dotted keys whose values are paths

@@ -12,6 +12,11 @@ RunSettings::RunSettings(Params& p, const std::string& default_name)
   }
 }
 
+PluginSettings::PluginSettings(Params& p)
+    : prefer(p.path("prefer", "",
+                    "file or folder whose plugins win over others of the same kind and name; empty: two of one name "
+                    "are an error")) {}
+
 StudentSettings::StudentSettings(Params& p)
     : from_teacher(
           p.choice("init", "random", {"random", "teacher"},

@@ -17,6 +17,12 @@ struct RunSettings {
   std::string output;
 };
 
+/// [plugins]
+struct PluginSettings {
+  explicit PluginSettings(Params& p);
+  std::string prefer;
+};
+
 /// [student], less the parametrisation and the boundary, which the SDK declares.
 struct StudentSettings {
   explicit StudentSettings(Params& p);

@@ -1,6 +1,7 @@
 #include "plugin/registry.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/dll/runtime_symbol_info.hpp>
@@ -8,8 +9,9 @@
 #include <cstdlib>
 #include <map>
 
-#include "log.h"
+#include "io/files.h"
 #include "plugin/elf.h"
+#include "plugin/guarded.h"
 #include "retort/plugin.h"
 
 namespace retort {
@@ -35,7 +37,25 @@ std::string spell_stamp(std::string_view stamp) {
   return "SDK ABI " + std::to_string(abi) + ", LibTorch " + std::to_string(major) + "." + std::to_string(minor);
 }
 
+// Why others than the user may change a file or folder, and what mends it; empty where they may not.
+std::string writable_by_others(const fs::path& path, const struct stat& status) {
+  if ((status.st_mode & S_IWOTH) != 0) {
+    return path.string() + " may be written by anyone, and a plugin is code; mend it with: chmod o-w " + path.string();
+  }
+  if ((status.st_mode & S_IWGRP) != 0 && status.st_gid != getegid()) {
+    return path.string() + " may be written by another group, and a plugin is code; mend it with: chmod g-w " +
+           path.string();
+  }
+  return "";
+}
+
+std::string writable_by_others(const fs::path& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 ? writable_by_others(path, status) : "";
+}
+
 struct Library {
+  PluginFile file;
   boost::dll::shared_library handle;
   const PluginStamp* stamp;
   void* (*make)(Params&);
@@ -46,8 +66,8 @@ std::map<std::string, Library>& libraries() {
   static auto* all = new std::map<std::string, Library>;
   return *all;
 }
-std::vector<PluginFile>& loaded() {
-  static auto* all = new std::vector<PluginFile>;
+std::vector<const PluginFile*>& loaded() {
+  static auto* all = new std::vector<const PluginFile*>;
   return *all;
 }
 
@@ -57,7 +77,8 @@ const Library& load(const PluginFile& file) {
     return found->second;
   }
   boost::dll::fs::error_code error;
-  Library library;
+  Library library{file, {}, nullptr, nullptr};
+  const Running running(file);  // static constructors run now
   library.handle.load(boost::dll::fs::path(file.path.string()), error, boost::dll::load_mode::rtld_now);
   if (error) {
     throw RequestError("plugin '" + file.name + "': " + file.path.string() + " cannot be loaded: " + error.message());
@@ -69,8 +90,9 @@ const Library& load(const PluginFile& file) {
   } catch (const std::exception&) {
     throw RequestError("plugin '" + file.name + "': " + file.path.string() + " lacks the symbols that its stamp names");
   }
-  loaded().push_back(file);
-  return libraries().emplace(file.path.string(), library).first->second;
+  const Library& kept = libraries().emplace(file.path.string(), library).first->second;
+  loaded().push_back(&kept.file);
+  return kept;
 }
 
 }  // namespace
@@ -89,6 +111,7 @@ Registry::Registry(const std::vector<fs::path>& folders) {
 
 void Registry::scan(const fs::path& folder, bool deeper) {
   std::error_code error;
+  const std::string open_folder = writable_by_others(folder);
   std::vector<fs::path> entries;
   for (fs::directory_iterator i(folder, error), end; !error && i != end; i.increment(error)) {
     entries.push_back(i->path());
@@ -96,35 +119,39 @@ void Registry::scan(const fs::path& folder, bool deeper) {
   std::sort(entries.begin(), entries.end());
   for (const fs::path& path : entries) {
     if (path.extension() == ".so") {
-      add(path);
+      add(path, open_folder);
     } else if (deeper && fs::is_directory(path, error)) {
       scan(path, false);
     }
   }
 }
 
-void Registry::add(const fs::path& path) {
-  const auto reject = [&](const std::string& reason) { rejected_.push_back({path, path.string() + ": " + reason}); };
-  struct stat status {};
-  if (stat(path.c_str(), &status) != 0) {
-    return reject("cannot be found (a dangling link?)");
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return reject("is no regular file");
-  }
-  if ((status.st_mode & S_IWOTH) != 0) {
-    return reject("may be written by anyone, and a plugin is code; mend it with: chmod o-w " + path.string());
-  }
-  std::vector<std::string> symbols;
+void Registry::add(const fs::path& path, const std::string& folder_reason) {
   try {
-    symbols = plugin_symbols(path.string());
+    if (!folder_reason.empty()) {
+      throw RequestError(path.string() + ": " + folder_reason);
+    }
+    files_.push_back(read(path));
   } catch (const RequestError& e) {
     rejected_.push_back({path, e.what()});
-    return;
+  }
+}
+
+PluginFile Registry::read(const fs::path& path) {
+  const auto refuse = [&](const std::string& reason) { return RequestError(path.string() + ": " + reason); };
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) {
+    throw refuse(fs::is_symlink(path) ? "cannot be found (a dangling link)" : "no such file");
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw refuse("is no regular file");
+  }
+  if (const std::string reason = writable_by_others(path, status); !reason.empty()) {
+    throw refuse(reason.substr(path.string().size() + 1));
   }
   std::string stamp;
   std::vector<std::string> factories;
-  for (const std::string& symbol : symbols) {
+  for (const std::string& symbol : plugin_symbols(path.string())) {
     if (symbol.starts_with(stamp_prefix)) {
       stamp = symbol;
     } else if (symbol.starts_with(factory_prefix)) {
@@ -132,22 +159,29 @@ void Registry::add(const fs::path& path) {
     }
   }
   if (stamp.empty() || factories.empty()) {
-    return reject("is a shared library, but no Retort plugin (RETORT_PLUGIN is missing)");
+    throw refuse("is a shared library, but no Retort plugin (RETORT_PLUGIN is missing)");
   }
   if (stamp != own_stamp) {
-    return reject("was built for " + spell_stamp(stamp) + "; this program has " + spell_stamp(own_stamp) +
-                  "; build it again");
+    throw refuse("was built for " + spell_stamp(stamp) + "; this program has " + spell_stamp(own_stamp) +
+                 "; build it again with this program's SDK");
   }
   if (factories.size() > 1) {
-    return reject("holds " + std::to_string(factories.size()) + " plugins; expected one");
+    throw refuse("holds " + std::to_string(factories.size()) + " plugins; expected one");
   }
   const size_t split = factories[0].find("__");
   const std::string kind = factories[0].substr(0, split);
   if (split == std::string::npos ||
       std::find(std::begin(plugin_kinds), std::end(plugin_kinds), kind) == std::end(plugin_kinds)) {
-    return reject("is a plugin of an unknown kind, '" + kind + "'");
+    throw refuse("is a plugin of an unknown kind, '" + kind.substr(0, 40) + "'");
   }
-  files_.push_back({kind, factories[0].substr(split + 2), path});
+  const std::string name = factories[0].substr(split + 2);
+  constexpr size_t longest = 64;
+  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  if (name.empty() || name.size() > longest || !plain) {
+    throw refuse("gives itself a name of " + std::to_string(name.size()) +
+                 " characters; expected 1 to 64 letters, digits and underscores");
+  }
+  return {kind, name, path};
 }
 
 std::vector<std::string> Registry::names(const std::string& kind) const {
@@ -160,23 +194,39 @@ std::vector<std::string> Registry::names(const std::string& kind) const {
   return out;
 }
 
-const PluginFile& Registry::find(const std::string& kind, const std::string& name) const {
-  const PluginFile* found = nullptr;
+const PluginFile& Registry::find(const std::string& kind, const std::string& name, const fs::path& prefer) const {
+  std::vector<const PluginFile*> found;
   for (const PluginFile& file : files_) {
     if (file.kind == kind && file.name == name) {
-      if (found != nullptr) {
-        throw RequestError("two plugins are called " + kind + " '" + name + "': " + found->path.string() + " and " +
-                           file.path.string() + "; take one off the search path");
-      }
-      found = &file;
+      found.push_back(&file);
     }
   }
-  if (found != nullptr) {
-    return *found;
+  for (const PluginFile* file : found) {
+    if (prefer.empty()) {
+      break;
+    }
+    const fs::path relative = fs::weakly_canonical(file->path).lexically_relative(fs::weakly_canonical(prefer));
+    if (!relative.empty() && *relative.begin() != "..") {
+      return *file;
+    }
+  }
+  if (found.size() > 1) {
+    throw RequestError("two plugins are called " + kind + " '" + name + "': " + found[0]->path.string() + " and " +
+                       found[1]->path.string() +
+                       "; take one off the search path, or choose by [plugins] prefer = \"FILE or FOLDER\"");
+  }
+  if (found.size() == 1) {
+    return *found[0];
   }
   for (const RejectedFile& file : rejected_) {
     if (file.path.stem() == name) {
       throw RequestError(kind + " '" + name + "' was refused: " + file.reason);
+    }
+  }
+  std::string elsewhere;
+  for (const PluginFile& file : files_) {
+    if (file.name == name && elsewhere.empty()) {
+      elsewhere = "; '" + name + "' is a " + file.kind;
     }
   }
   const std::vector<std::string> known = names(kind);
@@ -185,29 +235,50 @@ const PluginFile& Registry::find(const std::string& kind, const std::string& nam
     list += (list.empty() ? "" : ", ") + k;
   }
   throw RequestError(
-      "no " + kind + " plugin is called '" + name + "'" + did_you_mean(name, known) +
+      "no " + kind + " plugin is called '" + name + "'" + (elsewhere.empty() ? did_you_mean(name, known) : elsewhere) +
       (known.empty() ? " (no " + kind + " plugins were found; see --plugin-dir)" : " (there are: " + list + ")"));
 }
 
-std::shared_ptr<void> Registry::make(const std::string& kind, const std::string& name, Params& params) const {
-  const Library& library = load(find(kind, name));
-  try {
-    void* object = library.make(params);
-    if (object == nullptr) {
-      throw Error("its factory made nothing");
-    }
-    return {object, library.stamp->destroy};
-  } catch (const RequestError&) {
-    throw;
-  } catch (const std::exception& e) {
-    const std::string message = e.what();
-    throw Error(kind + " '" + name + "': " + message.substr(0, message.find('\n')));
+void Registry::freeze(std::vector<FrozenPlugin> plugins, std::string origin) {
+  frozen_ = std::move(plugins);
+  frozen_origin_ = std::move(origin);
+}
+
+void Registry::check_frozen(const PluginFile& file) const {
+  if (frozen_origin_.empty()) {
+    return;
   }
+  const auto same = [&](const FrozenPlugin& f) { return f.kind == file.kind && f.name == file.name; };
+  const auto found = std::find_if(frozen_.begin(), frozen_.end(), same);
+  if (found == frozen_.end()) {
+    throw RequestError(file.kind + " '" + file.name + "' is not among the frozen libraries of " + frozen_origin_);
+  }
+  const std::string sha256 = sha256_of_file(file.path);
+  if (sha256 != found->sha256) {
+    throw RequestError(file.path.string() + ": is another library than the frozen one of " + frozen_origin_ +
+                       ": its SHA-256 begins with " + sha256.substr(0, 12) + ", expected " +
+                       found->sha256.substr(0, 12));
+  }
+}
+
+std::shared_ptr<void> Registry::make(const PluginFile& file, Params& params) const {
+  check_frozen(file);
+  const Library& library = load(file);
+  void* object = guarded(library.file, [&] { return library.make(params); });
+  if (object == nullptr) {
+    throw PluginError(file.kind + " '" + file.name + "': its factory made nothing");
+  }
+  return guard(library.file, {object, library.stamp->destroy});
+}
+
+std::shared_ptr<void> Registry::make(const std::string& kind, const std::string& name, Params& params,
+                                     const fs::path& prefer) const {
+  return make(find(kind, name, prefer), params);
 }
 
 PluginDescription Registry::describe(const PluginFile& file) const {
   Params params = Params::describing();
-  make(file.kind, file.name, params);
+  make(file, params);
   return {file, load(file).stamp->about, params.described()};
 }
 
@@ -229,11 +300,18 @@ std::vector<fs::path> plugin_folders(const std::vector<std::string>& given) {
       from = to + 1;
     }
   }
-  out.emplace_back(fs::path(boost::dll::program_location().string()).parent_path().parent_path() /
-                   "lib/retort/plugins");
+  out.push_back(program_tree() / "lib/retort/plugins");
   return out;
 }
 
-std::vector<PluginFile> loaded_plugins() { return loaded(); }
+fs::path program_tree() { return fs::path(boost::dll::program_location().string()).parent_path().parent_path(); }
+
+std::vector<PluginFile> loaded_plugins() {
+  std::vector<PluginFile> out;
+  for (const PluginFile* file : loaded()) {
+    out.push_back(*file);
+  }
+  return out;
+}
 
 }  // namespace retort

@@ -2,15 +2,30 @@
 #include <algorithm>
 
 #include "config/toml.h"
+#include "plugin/registry.h"
 #include "run/run.h"
 
 namespace retort {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// A configuration that is not here may be one of those that come with the program: configs/mixture.toml.
+std::string find_config(const std::string& path) {
+  if (fs::exists(path) || fs::path(path).is_absolute()) {
+    return path;
+  }
+  const fs::path own = program_tree() / "share/retort" / path;
+  return fs::exists(own) ? own.string() : path;
+}
+
+}  // namespace
+
 Value load_config(const RunRequest& request) {
-  Value root = read_toml(request.config);
-  root.origin.file = request.config;
+  const std::string path = find_config(request.config);
+  Value root = read_toml(path);
+  root.origin.file = path;
   root.origin.line = 1;
   for (const std::string& assignment : request.overrides) {
     apply_override(root, assignment);

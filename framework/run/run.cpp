@@ -14,6 +14,7 @@
 #include "io/safetensors.h"
 #include "log.h"
 #include "report/report.h"
+#include "run/provenance.h"
 #include "train/trainer.h"
 
 namespace retort {
@@ -70,17 +71,6 @@ std::string joined_config(const std::vector<Cell>& cells, const std::vector<std:
   return write_toml(config);
 }
 
-Json plugins_json() {
-  Json out = Json::array();
-  for (const PluginFile& file : loaded_plugins()) {
-    out.push_back({{"kind", file.kind},
-                   {"name", file.name},
-                   {"path", file.path.string()},
-                   {"sha256", sha256_of_file(file.path)}});
-  }
-  return out;
-}
-
 // Pictures as a PNG grid, points as CSV, in the run's samples folder.
 void save_samples(const Experiment& experiment, const Tensor& samples, const fs::path& folder,
                   const std::string& name) {
@@ -107,8 +97,12 @@ Json series_json(const Measurement& m) {
 
 class Run {
  public:
-  Run(const RunRequest& request, const Registry& registry) : request_(request), config_(load_config(request)) {
+  Run(const RunRequest& request, Registry& registry) : request_(request), config_(load_config(request)) {
     cells_ = expand(config_);
+    output_ = output_folder(config_, request);
+    if (request.frozen) {
+      freeze(registry, request.config, output_);
+    }
     for (const Cell& cell : cells_) {
       experiments_.push_back(
           std::make_unique<Experiment>(cell.config, fs::path(request.config).stem().string(), registry));
@@ -116,7 +110,6 @@ class Run {
         throw RequestError(to_string(config_.origin) + ": [loss] is missing; there is nothing to train");
       }
     }
-    output_ = output_folder(config_, request);
     prepare_folder();
   }
 
@@ -158,7 +151,9 @@ class Run {
     for (size_t i = 0; i < cells_.size(); ++i) {
       evaluate_cell(cells_[i], *experiments_[i]);
     }
-    results_["plugins"] = plugins_json();
+    const Json provenance = write_provenance(output_, request_.frozen);
+    results_["plugins"] = provenance["plugins"];
+    results_["libraries"] = provenance["libraries"];
     write_text(output_ / "results.json", results_.dump(1) + "\n");
   }
 
@@ -178,6 +173,7 @@ class Run {
     }
     make_folder(output_);
     write_text(output_ / "config.toml", text);
+    write_provenance(output_, request_.frozen);
   }
 
   void save_reference() {
@@ -302,7 +298,7 @@ class Run {
 
 }  // namespace
 
-fs::path run(const RunRequest& request, const Registry& registry, Stages stages) {
+fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
   Run all(request, registry);
   if (stages == Stages::everything && all.complete()) {
     log::info("these results are complete; --fresh runs it again");

@@ -14,6 +14,7 @@ struct RunRequest {
   std::string config;                  // path
   std::vector<std::string> overrides;  // key=value
   bool fresh = false;                  // begin anew even where results exist
+  bool frozen = false;                 // load only the libraries that an earlier run recorded
 };
 
 /// A cell of [sweep]: the configuration with one value of each swept key.
@@ -32,7 +33,7 @@ std::filesystem::path output_folder(const Value& config, const RunRequest& reque
 
 enum class Stages { train, evaluate, everything };
 /// Returns the folder of the results.
-std::filesystem::path run(const RunRequest& request, const Registry& registry, Stages stages = Stages::everything);
+std::filesystem::path run(const RunRequest& request, Registry& registry, Stages stages = Stages::everything);
 
 /// The folders of the cells within a run's.
 std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);

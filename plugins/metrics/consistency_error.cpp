@@ -45,6 +45,8 @@ class ConsistencyError final : public Metric {
     return {{{"consistency_error", sum / static_cast<double>(grid.size(0) - 1)}}, {}};
   }
 
+  std::vector<std::pair<std::string, double>> ideal() const override { return {{"consistency_error", 0}}; }
+
  private:
   int64_t samples_;
 };

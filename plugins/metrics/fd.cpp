@@ -23,6 +23,9 @@ class Fd final : public Metric {
     return {{{"fd", distance(a.to(at::kDouble), b.to(at::kDouble))}}, {}};
   }
 
+  std::vector<std::pair<std::string, double>> ideal() const override { return {{"fd", 0}}; }
+  bool symmetric() const override { return true; }
+
  private:
   static double distance(const Tensor& a, const Tensor& b) {
     const Tensor ca = at::cov(a.t()).view({a.size(1), a.size(1)});

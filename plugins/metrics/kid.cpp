@@ -43,6 +43,8 @@ class Kid final : public Metric {
     return {{{"kid", all.mean().item<double>()}, {"kid_std", subsets_ > 1 ? all.std().item<double>() : 0.0}}, {}};
   }
 
+  bool symmetric() const override { return true; }
+
  private:
   static Tensor kernel(const Tensor& x, const Tensor& y) {
     return (at::matmul(x, y.t()) / static_cast<double>(x.size(1)) + 1).pow(3);

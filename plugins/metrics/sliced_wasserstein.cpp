@@ -27,6 +27,9 @@ class SlicedWasserstein final : public Metric {
     return {{{"sliced_wasserstein", (project(a) - project(b)).square().mean().sqrt().item<double>()}}, {}};
   }
 
+  std::vector<std::pair<std::string, double>> ideal() const override { return {{"sliced_wasserstein", 0}}; }
+  bool symmetric() const override { return true; }
+
  private:
   int64_t directions_;
 };

@@ -24,15 +24,22 @@ int64_t Dataset::classes() const { return 0; }
 std::vector<std::string> Dataset::class_names() const { return {}; }
 Tensor Dataset::pictures(const Tensor&) const { return {}; }
 
+double Backend::tolerance() const { return dtype() == at::kDouble ? 1e-10 : 1e-4; }
+
 void Evaluator::refresh() {}
 
 double Loss::target_decay() const { return 0; }
+
+std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
+bool Metric::symmetric() const { return false; }
 
 Tensor Network::features(const Tensor&) { throw Error("this network has no features for metrics"); }
 
 int64_t Teacher::classes() const { return 0; }
 int64_t Teacher::cost() const { return 1; }
 Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }
+
+bool Schedule::changes() const { return false; }
 
 Tensor Schedule::draw(int64_t intervals, int64_t count, at::Generator generator) const {
   return at::randint(0, intervals, {count}, std::move(generator), at::kLong);

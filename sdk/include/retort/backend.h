@@ -26,6 +26,9 @@ class RETORT_API Backend {
   virtual std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const = 0;
   /// The network frozen: no gradients; may be compiled. `Evaluator::refresh` follows a change of weights.
   virtual std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const = 0;
+  /// The greatest error of a network's output that this backend promises: RMS difference from the same weights in
+  /// float64 on the CPU, over the RMS of that. By default 1e-4 in float32 and 1e-10 in float64.
+  virtual double tolerance() const;
   /// "cpu, 2 threads, float32": for logs and reports.
   virtual std::string describe() const = 0;
 };

@@ -65,6 +65,12 @@ class RETORT_API Metric {
 
   /// Empty where the metric does not apply (a student's error in the teacher's own row, say).
   virtual Measurement measure(const Evaluation& evaluation) const = 0;
+
+  /// What `retort check` holds it to. The values, by name, that a perfect model gets: its samples are the reference
+  /// itself and the exact ends of the teacher's ODE. None by default.
+  virtual std::vector<std::pair<std::string, double>> ideal() const;
+  /// Whether the values stay the same when samples and reference change places.
+  virtual bool symmetric() const;
 };
 
 }  // namespace retort

@@ -8,11 +8,12 @@
 
 #include <boost/dll/alias.hpp>
 #include <string_view>
+#include <type_traits>
 
 #include "retort/params.h"
 
 /// Raised whenever a public header changes in a way that a built plugin would notice.
-#define RETORT_SDK_ABI 1
+#define RETORT_SDK_ABI 2
 
 #define RETORT_JOIN_(a, b) a##b
 #define RETORT_JOIN(a, b) RETORT_JOIN_(a, b)
@@ -40,6 +41,7 @@ namespace {
 
 #define RETORT_PLUGIN(Class, plugin_kind, plugin_name)                                                           \
   static_assert(std::string_view(Class::kind) == #plugin_kind, #Class " is not a " #plugin_kind);                \
+  static_assert(std::is_constructible_v<Class, retort::Params&>, #Class " needs a constructor from Params&");    \
   namespace {                                                                                                    \
   void* retort_plugin_make(retort::Params& params) { return static_cast<Class::Interface*>(new Class(params)); } \
   void retort_plugin_delete(void* object) { delete static_cast<Class::Interface*>(object); }                     \

@@ -15,6 +15,9 @@ class RETORT_API Schedule {
   /// training has come, for schedules whose grid changes with it.
   virtual Tensor times(const Process& process, double progress = 0.0) const = 0;
 
+  /// Whether the grid changes with `progress` (a curriculum): it then never has fewer intervals later than before.
+  virtual bool changes() const;
+
   /// Indices [count] int64 in 0 … intervals - 1 of the intervals to train on; uniform unless overridden.
   virtual Tensor draw(int64_t intervals, int64_t count, at::Generator generator) const;
 };

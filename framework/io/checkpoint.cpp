@@ -1,0 +1,81 @@
+#include "io/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include "io/json.h"
+#include "io/safetensors.h"
+
+namespace retort {
+
+namespace {
+
+// A host that builds networks for the task of a checkpoint, whatever the experiment's is.
+class HostForTask final : public Host {
+ public:
+  HostForTask(Host& host, Task task) : host_(host), task_(std::move(task)) {}
+  std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override {
+    return host_.make(kind, name, params);
+  }
+  const Process& process() const override { return host_.process(); }
+  bool process_given() const override { return host_.process_given(); }
+  Task task() const override { return task_; }
+  const Backend& backend() const override { return host_.backend(); }
+  Checkpoint checkpoint(const std::string& path) override { return host_.checkpoint(path); }
+  std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override {
+    return host_.network(checkpoint, path);
+  }
+
+ private:
+  Host& host_;
+  Task task_;
+};
+
+}  // namespace
+
+Checkpoint read_checkpoint(const std::string& path) {
+  TensorFile file = read_safetensors(path);
+  Checkpoint out;
+  out.tensors = std::move(file.tensors);
+  const auto found = file.metadata.find("retort");
+  if (found == file.metadata.end()) {
+    throw RequestError(path + ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')");
+  }
+  try {
+    out.config = from_json(Json::parse(found->second), path);
+  } catch (const Json::exception&) {
+    throw RequestError(path + ": is a damaged checkpoint (its metadata is no JSON)");
+  }
+  const Value* model = out.config.find("model");
+  if (model == nullptr || !model->is_table() || model->find("network") == nullptr) {
+    throw RequestError(path + ": is a checkpoint without a model");
+  }
+  return out;
+}
+
+std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path) {
+  const Value* model = checkpoint.config.find("model");
+  Params form(*model, "model", nullptr);
+  Task task;
+  task.shape = form.get("shape", std::vector<int64_t>{}, "");
+  task.classes = form.get("classes", 0, "");
+  HostForTask here(host, task);
+  Params p(*model, "model", &here);
+  const std::shared_ptr<Network> network = p.plugin<Network>("network", "", "");
+  const at::NoGradGuard no_grad;
+  for (const auto& parameter : network->module()->named_parameters()) {
+    const auto found = checkpoint.tensors.find(parameter.key());
+    if (found == checkpoint.tensors.end()) {
+      throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
+    }
+    if (found->second.sizes() != parameter.value().sizes()) {
+      throw RequestError(path + ": the weights '" + parameter.key() + "' have another shape than its network's");
+    }
+    Tensor weights = parameter.value();
+    weights.copy_(found->second);
+  }
+  network->module()->eval();
+  return network;
+}
+
+}  // namespace retort

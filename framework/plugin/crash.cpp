@@ -1,0 +1,95 @@
+#include "plugin/crash.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <exception>
+
+#include "log.h"
+#include "plugin/guarded.h"
+
+namespace retort {
+
+namespace {
+
+std::string who() {
+  return running_plugin == nullptr
+             ? ""
+             : running_plugin->kind + " '" + running_plugin->name + "' (" + running_plugin->path.string() + "): ";
+}
+
+[[noreturn]] void leave(const std::string& what) {
+  log::error(who() + what.substr(0, what.find('\n')));
+  _exit(1);
+}
+
+// In a signal handler only what is safe there: no allocation, no locks.
+void say(const char* text) { [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, std::strlen(text)); }
+[[noreturn]] void on_signal(int signal) {
+  const char* what = signal == SIGSEGV  ? "crashed (segmentation fault)\n"
+                     : signal == SIGBUS ? "crashed (bus error)\n"
+                     : signal == SIGFPE ? "crashed (integer division by zero)\n"
+                     : signal == SIGILL ? "crashed (illegal instruction)\n"
+                                        : "ended itself (abort)\n";
+  say("error: ");
+  if (running_plugin != nullptr) {
+    say(running_plugin->kind.c_str());
+    say(" '");
+    say(running_plugin->name.c_str());
+    say("' (");
+    say(running_plugin->path.c_str());
+    say(") ");
+  } else {
+    say("the program ");
+  }
+  say(what);
+  _exit(1);
+}
+
+[[noreturn]] void on_terminate() {
+  if (const std::exception_ptr current = std::current_exception()) {
+    try {
+      std::rethrow_exception(current);
+    } catch (const std::exception& e) {
+      leave(std::string("an exception could not be caught: ") + e.what());
+    } catch (...) {
+      leave("an exception could not be caught");
+    }
+  }
+  leave("ended without an exception (std::terminate)");
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool signals_are_taken = true;
+#else
+constexpr bool signals_are_taken = false;
+#endif
+
+}  // namespace
+
+void one_line_for_crashes() {
+  std::set_terminate(on_terminate);
+  if (signals_are_taken) {
+    return;
+  }
+  // A stack of its own, so that an overflow of the other can be told.
+  static char stack[1 << 16];
+  const stack_t alternative{stack, 0, sizeof stack};
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+}  // namespace retort
+
+// The program's own version of what assert() calls, which shared libraries find before the C library's.
+extern "C" [[noreturn]] __attribute__((visibility("default"))) void __assert_fail(const char* assertion,
+                                                                                  const char* file, unsigned int line,
+                                                                                  const char*) noexcept {
+  retort::leave(std::string("assertion failed: ") + assertion + " (" + file + ":" + std::to_string(line) + ")");
+}

@@ -1,0 +1,10 @@
+/// What happens where no exception can help: a failed assertion, a crash or an escaped exception becomes one line that
+/// names the plugin whose code ran, and exit code 1.
+#pragma once
+
+namespace retort {
+
+/// To be called once, at the start of the program. Under AddressSanitizer, signals are left to it.
+void one_line_for_crashes();
+
+}  // namespace retort
