@@ -1,13 +1,9 @@
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
 #include <cstdio>
 
 #include "cli/commands.h"
 #include "config/toml.h"
-#include "io/checkpoint.h"
 #include "io/json.h"
-#include "retort/conformance.h"
+#include "plugin/check.h"
 
 namespace retort {
 
@@ -17,27 +13,6 @@ struct CheckRequest {
   std::string subject, kind;
   std::vector<std::string> settings;
   bool json = false;
-};
-
-// What a plugin under check may ask for besides what the checks give it: other plugins, and checkpoints.
-class CheckHost final : public Host {
- public:
-  explicit CheckHost(const Registry& registry) : registry_(registry) {}
-  std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override {
-    return registry_.make(kind, name, params);
-  }
-  const Process& process() const override { return process_; }
-  bool process_given() const override { return false; }
-  Task task() const override { return {}; }
-  const Backend& backend() const override { throw Error("the checks bring their own backend"); }
-  Checkpoint checkpoint(const std::string& path) override { return read_checkpoint(path); }
-  std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override {
-    return build_network(*this, checkpoint, path);
-  }
-
- private:
-  const Registry& registry_;
-  Process process_;
 };
 
 PluginFile find_subject(const CheckRequest& request, const Registry& registry) {
@@ -100,16 +75,13 @@ int64_t print_json(const PluginFile& file, const std::vector<conformance::Proper
   return failed;
 }
 
-void check_plugin(const CheckRequest& request, const Registry& registry) {
+void check_request(const CheckRequest& request, const Registry& registry) {
   const PluginFile file = find_subject(request, registry);
   Value params;
   for (const std::string& setting : request.settings) {
     apply_override(params, setting);
   }
-  CheckHost host(registry);
-  const conformance::Subject subject{file.kind, file.name, [&](Params& p) { return registry.make(file, p); }, params,
-                                     &host};
-  const auto properties = conformance::check(subject);
+  const auto properties = check_plugin(registry, file, params);
   const int64_t failed = request.json ? print_json(file, properties) : print(file, properties);
   if (failed > 0) {
     std::fflush(stdout);
@@ -129,7 +101,7 @@ void add_check(CLI::App& app, Shared& shared) {
   command->add_option("--kind", request->kind, "where several kinds have a plugin of that name");
   command->add_flag("--json", request->json, "as JSON");
   command->footer("Exit code 1 where a property fails.");
-  command->callback([request, &shared] { check_plugin(*request, shared.registry()); });
+  command->callback([request, &shared] { check_request(*request, shared.registry()); });
 }
 
 }  // namespace retort

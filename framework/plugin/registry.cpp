@@ -1,5 +1,7 @@
 #include "plugin/registry.h"
 
+#include <cxxabi.h>
+#include <dlfcn.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,8 +60,21 @@ struct Library {
   PluginFile file;
   boost::dll::shared_library handle;
   const PluginStamp* stamp;
-  void* (*make)(Params&);
 };
+
+// The loader's message with its symbol as C++ spells it.
+std::string readable(const std::string& message) {
+  constexpr std::string_view mark = "undefined symbol: ";
+  const size_t at = message.find(mark);
+  if (at == std::string::npos) {
+    return message;
+  }
+  const std::string symbol = message.substr(at + mark.size());
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> name(abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status),
+                                                    std::free);
+  return message.substr(0, at + mark.size()) + (status == 0 ? name.get() : symbol.c_str());
+}
 
 // Never destroyed: objects of a plugin may outlive everything else.
 std::map<std::string, Library>& libraries() {
@@ -77,18 +92,29 @@ const Library& load(const PluginFile& file) {
     return found->second;
   }
   boost::dll::fs::error_code error;
-  Library library{file, {}, nullptr, nullptr};
-  const Running running(file);  // static constructors run now
-  library.handle.load(boost::dll::fs::path(file.path.string()), error, boost::dll::load_mode::rtld_now);
+  Library library{file, {}, nullptr};
+  // Static constructors run now, so the plugin is named for whatever they throw.
+  guarded(file, [&] {
+    library.handle.load(boost::dll::fs::path(file.path.string()), error, boost::dll::load_mode::rtld_now);
+  });
   if (error) {
-    throw RequestError("plugin '" + file.name + "': " + file.path.string() + " cannot be loaded: " + error.message());
+    const char* why = dlerror();  // more than the error code says
+    throw RequestError("plugin '" + file.name + "' cannot be loaded: " +
+                       (why != nullptr ? readable(why) : file.path.string() + ": " + error.message()));
   }
+  void* (*factory)(Params&) = nullptr;
   try {
-    library.make =
-        &library.handle.get_alias<void*(Params&)>(std::string(factory_prefix) + file.kind + "__" + file.name);
+    factory = &library.handle.get_alias<void*(Params&)>(std::string(factory_prefix) + file.kind + "__" + file.name);
     library.stamp = &library.handle.get_alias<const PluginStamp>(std::string(own_stamp));
   } catch (const std::exception&) {
     throw RequestError("plugin '" + file.name + "': " + file.path.string() + " lacks the symbols that its stamp names");
+  }
+  if (library.stamp->kind != file.kind) {
+    throw RequestError(file.path.string() + ": is named a " + file.kind + ", but its stamp is a " +
+                       library.stamp->kind + "'s");
+  }
+  if (library.stamp->make != factory) {
+    throw RequestError(file.path.string() + ": its factory is not the one of its stamp; export it by RETORT_PLUGIN");
   }
   const Library& kept = libraries().emplace(file.path.string(), library).first->second;
   loaded().push_back(&kept.file);
@@ -118,7 +144,7 @@ void Registry::scan(const fs::path& folder, bool deeper) {
   }
   std::sort(entries.begin(), entries.end());
   for (const fs::path& path : entries) {
-    if (path.extension() == ".so") {
+    if (path.extension() == ".so" && !path.filename().string().starts_with("lib")) {  // lib….so: what a plugin needs
       add(path, open_folder);
     } else if (deeper && fs::is_directory(path, error)) {
       scan(path, false);
@@ -264,7 +290,7 @@ void Registry::check_frozen(const PluginFile& file) const {
 std::shared_ptr<void> Registry::make(const PluginFile& file, Params& params) const {
   check_frozen(file);
   const Library& library = load(file);
-  void* object = guarded(library.file, [&] { return library.make(params); });
+  void* object = guarded(library.file, [&] { return library.stamp->make(params); });
   if (object == nullptr) {
     throw PluginError(file.kind + " '" + file.name + "': its factory made nothing");
   }

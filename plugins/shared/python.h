@@ -151,19 +151,13 @@ class File {
     start();
     const py::gil_scoped_acquire lock;
     try {
-      py::dict modules = py::module_::import("sys").attr("modules");
-      modules["retort"] = module(extend);
-      const py::object util = py::module_::import("importlib.util");
-      const py::object spec = util.attr("spec_from_file_location")("retort_user_file", path_);
-      if (spec.is_none()) {
-        throw p.error("file", "'" + path_ + "' is no Python file; expected a name that ends in .py");
-      }
-      module_ = util.attr("module_from_spec")(spec);
-      spec.attr("loader").attr("exec_module")(module_);
-      if (!py::hasattr(module_, function) || PyCallable_Check(py::object(module_.attr(function)).ptr()) == 0) {
+      // Kept only once all is well: what is left of an exception must go while the lock is held.
+      const py::object loaded = load(p, extend);
+      if (!py::hasattr(loaded, function) || PyCallable_Check(py::object(loaded.attr(function)).ptr()) == 0) {
         throw p.error("file", path_ + " defines no function '" + function + "'");
       }
-      function_ = module_.attr(function);
+      module_ = loaded;
+      function_ = loaded.attr(function);
     } catch (py::error_already_set& e) {
       throw p.error("file", spell(e, path_));
     }
@@ -209,6 +203,20 @@ class File {
   }
 
  private:
+  template <class F>
+  py::object load(Params& p, F extend) const {
+    py::dict modules = py::module_::import("sys").attr("modules");
+    modules["retort"] = module(extend);
+    const py::object util = py::module_::import("importlib.util");
+    const py::object spec = util.attr("spec_from_file_location")("retort_user_file", path_);
+    if (spec.is_none()) {
+      throw p.error("file", "'" + path_ + "' is no Python file; expected a name that ends in .py");
+    }
+    const py::object made = util.attr("module_from_spec")(spec);
+    spec.attr("loader").attr("exec_module")(made);
+    return made;
+  }
+
   std::string path_;
   py::object module_, function_;
 };

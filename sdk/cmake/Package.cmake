@@ -1,10 +1,7 @@
 # The installed tree: bin/, lib/, include/, share/retort/ and, unless told otherwise, libtorch/. It can be moved.
 # The build tree has the same shape, so that find_package(Retort) and `retort new` work from it too.
-set(RETORT_TORCH_VERSION "${Torch_VERSION}")
-if(NOT RETORT_TORCH_VERSION)
-  file(STRINGS "${RETORT_TORCH_ROOT}/include/torch/headeronly/version.h" RETORT_TORCH_VERSION REGEX "#define TORCH_VERSION \"")
-endif()
-string(REGEX REPLACE ".*\"?([0-9]+\\.[0-9]+)\\..*" "\\1" RETORT_TORCH_VERSION "${RETORT_TORCH_VERSION}")
+file(STRINGS "${RETORT_TORCH_ROOT}/include/torch/headeronly/version.h" lines REGEX "#define TORCH_VERSION_(MAJOR|MINOR) ")
+string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" RETORT_TORCH_VERSION "${lines}")
 get_property(RETORT_TORCH_DEFINITIONS TARGET torch PROPERTY INTERFACE_COMPILE_DEFINITIONS)
 
 set(config ${PROJECT_SOURCE_DIR}/sdk/cmake/RetortConfig.cmake.in)

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "io/files.h"
+#include "io/json.h"
 #include "plugin/elf.h"
 #include "support/program.h"
 
@@ -15,72 +16,6 @@ TEST_CASE("kind and name are read from the file") {
   const auto symbols = plugin_symbols(plugin_dir() + "/solvers/heun.so");
   CHECK(std::count(symbols.begin(), symbols.end(), "retort_plugin__solver__heun") == 1);
   CHECK(registry().find("solver", "heun").path.filename() == "heun.so");
-}
-
-TEST_CASE("what is no usable plugin is refused with a reason, and the others stay usable") {
-  Folder folder;
-  const std::string good = read_text(plugin_dir() + "/solvers/heun.so");
-  const auto put = [&](const std::string& name, const std::string& bytes) {
-    std::ofstream(folder / name, std::ios::binary) << bytes;
-  };
-  put("empty.so", "");
-  put("text.so", std::string(100, 'x'));
-  put("half.so", good.substr(0, good.size() / 2));
-  std::string other = good;
-  other[18] = 0x28;  // the machine field: 32-bit ARM
-  put("arm.so", other);
-  fs::create_directory(folder / "folder.so");
-  fs::create_symlink("/no/such/file", folder / "dangling.so");
-  for (const char* name : {"tomorrow", "plain", "toy"}) {
-    fs::copy_file(test_plugin_dir() + "/" + name + ".so", folder / (std::string(name) + ".so"));
-  }
-  put("open.so", good);
-  chmod((folder / "open.so").c_str(), 0666);
-  const Registry found({folder.string()});
-  REQUIRE(found.files().size() == 1);
-  CHECK(found.files()[0].name == "toy");
-  const auto reason = [&](const std::string& name) {
-    for (const RejectedFile& file : found.rejected()) {
-      if (file.path.filename() == name) {
-        CHECK(file.reason.find('\n') == std::string::npos);
-        return file.reason;
-      }
-    }
-    return std::string("not refused");
-  };
-  CHECK(contains(reason("empty.so"), "is empty"));
-  CHECK(contains(reason("text.so"), "no ELF header"));
-  CHECK(contains(reason("half.so"), "is truncated or damaged"));
-  CHECK(contains(reason("arm.so"), "for another processor"));
-  CHECK(contains(reason("folder.so"), "is no regular file"));
-  CHECK(contains(reason("dangling.so"), "cannot be found"));
-  CHECK(contains(reason("plain.so"), "no Retort plugin"));
-  CHECK(contains(reason("tomorrow.so"), "was built for SDK ABI 999"));
-  CHECK(contains(reason("open.so"), "chmod o-w"));
-  CHECK(contains(request_error([&] { found.find("solver", "tomorrow"); }), "was refused"));
-}
-
-TEST_CASE("a library truncated anywhere, or with any of its bytes wrong, never crashes the host") {
-  Folder folder;
-  const std::string good = read_text(plugin_dir() + "/solvers/ddim.so");
-  const auto survives = [&](const std::string& bytes) {
-    std::ofstream(folder / "x.so", std::ios::binary) << bytes;
-    const Registry found({folder.string()});
-    return found.files().size() + found.rejected().size() == 1;
-  };
-  for (size_t size = 0; size < good.size(); size += 4096) {
-    REQUIRE(survives(good.substr(0, size)));
-  }
-  at::Generator generator = seeded(1, "bytes");
-  const size_t table = good.size() - 40 * 64;  // the section table lies at the end
-  for (int i = 0; i < 300; ++i) {
-    std::string bad = good;
-    for (int j = 0; j < 8; ++j) {
-      const auto at = static_cast<size_t>(at::randint(0, 1 << 30, {1}, generator, at::kLong).item<int64_t>());
-      bad[i % 2 == 0 ? at % 64 : table + at % (good.size() - table)] = static_cast<char>(at >> 8);
-    }
-    REQUIRE(survives(bad));
-  }
 }
 
 TEST_CASE("a plugin from another folder is used like our own; a failing one is one line") {
@@ -109,13 +44,95 @@ TEST_CASE("without one plugin's library all else works") {
   CHECK(contains(request_error([&] { found.find("solver", "heun"); }), "no solver plugin is called 'heun'"));
 }
 
-TEST_CASE("two plugins of one kind and name are an error that shows both") {
+TEST_CASE("two plugins of one kind and name are an error that shows both, unless one is preferred") {
   Folder folder;
   fs::copy_file(plugin_dir() + "/solvers/heun.so", folder / "other.so");
   const Registry found({folder.string(), plugin_dir()});
   const std::string message = request_error([&] { found.find("solver", "heun"); });
   CHECK(contains(message, "other.so"));
   CHECK(contains(message, "solvers/heun.so"));
+  CHECK(found.find("solver", "heun", folder / "other.so").path == folder / "other.so");
+  CHECK(found.find("solver", "heun", folder.string()).path == folder / "other.so");
+  CHECK(found.find("solver", "heun", plugin_dir()).path == plugin_dir() + "/solvers/heun.so");
+  CHECK(found.find("solver", "ddim", folder.string()).name == "ddim");
+  const std::string command = "run " + mixture_config + small + " --plugin-dir " + folder.string() +
+                              " loss.type=cm run.output=" + folder.string() + "/out ";
+  CHECK(one_line(run_retort(command), 2, {"two plugins are called solver 'heun'", "[plugins] prefer"}));
+  CHECK(run_retort(command + "plugins.prefer=" + folder.string()).code == 0);
+  CHECK(contains(read_text(folder / "out" / "plugins.json"), "other.so"));
+}
+
+TEST_CASE("plugins keep to themselves") {
+  const Registry found({test_plugin_dir(), plugin_dir()});
+  const auto make = [&](const std::string& name) {
+    const Value empty;
+    Params p(empty, "solver", nullptr);
+    return std::static_pointer_cast<Solver>(found.make("solver", name, p));
+  };
+  // Both have a class Toy and a function helper().
+  const auto toy = make("toy"), twin = make("twin");
+  CHECK(toy->order() == 1);
+  CHECK(toy->evaluations() == 1);
+  CHECK(twin->order() == 7);
+  CHECK(twin->evaluations() == 2);
+  // A library of its own is found beside it, and is not taken for a plugin.
+  CHECK(make("leans")->order() == 1);
+  for (const RejectedFile& file : found.rejected()) {
+    CHECK(file.path.filename() != "libleaned_on.so");
+  }
+}
+
+TEST_CASE("a frozen run loads the recorded libraries and no others") {
+  Folder folder;
+  fs::create_directory(folder / "plugins");
+  fs::copy_file(test_plugin_dir() + "/toy.so", folder / "plugins" / "toy.so");
+  const std::string command = "run " + mixture_config + small + " loss.type=cm solver.type=toy --plugin-dir " +
+                              folder.string() + "/plugins run.output=" + folder.string() + "/out ";
+  CHECK(one_line(run_retort(command + "--frozen"), 2, {"--frozen needs the plugins.json of an earlier run"}));
+  CHECK(run_retort(command).code == 0);
+  const Json results = Json::parse(read_text(folder / "out" / "results.json"));
+  const auto recorded = [&](const char* list, const std::string& path) {
+    return std::any_of(results[list].begin(), results[list].end(), [&](const Json& item) {
+      return fs::path(item["path"].get<std::string>()).filename() == path &&
+             item["sha256"].get<std::string>().size() == 64;
+    });
+  };
+  CHECK(recorded("plugins", "toy.so"));
+  for (const char* library : {"retort", "libretort_sdk.so", "libtorch_cpu.so"}) {
+    CAPTURE(std::string(library));
+    CHECK(recorded("libraries", library));
+  }
+  CHECK(run_retort(command + "--frozen --fresh").code == 0);
+  // Aside by now; the list lies beside the configuration of the run that was moved.
+  const std::string moved = "run " + folder.string() + "/out~1/config.toml --plugin-dir " + folder.string() +
+                            "/plugins --frozen --fresh run.output=" + folder.string() + "/again ";
+  CHECK(run_retort(moved).code == 0);
+  CHECK(one_line(run_retort(moved + "solver.type=heun run.output=" + folder.string() + "/b"), 2,
+                 {"solver 'heun' is not among the frozen libraries"}));
+  std::string changed = read_text(folder / "plugins" / "toy.so");
+  changed += "one more byte";
+  write_text(folder / "plugins" / "toy.so", changed);
+  CHECK(one_line(run_retort(moved), 2, {"toy.so: is another library than the frozen one", "SHA-256"}));
+}
+
+TEST_CASE("two hundred plugins are listed without running any of them") {
+  Folder folder;
+  const std::string good = read_text(test_plugin_dir() + "/toy.so");
+  std::string bytes = good;
+  for (int i = 0; i < 200; ++i) {
+    // Each under a name of its own, in every place where the name stands.
+    std::string name = std::to_string(1000 + i).substr(1);
+    for (size_t at = 0; (at = bytes.find("solver__", at)) != std::string::npos; at += 8) {
+      bytes.replace(at + 8, 3, name);
+    }
+    write_text(folder / (name + ".so"), bytes);
+  }
+  const Outcome out = run_retort("--plugin-dir " + folder.string() + " list solver --json");
+  CHECK(out.code == 0);
+  const Json list = Json::parse(out.output);
+  CHECK(std::count_if(list["plugins"].begin(), list["plugins"].end(), [&](const Json& item) {
+          return item["path"].get<std::string>().starts_with(folder.string());
+        }) == 200);
 }
 
 TEST_CASE("the host links no plugin and names none") {

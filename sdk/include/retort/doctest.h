@@ -23,14 +23,13 @@ namespace retort::conformance {
 using Setting = std::pair<const char*, std::variant<bool, int64_t, double, std::string>>;
 
 /// The plugin that is linked into this program.
-inline std::shared_ptr<void> make_linked(const void* factory, const void* stamp, Params& params) {
-  void* object = reinterpret_cast<void* (*)(Params&)>(const_cast<void*>(factory))(params);
-  return {object, static_cast<const PluginStamp*>(stamp)->destroy};
+inline std::shared_ptr<void> make_linked(const void* stamp, Params& params) {
+  const auto* plugin = static_cast<const PluginStamp*>(stamp);
+  return {plugin->make(params), plugin->destroy};
 }
 
-inline void check_linked(const char* kind, const char* name, const void* factory, const void* stamp,
-                         const std::vector<Setting>& settings) {
-  Subject subject{kind, name, [=](Params& p) { return make_linked(factory, stamp, p); }, {}};
+inline void check_linked(const char* kind, const char* name, const void* stamp, const std::vector<Setting>& settings) {
+  Subject subject{kind, name, [=](Params& p) { return make_linked(stamp, p); }, {}};
   for (const auto& [key, value] : settings) {
     std::visit([&, k = key](const auto& v) { subject.params[k].data = v; }, value);
   }
@@ -45,10 +44,8 @@ inline void check_linked(const char* kind, const char* name, const void* factory
 #define RETORT_LINKED_STAMP RETORT_STAMP_NAME(RETORT_SDK_ABI, TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, 1)
 extern "C" const void* RETORT_LINKED_STAMP;
 
-#define RETORT_CHECK_PLUGIN_WITH(plugin_kind, plugin_name, ...)                                                  \
-  extern "C" const void* retort_plugin__##plugin_kind##__##plugin_name;                                          \
-  DOCTEST_TEST_CASE(#plugin_kind " " #plugin_name " has every property of its kind") {                           \
-    retort::conformance::check_linked(#plugin_kind, #plugin_name, retort_plugin__##plugin_kind##__##plugin_name, \
-                                      RETORT_LINKED_STAMP, __VA_ARGS__);                                         \
+#define RETORT_CHECK_PLUGIN_WITH(plugin_kind, plugin_name, ...)                                      \
+  DOCTEST_TEST_CASE(#plugin_kind " " #plugin_name " has every property of its kind") {               \
+    retort::conformance::check_linked(#plugin_kind, #plugin_name, RETORT_LINKED_STAMP, __VA_ARGS__); \
   }
 #define RETORT_CHECK_PLUGIN(plugin_kind, plugin_name) RETORT_CHECK_PLUGIN_WITH(plugin_kind, plugin_name, {})

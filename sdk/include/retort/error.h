@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "retort/tensor.h"
+#include "retort/export.h"
 
 namespace retort {
 

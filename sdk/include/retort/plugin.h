@@ -21,9 +21,12 @@
 #define RETORT_STAMP_NAME(abi, major, minor, cxx11) RETORT_STAMP_NAME_(abi, major, minor, cxx11)
 
 namespace retort {
-/// What the stamp points to.
+/// What the stamp points to. Factory and kind are here too, with their types, so that a name that was exported by hand
+/// can be held against them.
 struct PluginStamp {
-  const char* about;       // the doc comment at the top of the plugin's source
+  const char* kind;
+  const char* about;  // the doc comment at the top of the plugin's source
+  void* (*make)(Params&);
   void (*destroy)(void*);  // deletes what the factory made
 };
 }  // namespace retort
@@ -39,14 +42,15 @@ namespace {
     ;
 }  // namespace
 
-#define RETORT_PLUGIN(Class, plugin_kind, plugin_name)                                                           \
-  static_assert(std::string_view(Class::kind) == #plugin_kind, #Class " is not a " #plugin_kind);                \
-  static_assert(std::is_constructible_v<Class, retort::Params&>, #Class " needs a constructor from Params&");    \
-  namespace {                                                                                                    \
-  void* retort_plugin_make(retort::Params& params) { return static_cast<Class::Interface*>(new Class(params)); } \
-  void retort_plugin_delete(void* object) { delete static_cast<Class::Interface*>(object); }                     \
-  [[maybe_unused]] const retort::PluginStamp retort_plugin_stamp{retort_plugin_about, retort_plugin_delete};     \
-  }                                                                                                              \
-  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_make, retort_plugin__##plugin_kind##__##plugin_name, retort)           \
-  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_stamp,                                                                 \
+#define RETORT_PLUGIN(Class, plugin_kind, plugin_name)                                                                 \
+  static_assert(std::string_view(Class::kind) == #plugin_kind, #Class " is not a " #plugin_kind);                      \
+  static_assert(std::is_constructible_v<Class, retort::Params&>, #Class " needs a constructor from Params&");          \
+  namespace {                                                                                                          \
+  void* retort_plugin_make(retort::Params& params) { return static_cast<Class::Interface*>(new Class(params)); }       \
+  void retort_plugin_delete(void* object) { delete static_cast<Class::Interface*>(object); }                           \
+  [[maybe_unused]] const retort::PluginStamp retort_plugin_stamp{Class::kind, retort_plugin_about, retort_plugin_make, \
+                                                                 retort_plugin_delete};                                \
+  }                                                                                                                    \
+  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_make, retort_plugin__##plugin_kind##__##plugin_name, retort)                 \
+  BOOST_DLL_ALIAS_SECTIONED(retort_plugin_stamp,                                                                       \
                             RETORT_STAMP_NAME(RETORT_SDK_ABI, TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, 1), retort)

@@ -1,13 +1,14 @@
 /// Tensors, and the one helper that every formula of this project needs.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
 #include <cstdint>
 
-#define RETORT_API __attribute__((visibility("default")))
+#include "retort/export.h"
 
 namespace retort {
 

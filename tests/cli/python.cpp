@@ -1,0 +1,83 @@
+#include "io/files.h"
+#include "io/json.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+const std::string files = "'" + source_dir() + "/tests/support/python";
+
+std::string with(const std::string& kind, const std::string& file) {
+  return " " + kind + ".type=python " + kind + ".file=" + file + " ";
+}
+
+}  // namespace
+
+TEST_CASE("a solver in Python gives what the same solver in C++ gives") {
+  Folder folder;
+  write_text(folder / "start.csv", "1.0,-2.0\n0.3,4.0\n-3.0,0.1\n");
+  const std::string solve = "solve " + mixture_config + " --dtype float64 --start " + folder.string() + "/start.csv ";
+  const Outcome python =
+      run_retort(solve + with("solver", files + "/ddim.py'") + "--out " + folder.string() + "/a.csv");
+  CAPTURE(python.output);
+  REQUIRE(python.code == 0);
+  REQUIRE(run_retort(solve + "solver.type=ddim --out " + folder.string() + "/b.csv").code == 0);
+  CHECK(read_text(folder / "a.csv") == read_text(folder / "b.csv"));
+}
+
+TEST_CASE("a loss in Python trains the same student as the same loss in C++") {
+  Folder folder;
+  const std::string run =
+      "run " + mixture_config + small + "metric.ode_error.exact_samples=0 run.output=" + folder.string();
+  const Outcome python = run_retort(run + "/a" + with("loss", files + "/cm.py'"));
+  CAPTURE(python.output);
+  REQUIRE(python.code == 0);
+  REQUIRE(run_retort(run + "/b loss.type=cm").code == 0);
+  const auto metrics = [&](const char* name) {
+    return Json::parse(read_text(folder / name / "results.json"))["students"][0]["metrics"];
+  };
+  const Json python_metrics = metrics("a"), native = metrics("b");
+  for (const auto& [key, value] : native.items()) {
+    CAPTURE(key);
+    CHECK(python_metrics[key].get<double>() == doctest::Approx(value.get<double>()).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("mistakes in a Python file are one line with file and line") {
+  Folder folder;
+  write_text(folder / "start.csv", "1.0,-2.0\n");
+  const std::string file = folder.string() + "/mine.py";
+  const std::string solve = "solve " + mixture_config + " --start " + folder.string() + "/start.csv --out " +
+                            folder.string() + "/b.csv" + with("solver", file);
+  const std::string constants = "order = 1\nevaluations = 1\n";
+  struct Case {
+    std::string text;
+    int code;
+    const char* part;
+  };
+  const Case cases[] = {
+      {constants + "def step(ode, x, t, s)\n    return x\n", 2, "mine.py:3: SyntaxError"},
+      {constants + "def steps(ode, x, t, s):\n    return x\n", 2, "defines no function 'step'"},
+      {"evaluations = 1\ndef step(ode, x, t, s):\n    return x\n", 2, "does not say 'order = "},
+      {"order = 'two'\nevaluations = 1\ndef step(ode, x, t, s):\n    return x\n", 2, "'order' has another type"},
+      {constants + "import nonsense_module\n", 2, "mine.py:3: ModuleNotFoundError"},
+      {constants + "def step(ode, x, t, s):\n    y = x\n    return y + undefined_name\n", 1, "mine.py:5: NameError"},
+      {constants + "def step(ode, x, t, s):\n    return 'x'\n", 1, "something else than a tensor"},
+      {constants + "def step(ode, x, t, s):\n    return x[:, :1]\n", 1, "another shape"},
+      {constants + "def step(ode, x, t, s):\n    return ode.data(x, t[:0])\n", 1, "mine.py:4"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    write_text(file, c.text);
+    CHECK(one_line(run_retort(solve), c.code, {c.part}));
+  }
+  std::filesystem::remove(file);
+  CHECK(one_line(run_retort(solve), 2, {"mine.py", "No such file"}));
+  CHECK(one_line(run_retort("solve " + mixture_config + " --start x --out y solver.type=python"), 2,
+                 {"solver.file: missing"}));
+  write_text(file, constants + "def step(ode, x, t, s):\n    return x\n");
+  CHECK(one_line(run_retort("check python --kind solver file=" + file), 1, {}) == false);  // a table, then the line
+  CHECK(contains(run_retort("check python --kind solver file=" + file).output, "FAILS order on ve"));
+}

@@ -1,0 +1,95 @@
+#include "config/toml.h"
+#include "io/files.h"
+#include "io/png.h"
+#include "plugin/check.h"
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Parameters beyond the defaults with which a plugin is checked; "" stands for the defaults themselves.
+std::vector<std::string> variants(const PluginFile& file, const Folder& folder) {
+  const std::string weights = source_dir() + "/configs/weights", python = source_dir() + "/tests/support/python";
+  const std::map<std::string, std::vector<std::string>> special = {
+      {"solver dpm_solver", {"order = 1", "order = 2", "order = 3"}},
+      {"solver heun", {"", "variable = \"time\"", "variable = \"time\"\nfinal_step = \"heun\""}},
+      {"solver rk45", {"", "rtol = 1e-8\natol = 1e-8"}},
+      {"solver python", {"file = \"" + python + "/midpoint.py\"", "file = \"" + python + "/ddim.py\""}},
+      {"loss python", {"file = \"" + python + "/cm.py\""}},
+      {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
+      {"loss direct_cm", {"", "distance = \"pseudo_huber_vector\""}},
+      {"loss denoising", {"", "times = \"uniform\"", "label_dropout = 0"}},
+      {"schedule karras", {"", "final_zero = false", "sigma_max = 10\nsteps = 40"}},
+      {"schedule log_snr", {"", "final_zero = false"}},
+      {"schedule uniform", {"", "t_max = 0.9\nt_min = 0.1"}},
+      {"teacher network", {"checkpoint = \"" + weights + "/fashion_mnist_teacher.safetensors\""}},
+      {"teacher gaussian_mixture", {"", "layout = \"ring\"", "layout = \"grid\"\nmodes = 9"}},
+      {"dataset image_folder", {"folder = \"" + folder.string() + "/pictures\""}},
+      {"dataset mnist_idx", {"images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\""}},
+      {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
+      {"network unet", {"widths = [8, 16]\ngroups = 4"}},
+      {"backend cpu", {"", "precision = \"float64\"", "precision = \"bfloat16\"", "channels_last = false"}}};
+  const auto found = special.find(file.kind + " " + file.name);
+  return found != special.end() ? found->second : std::vector<std::string>{""};
+}
+
+// Data for the plugins that read files.
+void write_data(const Folder& folder) {
+  const auto big_endian = [](uint32_t n) {
+    return std::string{static_cast<char>(n >> 24), static_cast<char>(n >> 16), static_cast<char>(n >> 8),
+                       static_cast<char>(n)};
+  };
+  std::string pixels, labels;
+  for (int i = 0; i < 40; ++i) {
+    labels += static_cast<char>(i % 4);
+    for (int j = 0; j < 16; ++j) {
+      pixels += static_cast<char>(i * 6 + j * 3);
+    }
+  }
+  write_text(folder / "x", std::string{0, 0, 8, 3} + big_endian(40) + big_endian(4) + big_endian(4) + pixels);
+  write_text(folder / "y", std::string{0, 0, 8, 1} + big_endian(40) + labels);
+  for (const char* name : {"a", "b"}) {
+    make_folder(folder / "pictures" / name);
+    for (int i = 0; i < 12; ++i) {
+      write_text(folder / "pictures" / name / (std::to_string(i) + ".png"),
+                 encode_png(at::rand({3, 4, 4}, seeded(0, name, static_cast<uint64_t>(i)))));
+    }
+  }
+}
+
+void check_all_of(const std::string& kind) {
+  Folder folder;
+  write_data(folder);
+  int64_t checked = 0;
+  for (const PluginFile& file : registry().files()) {
+    if (file.kind != kind) {
+      continue;
+    }
+    for (const std::string& toml : variants(file, folder)) {
+      CAPTURE(file.name);
+      CAPTURE(toml);
+      const auto properties = check_plugin(registry(), file, parse_toml(toml, ""));
+      CHECK(properties.size() >= 5);
+      for (const conformance::Property& p : properties) {
+        CHECK_MESSAGE(p.holds, (p.name + ": measured " + p.measured + ", expected " + p.expected));
+      }
+      ++checked;
+    }
+  }
+  CHECK(checked > 0);
+}
+
+}  // namespace
+
+TEST_CASE("every teacher has the properties of its kind") { check_all_of("teacher"); }
+TEST_CASE("every solver has the properties of its kind") { check_all_of("solver"); }
+TEST_CASE("every loss has the properties of its kind") { check_all_of("loss"); }
+TEST_CASE("every schedule has the properties of its kind") { check_all_of("schedule"); }
+TEST_CASE("every network has the properties of its kind") { check_all_of("network"); }
+TEST_CASE("every data set has the properties of its kind") { check_all_of("dataset"); }
+TEST_CASE("every metric has the properties of its kind") { check_all_of("metric"); }
+TEST_CASE("every backend has the properties of its kind") { check_all_of("backend"); }

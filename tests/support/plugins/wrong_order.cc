@@ -1,0 +1,17 @@
+/// Euler's method that declares order 2: what `retort check` is for.
+#include <retort/plugin.h>
+#include <retort/solver.h>
+
+using namespace retort;
+
+class WrongOrder final : public Solver {
+ public:
+  explicit WrongOrder(Params&) {}
+  int order() const override { return 2; }
+  int evaluations() const override { return 1; }
+  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
+    return x + rows(s - t, x) * ode.velocity(x, t);
+  }
+};
+
+RETORT_PLUGIN(WrongOrder, solver, wrong_order)
