@@ -28,6 +28,7 @@ void add_list(CLI::App& app, Shared& shared);      // list
 void add_inspect(CLI::App& app, Shared& shared);   // inspect
 void add_check(CLI::App& app, Shared& shared);     // check
 void add_new(CLI::App& app);                       // new
+void add_bench(CLI::App& app, Shared& shared);     // bench
 void add_report(CLI::App& app);                    // report
 
 }  // namespace retort

@@ -1,13 +1,17 @@
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
 #include <cstdio>
 #include <sstream>
 
 #include "cli/commands.h"
 #include "cli/reference.h"
-#include "config/settings.h"
+#include "config/experiment.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "retort/model.h"
 #include "retort/process.h"
+#include "run/run.h"
 
 namespace retort {
 
@@ -189,9 +193,38 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
 
 }  // namespace
 
+namespace {
+
+// What the backend makes of the configuration's frozen network, and where its time goes.
+void inspect_compiled(const std::string& config, const std::vector<std::string>& overrides, const Registry& registry) {
+  RunRequest request;
+  request.config = config;
+  request.overrides = overrides;
+  Experiment experiment(expand(load_config(request))[0].config, "inspect", registry);
+  if (!experiment.dataset) {
+    throw RequestError(config + ": [dataset] is missing; the network's inputs are not known");
+  }
+  const auto network = experiment.new_network();
+  network->module()->eval();
+  const auto compiled = experiment.backend().compile(network);
+  const int64_t rows = experiment.train->batch;
+  const int64_t size = experiment.dataset->size(Split::test);
+  const Batch data = experiment.dataset->batch(Split::test, at::arange(rows, at::kLong).remainder(size));
+  const Tensor x = data.x.to(experiment.backend().device(), experiment.backend().dtype());
+  const Tensor noise = at::linspace(-1, 1, rows, x.options().dtype(at::kFloat));
+  constexpr int64_t rounds = 20;
+  const std::string profile =
+      compiled->profile(x, noise, experiment.classes() > 0 ? data.condition.labels : Tensor(), rounds);
+  std::printf("%s\n%s", experiment.backend().describe().c_str(),
+              profile.empty() ? "The network runs as it is.\n" : profile.c_str());
+}
+
+}  // namespace
+
 void add_inspect(CLI::App& app, Shared& shared) {
   struct Request {
-    std::string name, kind, output;
+    std::string name, kind, output, compiled;
+    std::vector<std::string> overrides;
     bool json = false, all = false, markdown = false;
   };
   auto request = std::make_shared<Request>();
@@ -206,8 +239,14 @@ void add_inspect(CLI::App& app, Shared& shared) {
       command->add_flag("--markdown", request->markdown, "with --all: the reference, a page for each kind");
   command->add_option("--output", request->output, "with --all --markdown: the folder for the pages")->needs(markdown);
   markdown->needs(all);
+  CLI::Option* compiled = command->add_option(
+      "--compiled", request->compiled, "CONFIG: what the backend makes of its network, with the time of each part");
+  command->add_option("--set", request->overrides, "with --compiled: key=value, such as backend.type=onednn")
+      ->needs(compiled);
   command->callback([request, &shared] {
-    if (request->all && request->markdown) {
+    if (!request->compiled.empty()) {
+      inspect_compiled(request->compiled, request->overrides, shared.registry());
+    } else if (request->all && request->markdown) {
       write_reference(shared.registry(), request->output);
     } else if (request->all || request->name.empty()) {
       throw RequestError(request->all ? "inspect --all needs --markdown"

@@ -35,6 +35,7 @@ int main_inner(int argc, char** argv) {
   add_inspect(app, shared);
   add_check(app, shared);
   add_new(app);
+  add_bench(app, shared);
   add_report(app);
   app.footer(
       "Examples:\n"

@@ -94,8 +94,8 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   std::string name;
   if (type != nullptr && std::holds_alternative<std::string>(type->data)) {
     name = std::get<std::string>(type->data);
-  } else if (type == nullptr && names.size() == 1) {
-    name = names[0];
+  } else if (type == nullptr && kind == std::string_view(Backend::kind) && table == Backend::kind) {
+    name = RETORT_DEFAULT_BACKEND;
   } else {
     std::string list;
     for (const std::string& n : names) {
@@ -128,12 +128,39 @@ std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name
   return registry_.make(kind, name, params, prefer_);
 }
 
+void Experiment::build_backends() {
+  const Value* given = root_.find("backend");
+  Value table;
+  table.origin = root_.origin;
+  if (given != nullptr) {
+    table = *given;
+  }
+  const auto take = [&](const char* role) -> std::optional<Value> {
+    const Value* own = table.is_table() ? table.find(role) : nullptr;
+    if (own == nullptr || !own->is_table()) {
+      return {};
+    }
+    Value out = *own;
+    table.erase(role);
+    return out;
+  };
+  const std::optional<Value> frozen = take("teacher"), training = take("student");
+  const auto build = [&](const std::string& path, const Value& value) {
+    return std::static_pointer_cast<Backend>(build_plugin(Backend::kind, path, value));
+  };
+  backend_ = build("backend", table);
+  frozen_backend_ = frozen ? build("backend.teacher", *frozen) : backend_;
+  training_backend_ = training ? build("backend.student", *training) : backend_;
+  for (const auto& [role, other] : {std::pair("teacher", frozen_backend_), std::pair("student", training_backend_)}) {
+    if (other->device() != backend_->device() || other->dtype() != backend_->dtype()) {
+      throw RequestError(to_string(table.origin) + ": backend." + role +
+                         ": keeps states elsewhere, or in another type, than [backend]; expected one device and type");
+    }
+  }
+}
+
 void Experiment::build_parts() {
-  Value none;
-  none.origin = root_.origin;
-  const Value* backend = root_.find("backend");
-  backend_ =
-      std::static_pointer_cast<Backend>(build_plugin(Backend::kind, "backend", backend != nullptr ? *backend : none));
+  build_backends();
   if (root_.find("process") != nullptr) {
     process_given_ = true;
     host_table("process", [&](Params& p) { process_ = Process(p); });
@@ -275,19 +302,21 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
 
 std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
   std::shared_ptr<Network> network = build_network(*this, checkpoint, path);
-  backend_->place(*network);
+  frozen_backend_->place(*network);
   return network;
 }
 
 std::shared_ptr<Network> Experiment::new_network() {
   at::manual_seed(static_cast<uint64_t>(run->seed));
   if (student->from_teacher) {
-    return network(checkpoint(teacher_checkpoint_), teacher_checkpoint_);
+    const std::shared_ptr<Network> made = build_network(*this, checkpoint(teacher_checkpoint_), teacher_checkpoint_);
+    training_backend_->place(*made);
+    return made;
   }
   Params p(network_table_, "network", this);
   const std::string type = p.get("type", "", "");
   auto made = std::static_pointer_cast<Network>(make(Network::kind, type, p));
-  backend_->place(*made);
+  training_backend_->place(*made);
   return made;
 }
 

@@ -60,7 +60,10 @@ class Experiment final : public Host {
   const Process& process() const override { return process_; }
   bool process_given() const override { return process_given_; }
   Task task() const override { return task_; }
-  const Backend& backend() const override { return *backend_; }
+  /// The backend of frozen networks (teacher, target, models that are evaluated): [backend.teacher], or [backend].
+  const Backend& backend() const override { return *frozen_backend_; }
+  /// The backend that the student is trained with: [backend.student], or [backend].
+  const Backend& training_backend() const { return *training_backend_; }
   Checkpoint checkpoint(const std::string& path) override;
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override;
 
@@ -70,6 +73,7 @@ class Experiment final : public Host {
   std::shared_ptr<void> build_plugin(const char* kind, const std::string& table, const Value& value);
   template <class F>
   void host_table(const std::string& table, F read);
+  void build_backends();
   void build_parts();
   void build_trained_model();
   void check_parts() const;
@@ -80,7 +84,7 @@ class Experiment final : public Host {
   Value root_;
   Value resolved_;
   std::vector<std::string> paths_;  // dotted keys whose values are paths
-  std::shared_ptr<Backend> backend_;
+  std::shared_ptr<Backend> backend_, frozen_backend_, training_backend_;
   Process process_;
   bool process_given_ = false;
   Task task_;

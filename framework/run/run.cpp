@@ -123,7 +123,7 @@ class Run {
       log::info("training" + (cells_[i].name.empty() ? "" : " " + cells_[i].name) + ": " +
                 std::to_string(experiment.train->steps) + " steps of " +
                 std::to_string(experiment.train->batch * experiment.train->accumulate) + " on " +
-                experiment.backend().describe());
+                experiment.training_backend().describe());
       if (!cells_[i].name.empty()) {
         make_folder(folder);
         write_text(folder / "config.toml", write_toml(experiment.resolved_for(folder)));

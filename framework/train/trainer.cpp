@@ -176,9 +176,11 @@ void Trainer::check_finite(const LossValue& value, double loss) const {
 double Trainer::train_step(const Ode* ode) {
   const TrainSettings& settings = *experiment_.train;
   const auto seed = static_cast<uint64_t>(experiment_.run->seed);
-  const Backend& backend = experiment_.backend();
-  const Model student = experiment_.model(backend.trainable(network_));
-  const Model target = experiment_.model(backend.compile(target_network_ ? target_network_ : network_));
+  if (!student_) {
+    student_.emplace(experiment_.model(experiment_.training_backend().trainable(network_)));
+    target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
+  }
+  target_->evaluator().refresh();  // its weights moved with the last step
   double mean = 0;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
     const int64_t index = record_.step * settings.accumulate + part;
@@ -189,8 +191,8 @@ double Trainer::train_step(const Ode* ode) {
       bound = ode->with(batch.condition);
     }
     const TrainingStep step{batch,
-                            student,
-                            target,
+                            *student_,
+                            *target_,
                             bound ? &*bound : nullptr,
                             experiment_.solver.get(),
                             experiment_.schedule.get(),

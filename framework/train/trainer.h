@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "config/experiment.h"
 #include "train/optimizer.h"
@@ -42,6 +43,7 @@ class Trainer {
   std::filesystem::path folder_;
   std::shared_ptr<Network> network_;
   std::shared_ptr<Network> target_network_;
+  std::optional<Model> student_, target_;  // around the networks; made at the first step
   Weights weights_;
   Optimizer optimizer_;
   std::vector<Tensor> average_;

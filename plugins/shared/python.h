@@ -71,6 +71,8 @@ inline void start() {
   PyConfig_InitPythonConfig(&config);
   config.install_signal_handlers = 0;  // Ctrl-C is the host's
   config.parse_argv = 0;
+  // NumPy is not needed, and its absence is no news.
+  PyWideStringList_Append(&config.warnoptions, L"ignore:Failed to initialize NumPy");
   PyConfig_SetBytesString(&config, &config.program_name, executable.c_str());
   PyConfig_SetBytesString(&config, &config.executable, executable.c_str());
   const PyStatus status = Py_InitializeFromConfig(&config);

@@ -32,6 +32,11 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"dataset mnist_idx", {"images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\""}},
       {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
       {"network unet", {"widths = [8, 16]\ngroups = 4"}},
+#ifdef __SANITIZE_ADDRESS__
+      {"backend onednn", {}},  // off under sanitizers
+#else
+      {"backend onednn", {"", "chunk = 3", "precision = \"bfloat16\"", "precision = \"auto\""}},
+#endif
       {"backend cpu", {"", "precision = \"float64\"", "precision = \"bfloat16\"", "channels_last = false"}}};
   const auto found = special.find(file.kind + " " + file.name);
   return found != special.end() ? found->second : std::vector<std::string>{""};

@@ -10,16 +10,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// The code of a header: without comments, and with one blank for any run of them.
+// The code of a header: without comments, and without blanks and the ends of lines, which formatting moves.
 std::string code(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text.compare(i, 2, "//") == 0) {
       i = std::min(text.find('\n', i), text.size()) - 1;
-    } else if (std::isspace(static_cast<unsigned char>(text[i])) != 0) {
-      if (!out.empty() && out.back() != ' ') {
-        out += ' ';
-      }
+    } else if (std::isspace(static_cast<unsigned char>(text[i])) != 0 || text[i] == '\\') {
+      continue;
     } else {
       out += text[i];
     }

@@ -43,6 +43,9 @@ class RETORT_API Evaluator {
   virtual Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
   /// To be called after the network's weights have changed.
   virtual void refresh();
+  /// How the network was lowered for x, noise and labels, and where its time goes: a line for each part, from `rounds`
+  /// timed evaluations. Empty where the network runs as it is.
+  virtual std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds);
 };
 
 }  // namespace retort

@@ -1,0 +1,112 @@
+#include <dlfcn.h>
+#include <torch/nn/module.h>
+
+#include "../../backends/onednn/kernels.h"
+
+#include "io/files.h"
+#include "io/json.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+// The relative RMS error of a compiled network against the same weights in float64 by LibTorch.
+double error_of(const std::string& network_name, const std::string& network_toml, const Task& task,
+                const std::string& backend_toml, int64_t rows) {
+  TestHost host("type = \"ve\"", task);
+  const auto backend = host.make_plugin<Backend>("onednn", backend_toml);
+  const auto reference = host.make_plugin<Backend>("cpu", "precision = \"float64\"");
+  const auto build = [&](const Backend& on) {
+    auto network = host.make_plugin<Network>(network_name, network_toml);
+    const at::NoGradGuard no_grad;
+    uint64_t i = 0;
+    for (Tensor& p : network->module()->parameters()) {
+      p.copy_(at::randn(p.sizes(), seeded(3, "weights", i++)) * (p.dim() > 1 ? 0.2 : 0.5));
+    }
+    network->module()->eval();
+    on.place(*network);
+    return network;
+  };
+  std::vector<int64_t> shape = task.shape;
+  shape.insert(shape.begin(), rows);
+  const Tensor x = normal(shape, 5), noise = at::linspace(-1, 1, rows, at::kFloat);
+  const Tensor labels = task.classes > 0 ? at::arange(rows, at::kLong).remainder(task.classes) : Tensor();
+  const at::NoGradGuard no_grad;
+  const Tensor exact = (*reference->compile(build(*reference)))(x, noise, labels);
+  const Tensor got = (*backend->compile(build(*backend)))(x.to(at::kFloat), noise, labels).to(at::kDouble);
+  REQUIRE(got.sizes() == exact.sizes());
+  return rms(got - exact) / rms(exact);
+}
+
+}  // namespace
+
+TEST_CASE("every network agrees with float64, in both precisions and at any batch size") {
+  struct Case {
+    const char* network;
+    const char* toml;
+    Task task;
+  };
+  const Case cases[] = {
+      {"mlp", "", {{2}, 0}},
+      {"mlp", "", {{2}, 3}},
+      {"convnet", "", {{1, 28, 28}, 10}},
+      {"unet", "", {{1, 28, 28}, 10}},
+      {"unet", "patch = 2\nattention = [0, 1]", {{1, 28, 28}, 0}},
+      {"unet", "widths = [16, 32, 32]\nblocks = 2\nattention = [2]", {{3, 31, 31}, 0}},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(std::string(c.network));
+    CAPTURE(std::string(c.toml));
+    for (const int64_t rows : {1, 5}) {
+      CHECK(error_of(c.network, c.toml, c.task, "", rows) < 1e-5);
+      CHECK(error_of(c.network, c.toml, c.task, "chunk = 2", rows) < 1e-5);
+      CHECK(error_of(c.network, c.toml, c.task, "precision = \"bfloat16\"", rows) < 1e-2);
+    }
+  }
+}
+
+// LibTorch exports inline functions of its own oneDNN. Where they win over those of the backend's, convolutions stay
+// right and matrix products do not, so a product is what has to be tried.
+TEST_CASE("oneDNN's matrix product is right within the program, beside LibTorch's own oneDNN") {
+  const std::string library = plugin_dir() + "/backends/libretort_onednn_kernels.so";
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+  REQUIRE(handle != nullptr);
+  const auto table = reinterpret_cast<const retort_onednn::Kernels* (*)()>(dlsym(handle, "retort_onednn_kernels"))();
+  const Tensor a = normal({37, 53}, 1).to(at::kFloat), b = normal({53, 29}, 2).to(at::kFloat);
+  const Tensor c = at::zeros({37, 29});
+  CHECK(table->gemm(37, 29, 53, a.const_data_ptr<float>(), b.const_data_ptr<float>(), c.mutable_data_ptr<float>()) ==
+        0);
+  CHECK(most(c.to(at::kDouble) - at::mm(a.to(at::kDouble), b.to(at::kDouble))) < 1e-4);
+  const std::string needed = shell("readelf -d '" + library + "' | grep NEEDED").output;
+  CHECK(contains(needed, "libdnnl"));
+  CHECK(needed.find("libtorch") == std::string::npos);
+  CHECK(needed.find("libc10") == std::string::npos);
+  const Outcome check = run_retort("check onednn");
+  CHECK(check.code == 0);
+  CHECK(contains(check.output, "oneDNN 3."));
+}
+
+TEST_CASE("a run gives the same table by cpu and by onednn, and backends can be mixed") {
+  Folder folder;
+  const auto metrics = [&](const std::string& name, const std::string& overrides) {
+    const Outcome out = run_retort("run " + mixture_config + small +
+                                   " loss.type=cm metric.ode_error.exact_samples=0 run.output=" + folder.string() +
+                                   "/" + name + " " + overrides);
+    CAPTURE(out.output);
+    REQUIRE(out.code == 0);
+    return Json::parse(read_text(folder / name / "results.json"))["students"][0]["metrics"];
+  };
+  const Json cpu = metrics("cpu", ""), onednn = metrics("onednn", "backend.type=onednn");
+  const Json mixed = metrics("mixed", "backend.teacher.type=onednn");
+  for (const auto& [key, value] : cpu.items()) {
+    CAPTURE(key);
+    CHECK(onednn[key].get<double>() == doctest::Approx(value.get<double>()).epsilon(1e-3));
+    CHECK(mixed[key].get<double>() == doctest::Approx(value.get<double>()).epsilon(1e-3));
+  }
+  CHECK(one_line(
+      run_retort("run " + mixture_config + small +
+                 " backend.teacher.type=cpu backend.teacher.precision=float64 run.output=" + folder.string() + "/x"),
+      2, {"backend.teacher", "expected one device and type"}));
+}
