@@ -4,18 +4,19 @@ file(STRINGS "${RETORT_TORCH_ROOT}/include/torch/headeronly/version.h" lines REG
 string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" RETORT_TORCH_VERSION "${lines}")
 get_property(RETORT_TORCH_DEFINITIONS TARGET torch PROPERTY INTERFACE_COMPILE_DEFINITIONS)
 
-set(config ${PROJECT_SOURCE_DIR}/sdk/cmake/RetortConfig.cmake.in)
-set(RETORT_SDK_INCLUDE ${PROJECT_SOURCE_DIR}/sdk/include)
-configure_file(${config} ${PROJECT_BINARY_DIR}/lib/cmake/Retort/RetortConfig.cmake @ONLY)
-set(RETORT_SDK_INCLUDE "\${RETORT_PREFIX}/include")
+# Headers and LibTorch are elsewhere in the installed tree than in the build tree.
+function(retort_write_config output)
+  cmake_parse_arguments(PARSE_ARGV 1 RETORT "" "SDK_INCLUDE;TORCH_HINT" "")
+  configure_file(${PROJECT_SOURCE_DIR}/sdk/cmake/RetortConfig.cmake.in ${output} @ONLY)
+endfunction()
+retort_write_config(${PROJECT_BINARY_DIR}/lib/cmake/Retort/RetortConfig.cmake SDK_INCLUDE ${PROJECT_SOURCE_DIR}/sdk/include
+                    TORCH_HINT ${RETORT_TORCH_ROOT})
 if(RETORT_INSTALL_TORCH)
-  set(RETORT_TORCH_ROOT_KEPT "${RETORT_TORCH_ROOT}")
-  set(RETORT_TORCH_ROOT "")
+  set(hint "")  # within the tree
+else()
+  set(hint ${RETORT_TORCH_ROOT})
 endif()
-configure_file(${config} ${PROJECT_BINARY_DIR}/install/RetortConfig.cmake @ONLY)
-if(RETORT_INSTALL_TORCH)
-  set(RETORT_TORCH_ROOT "${RETORT_TORCH_ROOT_KEPT}")
-endif()
+retort_write_config(${PROJECT_BINARY_DIR}/install/RetortConfig.cmake SDK_INCLUDE "\${RETORT_PREFIX}/include" TORCH_HINT "${hint}")
 include(CMakePackageConfigHelpers)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/lib/cmake/Retort/RetortConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 foreach(file RetortPlugin.cmake ExtractAbout.cmake)
@@ -32,7 +33,7 @@ install(FILES ${PROJECT_BINARY_DIR}/install/RetortConfig.cmake ${PROJECT_BINARY_
               ${PROJECT_SOURCE_DIR}/sdk/cmake/RetortPlugin.cmake ${PROJECT_SOURCE_DIR}/sdk/cmake/ExtractAbout.cmake
         DESTINATION lib/cmake/Retort)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/template ${PROJECT_SOURCE_DIR}/configs DESTINATION share/retort)
-install(FILES ${PROJECT_SOURCE_DIR}/sdk/README.md DESTINATION share/doc/retort)
+install(FILES ${PROJECT_SOURCE_DIR}/sdk/README.md ${PROJECT_SOURCE_DIR}/sdk/ABI.md DESTINATION share/doc/retort)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/reference DESTINATION share/doc/retort)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/retort)
 if(RETORT_INSTALL_TORCH)

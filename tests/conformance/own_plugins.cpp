@@ -21,7 +21,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"solver python", {"file = \"" + python + "/midpoint.py\"", "file = \"" + python + "/ddim.py\""}},
       {"loss python", {"file = \"" + python + "/cm.py\""}},
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
-      {"loss direct_cm", {"", "distance = \"pseudo_huber_vector\""}},
+      {"loss direct_cm", {"", "distance = \"pseudo_huber_vector\"", "pairs = 4"}},
       {"loss denoising", {"", "times = \"uniform\"", "label_dropout = 0"}},
       {"schedule karras", {"", "final_zero = false", "sigma_max = 10\nsteps = 40"}},
       {"schedule log_snr", {"", "final_zero = false"}},

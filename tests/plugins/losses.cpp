@@ -158,6 +158,26 @@ TEST_CASE("direct_cm regresses on the endpoint of each row's own solve") {
   }
 }
 
+TEST_CASE("direct_cm reuses trajectories: pairs share a solve, and lie on it") {
+  Setting s("means = [[0.3]]\nstds = [[0.4]]");
+  const Model student = s.trainable();
+  const auto cost = [&](const std::string& toml) {
+    const Ode ode(*s.teacher);
+    s.value("direct_cm", student, student, ode, 1, toml);
+    return ode.evaluations();
+  };
+  // 12 intervals from the noisiest time; Heun's last step, into sigma = 0, is Euler's.
+  CHECK(cost("pairs = 4") == 16 * (2 * 11 + 1));
+  CHECK(cost("pairs = 64") == 1 * (2 * 11 + 1));
+  CHECK(cost("pairs = 5") == 13 * (2 * 11 + 1));
+  CHECK(cost("") > 4 * cost("pairs = 8"));
+  // The flow map of the Gaussian is right along the whole of a fine trajectory.
+  Setting fine("means = [[0.3]]\nstds = [[0.4]]", "steps = 200\nsigma_max = 10");
+  const Model perfect{std::make_shared<FlowMapEvaluator>(fine.form), fine.host.process(), fine.form};
+  CHECK(fine.value("direct_cm", perfect, perfect, Ode(*fine.teacher), 1, "pairs = 8").per_row.max().item<double>() <
+        1e-6);
+}
+
 TEST_CASE("EDM's denoising loss is lambda(sigma) times the squared error of D") {
   Setting s;
   const Model model = s.frozen();
