@@ -1,4 +1,4 @@
-// Convolutions with packed weights and fused residuals, by oneDNN 3.
+// Convolutions with packed weights and fused residuals, by oneDNN 3 or 2.
 #include <dnnl.hpp>
 
 #include <memory>
@@ -37,8 +37,10 @@ const char* isa_name() {
       return "AVX-512 VNNI";
     case dnnl::cpu_isa::avx512_core_bf16:
       return "AVX-512 BF16";
+#if DNNL_VERSION_MAJOR >= 3
     case dnnl::cpu_isa::avx512_core_fp16:
       return "AVX-512 FP16";
+#endif
     case dnnl::cpu_isa::avx512_core_amx:
       return "AMX";
     default:
@@ -93,25 +95,31 @@ Convolution* make_convolution(const ConvolutionShape& s) {
       after.append_binary(dnnl::algorithm::binary_add, dst);
     }
     if (s.factor != 1) {
+#if DNNL_VERSION_MAJOR >= 3
       after.append_eltwise(dnnl::algorithm::eltwise_linear, s.factor, 0);
+#else
+      after.append_eltwise(1, dnnl::algorithm::eltwise_linear, s.factor, 0);
+#endif
     }
     attributes.set_post_ops(after);
     auto made = std::make_unique<Convolution>();
     made->shape = s;
-    made->description = dnnl::convolution_forward::primitive_desc(
-        engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_auto, src, weights, bias, dst,
-        {s.stride_height, s.stride_width}, {s.dilation_height - 1, s.dilation_width - 1},
-        {s.padding_height, s.padding_width}, {s.padding_height, s.padding_width}, attributes);
+    const memory::dims strides = {s.stride_height, s.stride_width}, padding = {s.padding_height, s.padding_width};
+    const memory::dims dilation = {s.dilation_height - 1, s.dilation_width - 1};
+#if DNNL_VERSION_MAJOR >= 3
+    made->description = dnnl::convolution_forward::primitive_desc(engine(), dnnl::prop_kind::forward_inference,
+                                                                  dnnl::algorithm::convolution_auto, src, weights, bias,
+                                                                  dst, strides, dilation, padding, padding, attributes);
+#else
+    const dnnl::convolution_forward::desc wanted(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_auto,
+                                                 src, weights, bias, dst, strides, dilation, padding, padding);
+    made->description = dnnl::convolution_forward::primitive_desc(wanted, attributes, engine());
+#endif
     made->primitive = dnnl::convolution_forward(made->description);
     made->implementation = made->description.impl_info_str();
     made->src = memory(src, engine(), nullptr);
     made->dst = memory(dst, engine(), nullptr);
-    made->weights = memory(made->description.weights_desc(), engine());
-    made->arguments = {{DNNL_ARG_SRC, made->src}, {DNNL_ARG_WEIGHTS, made->weights}, {DNNL_ARG_DST, made->dst}};
-    if (s.bias) {
-      made->bias = memory(bias, engine());
-      made->arguments.insert({DNNL_ARG_BIAS, made->bias});
-    }
+    made->arguments = {{DNNL_ARG_SRC, made->src}, {DNNL_ARG_DST, made->dst}};
     if (s.residual) {
       made->residual = memory(dst, engine(), nullptr);
       made->arguments.insert({DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, made->residual});
@@ -124,7 +132,29 @@ Convolution* make_convolution(const ConvolutionShape& s) {
 
 void free_convolution(Convolution* convolution) { delete convolution; }
 
+void use_weights(Convolution* c, const memory& weights, const memory& bias) {
+  c->weights = weights;
+  c->arguments[DNNL_ARG_WEIGHTS] = weights;
+  if (c->shape.bias) {
+    c->bias = bias;
+    c->arguments[DNNL_ARG_BIAS] = bias;
+  }
+}
+
+bool share_weights(Convolution* c, const Convolution* packed) {
+  if (c->description.weights_desc() != packed->description.weights_desc() || c->shape.bias != packed->shape.bias) {
+    return false;
+  }
+  use_weights(c, packed->weights, packed->bias);
+  return true;
+}
+
 void set_weights(Convolution* c, const float* weight, const float* bias) {
+  if (!c->weights) {
+    const memory::desc numbers({c->shape.out_channels}, memory::data_type::f32, memory::format_tag::x);
+    use_weights(c, memory(c->description.weights_desc(), engine()),
+                c->shape.bias ? memory(numbers, engine()) : memory());
+  }
   const memory::desc plain(weight_dims(c->shape), memory::data_type::f32,
                            c->shape.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw);
   memory source(plain, engine(), const_cast<float*>(weight));
@@ -154,7 +184,7 @@ int gemm(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float*
   return static_cast<int>(dnnl_sgemm('N', 'N', m, n, k, 1.0F, a, k, b, n, 0.0F, c, n));
 }
 
-const Kernels kernels = {describe, make_convolution, free_convolution, set_weights,
+const Kernels kernels = {describe, make_convolution, free_convolution, set_weights, share_weights,
                          convolve, implementation,   group_norm,       gemm};
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <unordered_map>
@@ -77,26 +78,22 @@ struct Graph::Implementation {
     std::vector<size_t> dead;  // values that nothing reads after this step
   };
 
-  explicit Implementation(const kernels_of::Kernels& k, bool half) : kernels(k), bfloat16(half) {}
+  Implementation(const kernels_of::Kernels& k, PackedWeights& w, bool half) : kernels(k), weights(w), bfloat16(half) {}
   ~Implementation() {
-    for (const Packed& p : packed) {
-      kernels.free_convolution(p.convolution);
+    for (kernels_of::Convolution* convolution : convolutions) {
+      kernels.free_convolution(convolution);
     }
   }
 
-  struct Packed {
-    kernels_of::Convolution* convolution;
-    Tensor weight, bias;
-  };
-
   const kernels_of::Kernels& kernels;
+  PackedWeights& weights;
   const bool bfloat16;
   std::shared_ptr<jit::Graph> graph;
   std::unordered_map<const jit::Value*, size_t> numbers;
   Values initial;  // constants in their places
   std::vector<Step> steps;
   std::vector<LoweredStep> shown;
-  std::vector<Packed> packed;
+  std::vector<kernels_of::Convolution*> convolutions;
   std::vector<size_t> inputs;
   size_t output = 0;
 
@@ -169,7 +166,8 @@ bool Graph::Implementation::lower_convolution(jit::Node* node, std::vector<const
   if (convolution == nullptr) {
     return false;
   }
-  packed.push_back({convolution, w, b});
+  convolutions.push_back(convolution);
+  weights.give(convolution, w, b);
   done.insert(done.end(), fused.begin(), fused.end());
   const size_t from = slot(node->input(0)), to = slot(result), with = residual != nullptr ? slot(residual) : 0;
   Step step;
@@ -300,6 +298,11 @@ void Graph::Implementation::lower_other(jit::Node* node) {
         values[writes[0]] = list;
       }
     };
+    const auto known = [](const jit::Value* v) { return constant(v).has_value(); };
+    if (std::all_of(node->inputs().begin(), node->inputs().end(), known)) {
+      step.run(initial);  // a list of constants is one itself
+      return;
+    }
   } else if (node->kind() == c10::prim::ListUnpack) {
     step.run = [reads, writes](Values& values) {
       const auto list = values[reads[0]].toListRef();
@@ -373,8 +376,8 @@ void Graph::Implementation::find_deaths() {
 }
 
 Graph::Graph(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels, bool bfloat16,
-             const kernels_of::Kernels& kernels)
-    : implementation_(std::make_unique<Implementation>(kernels, bfloat16)) {
+             const kernels_of::Kernels& kernels, PackedWeights& weights)
+    : implementation_(std::make_unique<Implementation>(kernels, weights, bfloat16)) {
   // Weights become constants of the graph, which share their memory with the network's; the tracer takes none that
   // asks for a gradient.
   std::vector<std::pair<Tensor, bool>> asked;
@@ -411,7 +414,6 @@ Graph::Graph(Network& network, const Tensor& x, const Tensor& noise, const Tenso
   restore();
   jit::EliminateDeadCode(implementation_->graph);
   implementation_->lower();
-  refresh();
 }
 
 Graph::~Graph() = default;
@@ -442,12 +444,27 @@ Tensor Graph::run(const Tensor& x, const Tensor& noise, const Tensor& labels, bo
   return values[self.output].toTensor().to(at::kFloat);
 }
 
-void Graph::refresh() {
-  for (const Implementation::Packed& p : implementation_->packed) {
-    const Tensor weight = p.weight.to(at::kFloat).contiguous();
-    const Tensor bias = p.bias.defined() ? p.bias.to(at::kFloat).contiguous() : Tensor();
-    implementation_->kernels.set_weights(p.convolution, weight.const_data_ptr<float>(),
-                                         bias.defined() ? bias.const_data_ptr<float>() : nullptr);
+void PackedWeights::give(kernels_of::Convolution* convolution, const Tensor& weight, const Tensor& bias) {
+  for (const Entry& entry : entries_) {
+    if (entry.weight.const_data_ptr() == weight.const_data_ptr() &&
+        kernels_.share_weights(convolution, entry.convolution)) {
+      return;
+    }
+  }
+  entries_.push_back({convolution, weight, bias});
+  pack(entries_.back());
+}
+
+void PackedWeights::pack(const Entry& entry) const {
+  const Tensor weight = entry.weight.to(at::kFloat).contiguous();
+  const Tensor bias = entry.bias.defined() ? entry.bias.to(at::kFloat).contiguous() : Tensor();
+  kernels_.set_weights(entry.convolution, weight.const_data_ptr<float>(),
+                       bias.defined() ? bias.const_data_ptr<float>() : nullptr);
+}
+
+void PackedWeights::refresh() {
+  for (const Entry& entry : entries_) {
+    pack(entry);
   }
 }
 

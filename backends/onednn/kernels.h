@@ -38,6 +38,9 @@ struct Kernels {
   void (*free_convolution)(Convolution* convolution);
   /// Packs weights [out, in / groups, kernel_height, kernel_width] and bias [out] or null, both float32 and contiguous.
   void (*set_weights)(Convolution* convolution, const float* weight, const float* bias);
+  /// Lets one convolution use the weights that are packed for another, now and later; false where it needs another
+  /// layout.
+  bool (*share_weights)(Convolution* convolution, const Convolution* packed);
   /// `residual` is of dst's shape, or null.
   void (*convolve)(Convolution* convolution, const void* src, const void* residual, void* dst);
   /// The primitive that oneDNN chose.
