@@ -1,6 +1,5 @@
 #include <cstdio>
 #include <filesystem>
-#include <regex>
 
 #include "cli/commands.h"
 #include "io/files.h"
@@ -52,16 +51,16 @@ std::string filled(std::string text, const std::vector<std::pair<std::string, st
 }
 
 // "@solver:heun@" is the new plugin's name if that is a solver, and heun otherwise.
-std::string choose(const std::string& text, const NewRequest& request) {
-  static const std::regex pattern("@([a-z]+):([a-z_]+)@");
-  std::string out;
-  auto from = text.cbegin();
-  for (std::sregex_iterator i(text.begin(), text.end(), pattern), end; i != end; ++i) {
-    out.append(from, (*i)[0].first);
-    out += (*i)[1].str() == request.kind ? request.name : (*i)[2].str();
-    from = (*i)[0].second;
+std::string choose(std::string text, const NewRequest& request) {
+  for (const std::string kind : plugin_kinds) {
+    const std::string begin = "@" + kind + ":";
+    for (size_t at = 0; (at = text.find(begin, at)) != std::string::npos;) {
+      const size_t end = text.find('@', at + begin.size());
+      const std::string usual = text.substr(at + begin.size(), end - at - begin.size());
+      text.replace(at, end + 1 - at, kind == request.kind ? request.name : usual);
+    }
   }
-  return out.append(from, text.cend());
+  return text;
 }
 
 void make_plugin_folder(const NewRequest& request) {
