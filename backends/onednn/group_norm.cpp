@@ -1,5 +1,6 @@
-// Compiled once for each instruction set that Highway knows; the best one is chosen when the program runs.
-#include "group_norm.h"
+// GroupNorm with what surrounds it in a U-Net: a vector added before, scale, shift and SiLU after. Compiled once for
+// each instruction set that Highway knows; the best one is chosen when the program runs.
+#include "vector_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "group_norm.cpp"
@@ -7,143 +8,140 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include "lanes-inl.h"
+
+#include <omp.h>
+
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 HWY_BEFORE_NAMESPACE();
 namespace retort_onednn {
 namespace HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
+HWY_INLINE V silu(D d, V v) { return hn::Div(v, hn::Add(hn::Set(d, 1.0F), hn::Exp(d, hn::Neg(v)))); }
 
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
-
-V load(D d, const float* from) { return hn::LoadU(d, from); }
-V load(D d, const hwy::bfloat16_t* from) {
-  const hn::Rebind<hwy::bfloat16_t, D> half;
-  return hn::PromoteTo(d, hn::LoadU(half, from));
-}
-void store(D d, V v, float* to) { hn::StoreU(v, d, to); }
-void store(D d, V v, hwy::bfloat16_t* to) {
-  // Rounded to the nearest, ties to even: DemoteTo alone cuts off.
-  const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<uint16_t, D> d16;
-  const auto bits = hn::BitCast(du, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(hn::Set(du, 0x7FFF), odd)));
-  hn::StoreU(hn::TruncateTo(d16, rounded), d16, reinterpret_cast<uint16_t*>(to));
-}
-float single(float v) { return v; }
-float single(hwy::bfloat16_t v) {
-  const uint32_t bits = uint32_t{v.bits} << 16;
-  float out;
-  std::memcpy(&out, &bits, sizeof out);
-  return out;
-}
-void single(float v, float* to) { *to = v; }
-void single(float v, hwy::bfloat16_t* to) {
-  uint32_t bits;
-  std::memcpy(&bits, &v, sizeof bits);
-  to->bits = static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+// Sums of x - x_0 and of its square over the positions, for `count` vectors of channels. Differences from the first
+// position keep the squares' sum exact enough where the mean is large against the spread.
+template <int count, class T>
+HWY_INLINE void sum_channels(const T* src, int64_t positions, int64_t channels, float* sums, float* squares) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  V first[count], sum[count], square[count];
+  for (int v = 0; v < count; ++v) {
+    first[v] = load(d, src + v * lanes);
+    sum[v] = square[v] = hn::Zero(d);
+  }
+  for (int64_t p = 1; p < positions; ++p) {
+    const T* from = src + p * channels;
+    for (int v = 0; v < count; ++v) {
+      const V x = hn::Sub(load(d, from + v * lanes), first[v]);
+      sum[v] = hn::Add(sum[v], x);
+      square[v] = hn::MulAdd(x, x, square[v]);
+    }
+  }
+  for (int v = 0; v < count; ++v) {
+    hn::StoreU(sum[v], d, sums + v * lanes);
+    hn::StoreU(square[v], d, squares + v * lanes);
+  }
 }
 
-V silu(D d, V v) { return hn::Div(v, hn::Add(hn::Set(d, 1.0F), hn::Exp(d, hn::Neg(v)))); }
-
-// One sample. `mean` and `factor` are [channels] of scratch.
+// Channels [begin, end) of one sample: whole groups. `a` and `b` are [channels] of scratch.
 template <class T>
-void sample(const NormShape& s, const T* src, const float* weight, const float* bias, const float* scale,
-            const float* shift, T* dst, float* mean, float* factor) {
+void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float* a, float* b) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const int64_t c = s.channels, in_group = c / s.groups;
-  const auto count = static_cast<double>(s.positions * in_group);
-  // Sums by channel, over the positions; then by group.
-  const auto by_channel = [&](const float* centre, float* sums) {
-    int64_t i = 0;
-    for (; i + lanes <= c; i += lanes) {
-      V sum = hn::Zero(d);
-      const V middle = centre == nullptr ? hn::Zero(d) : hn::LoadU(d, centre + i);
-      for (int64_t p = 0; p < s.positions; ++p) {
-        const V x = hn::Sub(load(d, src + p * c + i), middle);
-        sum = centre == nullptr ? hn::Add(sum, x) : hn::MulAdd(x, x, sum);
-      }
-      hn::StoreU(sum, d, sums + i);
-    }
-    for (; i < c; ++i) {
-      double sum = 0;
-      for (int64_t p = 0; p < s.positions; ++p) {
-        const double x = single(src[p * c + i]) - (centre == nullptr ? 0.0F : centre[i]);
-        sum += centre == nullptr ? x : x * x;
-      }
-      sums[i] = static_cast<float>(sum);
-    }
+  const T* src = static_cast<const T*>(s.src) + sample * s.positions * c;
+  T* dst = static_cast<T*>(s.dst) + sample * s.positions * c;
+  const auto row = [sample](const Rows& rows) {
+    return rows.data == nullptr ? nullptr : rows.data + sample * rows.stride;
   };
-  const auto by_group = [&](float* values, auto finish) {
-    for (int64_t g = 0; g < s.groups; ++g) {
-      double sum = 0;
-      for (int64_t i = g * in_group; i < (g + 1) * in_group; ++i) {
-        sum += values[i];
-      }
-      const auto value = static_cast<float>(finish(sum / count));
-      for (int64_t i = g * in_group; i < (g + 1) * in_group; ++i) {
-        values[i] = value;
-      }
+  const float *added = row(s.added), *scale = row(s.scale), *shift = row(s.shift);
+
+  int64_t i = begin;
+  for (; i + 4 * lanes <= end; i += 4 * lanes) {
+    sum_channels<4>(src + i, s.positions, c, a + i, b + i);
+  }
+  for (; i + lanes <= end; i += lanes) {
+    sum_channels<1>(src + i, s.positions, c, a + i, b + i);
+  }
+  for (; i < end; ++i) {
+    float sum = 0, square = 0;
+    for (int64_t p = 1; p < s.positions; ++p) {
+      const float x = single(src[p * c + i]) - single(src[i]);
+      sum += x;
+      square += x * x;
     }
-  };
-  by_channel(nullptr, mean);
-  by_group(mean, [](double v) { return v; });
-  by_channel(mean, factor);
-  by_group(factor, [&](double v) { return 1 / std::sqrt(v + s.epsilon); });
-  // y = factor x + mean, in place of the two.
-  for (int64_t i = 0; i < c; ++i) {
-    float a = factor[i] * (weight == nullptr ? 1.0F : weight[i]);
-    float b = (bias == nullptr ? 0.0F : bias[i]) - mean[i] * a;
-    if (scale != nullptr) {
-      a *= scale[i];
-      b = b * scale[i] + (shift == nullptr ? 0.0F : shift[i]);
+    a[i] = sum;
+    b[i] = square;
+  }
+
+  const auto positions = static_cast<double>(s.positions), count = positions * static_cast<double>(in_group);
+  for (int64_t g = begin; g < end; g += in_group) {
+    const auto mean_of = [&](int64_t k) {
+      return single(src[k]) + a[k] / positions + (added == nullptr ? 0.0F : added[k]);
+    };
+    double mean = 0, squares = 0;
+    for (int64_t k = g; k < g + in_group; ++k) {
+      mean += mean_of(k);
     }
-    factor[i] = a;
-    mean[i] = b;
+    mean /= static_cast<double>(in_group);
+    for (int64_t k = g; k < g + in_group; ++k) {
+      const double off = mean_of(k) - mean;
+      squares += b[k] - static_cast<double>(a[k]) * a[k] / positions + positions * off * off;
+    }
+    const double factor = 1 / std::sqrt(std::max(squares, 0.0) / count + s.epsilon);
+    // y = a x + b, in place of the sums
+    for (int64_t k = g; k < g + in_group; ++k) {
+      double slope = factor * (s.weight == nullptr ? 1.0F : s.weight[k]);
+      double level = (s.bias == nullptr ? 0.0F : s.bias[k]) + ((added == nullptr ? 0.0F : added[k]) - mean) * slope;
+      if (scale != nullptr) {
+        slope *= scale[k] + s.scale_offset;
+        level *= scale[k] + s.scale_offset;
+      }
+      a[k] = static_cast<float>(slope);
+      b[k] = static_cast<float>(level + (shift == nullptr ? 0.0F : shift[k]));
+    }
   }
   for (int64_t p = 0; p < s.positions; ++p) {
     const T* from = src + p * c;
     T* to = dst + p * c;
-    int64_t i = 0;
-    for (; i + lanes <= c; i += lanes) {
-      const V y = hn::MulAdd(load(d, from + i), hn::LoadU(d, factor + i), hn::LoadU(d, mean + i));
+    i = begin;
+    for (; i + lanes <= end; i += lanes) {
+      const V y = hn::MulAdd(load(d, from + i), hn::LoadU(d, a + i), hn::LoadU(d, b + i));
       store(d, s.silu ? silu(d, y) : y, to + i);
     }
-    for (; i < c; ++i) {
-      const float y = single(from[i]) * factor[i] + mean[i];
-      single(s.silu ? y / (1 + std::exp(-y)) : y, to + i);
+    for (; i < end; ++i) {
+      const float y = single(from[i]) * a[i] + b[i];
+      put(s.silu ? y / (1 + std::exp(-y)) : y, to + i);
     }
   }
 }
 
-template <class T>
-void all(const NormShape& s, const void* src, const float* weight, const float* bias, const float* scale,
-         const float* shift, int64_t row_stride, void* dst) {
-  const int64_t size = s.positions * s.channels;
-#pragma omp parallel
+void run_group_norm(const Norm& s) {
+  // Where there are fewer samples than threads, a sample's groups are shared among them.
+  const int64_t threads = omp_get_max_threads();
+  const int64_t parts = s.batch >= threads ? 1 : std::min(s.groups, threads);
+  const int64_t in_group = s.channels / s.groups;
+#pragma omp parallel num_threads(static_cast <int>(std::min(threads, s.batch * parts)))
   {
-    std::vector<float> scratch(static_cast<size_t>(2 * s.channels));
-#pragma omp for
-    for (int64_t n = 0; n < s.batch; ++n) {
-      sample(s, static_cast<const T*>(src) + n * size, weight, bias,
-             scale == nullptr ? nullptr : scale + n * row_stride, shift == nullptr ? nullptr : shift + n * row_stride,
-             static_cast<T*>(dst) + n * size, scratch.data(), scratch.data() + s.channels);
+    static thread_local std::vector<float> scratch;
+    if (scratch.size() < static_cast<size_t>(2 * s.channels)) {
+      scratch.resize(static_cast<size_t>(2 * s.channels));
     }
-  }
-}
-
-void run(const NormShape& s, const void* src, const float* weight, const float* bias, const float* scale,
-         const float* shift, int64_t row_stride, void* dst) {
-  if (s.bfloat16) {
-    all<hwy::bfloat16_t>(s, src, weight, bias, scale, shift, row_stride, dst);
-  } else {
-    all<float>(s, src, weight, bias, scale, shift, row_stride, dst);
+#pragma omp for
+    for (int64_t i = 0; i < s.batch * parts; ++i) {
+      const int64_t part = i % parts;
+      const int64_t begin = part * s.groups / parts * in_group, end = (part + 1) * s.groups / parts * in_group;
+      float *a = scratch.data(), *b = a + s.channels;
+      if (s.bfloat16) {
+        normalise<hwy::bfloat16_t>(s, i / parts, begin, end, a, b);
+      } else {
+        normalise<float>(s, i / parts, begin, end, a, b);
+      }
+    }
   }
 }
 
@@ -154,12 +152,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace retort_onednn {
 
-HWY_EXPORT(run);
+HWY_EXPORT(run_group_norm);
 
-void group_norm(const NormShape& shape, const void* src, const float* weight, const float* bias, const float* scale,
-                const float* shift, int64_t row_stride, void* dst) {
-  HWY_DYNAMIC_DISPATCH(run)(shape, src, weight, bias, scale, shift, row_stride, dst);
-}
+void group_norm(const Norm& norm) { HWY_DYNAMIC_DISPATCH(run_group_norm)(norm); }
 
 }  // namespace retort_onednn
 #endif

@@ -9,47 +9,102 @@
 
 namespace retort_onednn {
 
+/// A linear layer is a 1 x 1 convolution of a picture that is one row high.
 struct ConvolutionShape {
   int64_t batch, in_channels, in_height, in_width, out_channels, out_height, out_width;
-  int64_t kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
-  int64_t dilation_height, dilation_width, groups;
-  bool bfloat16;
-  bool bias;
-  /// dst = factor * (convolution + residual)
-  bool residual;
-  float factor;
+  int64_t kernel_height = 1, kernel_width = 1, stride_height = 1, stride_width = 1;
+  int64_t padding_height = 0, padding_width = 0, dilation_height = 1, dilation_width = 1, groups = 1;
+  bool bfloat16 = false;
+  bool bias = false;
+  /// dst = silu?(factor * (convolution + residual))
+  bool residual = false;
+  float factor = 1;
+  bool silu = false;
 };
 
-struct NormShape {
+/// Means of windows, which count no padding.
+struct PoolShape {
+  int64_t batch, channels, in_height, in_width, out_height, out_width;
+  int64_t kernel_height, kernel_width, stride_height, stride_width;
+  bool bfloat16;
+};
+
+struct ConcatShape {
+  static constexpr int64_t most = 4;
+  int64_t positions;  // over the batch
+  int64_t count;
+  int64_t channels[most];
+  bool bfloat16;
+};
+
+/// A primitive of oneDNN with what it reads and writes.
+struct Operation;
+
+/// A vector of numbers for each row of a batch: numbers of row n begin at data + n * stride. Null for none.
+struct Rows {
+  const float* data = nullptr;
+  int64_t stride = 0;
+};
+
+struct Norm {
   int64_t batch, positions, channels, groups;
   float epsilon;
   bool silu;
   bool bfloat16;
+  /// src and dst may be one.
+  const void* src;
+  void* dst;
+  const float *weight, *bias;  // [channels] or null
+  Rows added;                  // to src, before all else
+  Rows scale, shift;           // of the normalised
+  float scale_offset;          // is added to scale
 };
 
-struct Convolution;
+/// Positions lie `stride` numbers apart, numbers of a head side by side.
+struct Heads {
+  const void* data;
+  int64_t batch_stride, head_stride, stride;
+};
+
+struct Attention {
+  int64_t batch, heads, queries, keys, width, value_width;
+  float scale;
+  bool bfloat16;
+  Heads query, key, value;
+  void* dst;  // [batch, queries, heads, value_width]
+};
 
 struct Kernels {
   /// oneDNN's version and the instruction set that it uses.
   const char* (*describe)();
+  /// Of the calling thread's work from now on.
+  void (*set_threads)(int threads);
+  /// Bytes of second-level cache of a core.
+  int64_t (*cache_size)();
 
-  /// Null where oneDNN has no implementation.
-  Convolution* (*make_convolution)(const ConvolutionShape& shape);
-  void (*free_convolution)(Convolution* convolution);
-  /// Packs weights [out, in / groups, kernel_height, kernel_width] and bias [out] or null, both float32 and contiguous.
-  void (*set_weights)(Convolution* convolution, const float* weight, const float* bias);
+  /// These give null where oneDNN has no implementation.
+  Operation* (*make_convolution)(const ConvolutionShape& shape);
+  Operation* (*make_pool)(const PoolShape& shape);
+  void (*free_operation)(Operation* operation);
+  /// The primitive that oneDNN chose.
+  const char* (*implementation)(const Operation* operation);
+  /// `residual` is of dst's shape, or null.
+  void (*run)(Operation* operation, const void* src, const void* residual, void* dst);
+
+  /// Packs a convolution's weights [out, in / groups, kernel_height, kernel_width] and bias [out] or null, both float32
+  /// and contiguous.
+  void (*set_weights)(Operation* convolution, const float* weight, const float* bias);
   /// Lets one convolution use the weights that are packed for another, now and later; false where it needs another
   /// layout.
-  bool (*share_weights)(Convolution* convolution, const Convolution* packed);
-  /// `residual` is of dst's shape, or null.
-  void (*convolve)(Convolution* convolution, const void* src, const void* residual, void* dst);
-  /// The primitive that oneDNN chose.
-  const char* (*implementation)(const Convolution* convolution);
+  bool (*share_weights)(Operation* convolution, const Operation* packed);
 
-  /// dst = silu?((group_norm(src) * weight + bias) * scale + shift). weight, bias: [channels] or null; scale, shift:
-  /// [batch, channels] float32 with the given stride between rows, or null.
-  void (*group_norm)(const NormShape& shape, const void* src, const float* weight, const float* bias,
-                     const float* scale, const float* shift, int64_t row_stride, void* dst);
+  void (*concat)(const ConcatShape& shape, const void* const* src, void* dst);
+  /// The nearest pixel, as LibTorch rounds it.
+  void (*resize)(int64_t batch, int64_t in_height, int64_t in_width, int64_t out_height, int64_t out_width,
+                 int64_t bytes_per_pixel, const void* src, void* dst);
+  void (*group_norm)(const Norm& norm);
+  /// softmax(scale * query key^T) value, computed in float32. Source: Vaswani et al. 2017, equation 1.
+  void (*attention)(const Attention& attention);
 
   /// C = A B, row-major float32, by oneDNN; its status, 0 for success.
   int (*gemm)(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c);

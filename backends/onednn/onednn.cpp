@@ -1,9 +1,10 @@
 /// Frozen networks by oneDNN, on the processor.
 ///
-/// A network is traced once for each batch size and lowered: convolutions run as oneDNN primitives with packed weights
-/// and the residual fused in, GroupNorm with scale, shift and SiLU as one kernel of our own (Highway), channels-last
-/// throughout; what is neither falls back to LibTorch's operator for that part. Batches run in chunks that fit the
-/// cache. Training is LibTorch's. precision = "bfloat16" keeps pictures in bfloat16 between convolutions; "auto"
+/// A network is traced and lowered: convolutions, linear layers and pooling run as oneDNN primitives with packed
+/// weights and residual, factor and SiLU fused in; GroupNorm with scale, shift and SiLU, and attention, as kernels of
+/// our own (Highway); channels-last throughout. What is none of these falls back to LibTorch's operator for that part
+/// (`retort inspect --compiled` shows which). Each thread takes a share of the rows, in chunks that fit its cache.
+/// Training is LibTorch's. precision = "bfloat16" keeps pictures in bfloat16 between convolutions; "auto"
 /// measures at the start whether that is faster here by a quarter at least. Source: oneDNN
 /// (https://github.com/uxlfoundation/oneDNN) 3.
 #include <retort/backend.h>
@@ -14,6 +15,7 @@
 #include <dlfcn.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -21,6 +23,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "graph.h"
 
@@ -73,11 +76,24 @@ class Trainable final : public Evaluator {
   std::shared_ptr<Network> network_;
 };
 
+// Threads of the calling thread's parallel regions, while this lives.
+class Threads {
+ public:
+  explicit Threads(int threads) : before_(at::get_num_threads()) { kernels().set_threads(threads); }
+  ~Threads() { kernels().set_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
 class Compiled final : public Evaluator {
  public:
   Compiled(std::shared_ptr<Network> network, bool bfloat16, int64_t chunk)
       : network_(std::move(network)), bfloat16_(bfloat16), chunk_(chunk) {}
 
+  // Each thread takes its share of the rows, in chunks of its own.
   Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
     const at::NoGradGuard no_grad;
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
@@ -85,59 +101,126 @@ class Compiled final : public Evaluator {
     if (rows == 0) {
       return network_->forward(x, noise, labels);
     }
-    std::vector<Tensor> out;
-    for (int64_t i = 0; i < rows; i += chunk_) {
-      const int64_t n = std::min(chunk_, rows - i);
-      const auto part = [&](const Tensor& t) { return t.defined() ? t.narrow(0, i, n) : t; };
-      out.push_back(graph(part(x), part(noise), part(labels)).run(part(x), part(noise), part(labels)));
+    const Inputs in{x, noise, labels};
+    prepare(in);
+    const int64_t threads = at::get_num_threads();
+    const int64_t lanes = rows < threads || at::in_parallel_region() ? 1 : threads;
+    std::vector<std::vector<Piece>> work(static_cast<size_t>(lanes));
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      int64_t at = rows * lane / lanes;
+      for (int64_t left = rows * (lane + 1) / lanes - at; left > 0;) {
+        const int64_t count =
+            std::min<int64_t>(chunk_, int64_t{1} << (63 - __builtin_clzll(static_cast<uint64_t>(left))));
+        work[static_cast<size_t>(lane)].push_back({at, count, &graph(in.rows(at, count), lane, lanes == 1)});
+        at += count;
+        left -= count;
+      }
     }
-    return out.size() == 1 ? out[0] : at::cat(out);
+    std::vector<int64_t> sizes = work[0][0].graph->output_sizes();
+    sizes[0] = rows;
+    const Tensor out = at::empty(sizes, x.options().dtype(at::kFloat));
+    const auto run = [&](const Piece& piece) {
+      const Inputs part = in.rows(piece.begin, piece.count);
+      Tensor to = out.narrow(0, piece.begin, piece.count);
+      piece.graph->run(part.x, part.noise, part.labels, to);
+    };
+    if (lanes == 1) {
+      std::for_each(work[0].begin(), work[0].end(), run);
+    } else {
+      at::parallel_for(0, lanes, 1, [&](int64_t begin, int64_t end) {
+        const at::NoGradGuard none_here_either;
+        const Threads one(1);
+        for (int64_t lane = begin; lane < end; ++lane) {
+          std::for_each(work[static_cast<size_t>(lane)].begin(), work[static_cast<size_t>(lane)].end(), run);
+        }
+      });
+    }
+    return out;
   }
 
   void refresh() override { ++weights_; }
 
   std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds) override {
+    const at::NoGradGuard no_grad;
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
+    const Inputs in{x, noise, labels};
+    prepare(in);
     const int64_t n = std::min(chunk_, x.size(0));
-    const auto part = [&](const Tensor& t) { return t.defined() ? t.narrow(0, 0, n) : t; };
-    Graph& lowered = graph(part(x), part(noise), part(labels));
-    lowered.run(part(x), part(noise), part(labels));
+    const Inputs part = in.rows(0, n);
+    Graph& lowered = graph(part, 0, at::get_num_threads() == 1);
+    const Threads one(1);
+    Tensor out = at::empty(lowered.output_sizes());
+    lowered.run(part.x, part.noise, part.labels, out);
     lowered.forget_times();
     for (int64_t i = 0; i < rounds; ++i) {
-      lowered.run(part(x), part(noise), part(labels), true);
+      lowered.run(part.x, part.noise, part.labels, out, true);
     }
     double total = 0;
     for (const LoweredStep& step : lowered.steps()) {
       total += step.seconds;
     }
-    std::string out = "A chunk of " + std::to_string(n) + " rows, " +
-                      std::to_string(std::lround(total / static_cast<double>(rounds) * 1e6)) + " us:\n";
+    std::string text = "A chunk of " + std::to_string(n) + " row(s) on one thread, " +
+                       std::to_string(std::lround(total / static_cast<double>(rounds) * 1e6)) + " us, " +
+                       std::to_string(lowered.bytes() >> 10) + " KiB:\n";
     for (const LoweredStep& step : lowered.steps()) {
-      if (step.what.starts_with("prim::")) {  // lists are handed on, not computed
-        continue;
-      }
       char line[256];
-      std::snprintf(line, sizeof line, "%8.1f us %5.1f %%  %-58s %s\n",
+      std::snprintf(line, sizeof line, "%8.1f us %5.1f %%  %-62s %s\n",
                     step.seconds / static_cast<double>(rounds) * 1e6, 100 * step.seconds / total, step.what.c_str(),
                     step.how.c_str());
-      out += line;
+      text += line;
     }
-    return out;
+    return text;
   }
 
  private:
-  Graph& graph(const Tensor& x, const Tensor& noise, const Tensor& labels) {
+  struct Inputs {
+    Tensor x, noise, labels;
+    Inputs rows(int64_t begin, int64_t count) const {
+      const auto part = [&](const Tensor& t) { return t.defined() ? t.narrow(0, begin, count) : t; };
+      return {part(x), part(noise), part(labels)};
+    }
+  };
+  struct Piece {
+    int64_t begin, count;
+    Graph* graph;
+  };
+  using Shape = std::tuple<std::vector<int64_t>, bool, bool>;
+
+  // Follows a change of weights, and chooses how many rows go through the network at once: what fits into a core's own
+  // cache, at least one.
+  void prepare(const Inputs& in) {
     if (const int64_t now = weights_; now != packed_) {
       packed_weights_.refresh();
       packed_ = now;
     }
-    auto& made = graphs_[{x.sizes().vec(), noise.defined(), labels.defined()}];
+    if (chunk_ == 0) {
+      const int64_t bytes = graph(in.rows(0, 1), 0, at::get_num_threads() == 1).bytes();
+      chunk_ = 1;
+      while (chunk_ < most_rows && 2 * chunk_ * bytes <= kernels().cache_size()) {
+        chunk_ *= 2;
+      }
+    }
+  }
+
+  // `wide`: for all threads together; else for the one thread of a lane.
+  Graph& graph(const Inputs& in, int64_t lane, bool wide) {
+    const Shape shape{in.x.sizes().vec(), in.noise.defined(), in.labels.defined()};
+    auto& made = graphs_[{shape, wide ? -1 : lane}];
     if (!made) {
-      made = std::make_unique<Graph>(*network_, x, noise, labels, bfloat16_, kernels(), packed_weights_);
+      auto& traced = traces_[shape];
+      if (!traced) {
+        traced = trace(*network_, in.x, in.noise, in.labels);
+      }
+      std::optional<Threads> one;
+      if (!wide) {
+        one.emplace(1);
+      }
+      made = std::make_unique<Graph>(traced, bfloat16_, kernels(), packed_weights_);
     }
     return *made;
   }
 
+  static constexpr int64_t most_rows = 64;
   std::shared_ptr<Network> network_;
   bool bfloat16_;
   int64_t chunk_;
@@ -145,14 +228,26 @@ class Compiled final : public Evaluator {
   std::atomic<int64_t> weights_ = 0;  // how often the weights have changed
   int64_t packed_ = 0;                // which of their states is packed
   PackedWeights packed_weights_{kernels()};
-  std::map<std::tuple<std::vector<int64_t>, bool, bool>, std::unique_ptr<Graph>> graphs_;
+  std::map<Shape, std::shared_ptr<torch::jit::Graph>> traces_;
+  std::map<std::pair<Shape, int64_t>, std::unique_ptr<Graph>> graphs_;
 };
 
 // The least seconds of a convolution in the middle of a network.
 double seconds_of_convolution(bool bfloat16) {
-  const retort_onednn::ConvolutionShape shape{4, 64, 32, 32, 64, 32, 32,       3,    3,     1,
-                                              1, 1,  1,  1,  1,  1,  bfloat16, true, false, 1};
-  retort_onednn::Convolution* convolution = kernels().make_convolution(shape);
+  const retort_onednn::ConvolutionShape shape{.batch = 4,
+                                              .in_channels = 64,
+                                              .in_height = 32,
+                                              .in_width = 32,
+                                              .out_channels = 64,
+                                              .out_height = 32,
+                                              .out_width = 32,
+                                              .kernel_height = 3,
+                                              .kernel_width = 3,
+                                              .padding_height = 1,
+                                              .padding_width = 1,
+                                              .bfloat16 = bfloat16,
+                                              .bias = true};
+  retort_onednn::Operation* convolution = kernels().make_convolution(shape);
   if (convolution == nullptr) {
     return std::numeric_limits<double>::infinity();
   }
@@ -163,10 +258,10 @@ double seconds_of_convolution(bool bfloat16) {
   double least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < 12; ++i) {
     const auto began = std::chrono::steady_clock::now();
-    kernels().convolve(convolution, x.const_data_ptr(), nullptr, y.mutable_data_ptr());
+    kernels().run(convolution, x.const_data_ptr(), nullptr, y.mutable_data_ptr());
     least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   }
-  kernels().free_convolution(convolution);
+  kernels().free_operation(convolution);
   return least;
 }
 
@@ -178,7 +273,8 @@ class OneDnn final : public Backend {
       : threads_(p.get("threads", 0, "0: one per core", at_least(0))),
         precision_(p.choice("precision", "float32", {"float32", "bfloat16", "auto"},
                             "of frozen networks; training stays in float32")),
-        chunk_(p.get("chunk", 16, "rows that run through the network at once", at_least(1))) {
+        chunk_(p.get("chunk", 0, "rows that run through the network at once; 0: what fits into a core's cache",
+                     at_least(0))) {
     if (p.is_describing()) {
       return;
     }
