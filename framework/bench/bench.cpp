@@ -9,11 +9,8 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <functional>
 
 #include "log.h"
-#include "train/optimizer.h"
-#include "train/weights.h"
 
 namespace retort {
 
@@ -25,19 +22,11 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
 
-struct Stage {
-  std::string name;
-  int64_t rows;        // network evaluations that it stands for; 0: no evaluations
-  double evaluations;  // in units of a forward pass: a backward pass counts as two
-  std::function<void()> work;
-  std::vector<double> seconds;
-
-  double quantile(double q) const {
-    std::vector<double> sorted = seconds;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
-  }
-};
+double quantile(const Stage& stage, double q) {
+  std::vector<double> sorted = stage.seconds;
+  std::sort(sorted.begin(), sorted.end());
+  return sorted[static_cast<size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
+}
 
 // What LibTorch's profiler counts for convolutions and matrix products, over one call.
 double flops_of(const std::function<void()>& work) {
@@ -87,115 +76,104 @@ Json count_evaluations(const Tensor& index, int64_t intervals, int64_t each) {
 
 }  // namespace
 
-Json bench(Experiment& e, int64_t rounds) {
+Workbench::Workbench(Experiment& e)
+    : e_(e), network_(e.new_network()), weights_(*network_), optimizer_(weights_, *e.train) {
   const Backend& frozen = e.backend();
   const int64_t batch = e.train->batch;
-  const auto network = e.new_network();
-  Weights weights(*network);
   {
     const at::NoGradGuard no_grad;  // the zero weights that some layers begin with would hide work
-    for (Tensor& p : network->module()->parameters()) {
+    for (Tensor& p : network_->module()->parameters()) {
       p.add_(at::randn(p.sizes(), seeded(0, "bench"), p.options()), 0.01);
     }
   }
-  Optimizer optimizer(weights, *e.train);
-  const Model student = e.model(e.training_backend().trainable(network));
-  const Model target = e.model(frozen.compile(network));
+  student_.emplace(e.model(e.training_backend().trainable(network_)));
+  target_.emplace(e.model(frozen.compile(network_)));
   const Tensor index = at::arange(batch, at::kLong);
-  Batch data = e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train)));
+  data = e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train)));
   data.x = data.x.to(frozen.device(), frozen.dtype());
   if (e.classes() == 0) {
     data.condition = {};
   }
-  const Tensor noise = normal_like(data.x, seeded(0, "bench noise"));
-
-  const bool distils = e.teacher != nullptr && e.solver != nullptr && e.schedule != nullptr;
-  const Tensor grid = distils ? e.schedule->times(e.process()) : Tensor();
-  const int64_t intervals = distils ? grid.size(0) - 1 : 0;
-  std::optional<Ode> ode;
-  Tensor t, s, drawn;
-  if (distils) {
-    ode.emplace(*e.teacher, data.condition);
-    drawn = e.schedule->draw(intervals, batch, seeded(0, "bench times"));
-    t = grid.index_select(0, drawn);
-    s = grid.index_select(0, drawn + 1);
+  if (e.teacher != nullptr && e.solver != nullptr && e.schedule != nullptr) {
+    grid = e.schedule->times(e.process());
+    ode_.emplace(*e.teacher, data.condition);
+    intervals = e.schedule->draw(grid.size(0) - 1, batch, seeded(0, "bench times"));
+    t = grid.index_select(0, intervals);
+    s = grid.index_select(0, intervals + 1);
   } else {
     t = at::full({batch}, e.process().t_max() / 2, at::kDouble);
   }
-  const Tensor x = e.process().add_noise(data.x, noise, t);
-  int64_t step = 0;
-  const auto whole = [&] {
-    target.evaluator().refresh();
-    const TrainingStep one{data,
-                           student,
-                           target,
-                           ode ? &*ode : nullptr,
-                           e.solver.get(),
-                           e.schedule.get(),
-                           e.process(),
-                           seeded(0, "bench step", static_cast<uint64_t>(step)),
-                           0.5,
-                           e.classes()};
-    (*e.loss)(one).per_row.mean().backward();
-    optimizer.step(step++);
+  x = e.process().add_noise(data.x, normal_like(data.x, seeded(0, "bench noise")), t);
+  add_stages();
+}
+
+void Workbench::train() {
+  target_->evaluator().refresh();
+  const TrainingStep one{data,
+                         *student_,
+                         *target_,
+                         ode_ ? &*ode_ : nullptr,
+                         e_.solver.get(),
+                         e_.schedule.get(),
+                         e_.process(),
+                         seeded(0, "bench step", static_cast<uint64_t>(step_)),
+                         0.5,
+                         e_.classes()};
+  (*e_.loss)(one).per_row.mean().backward();
+  optimizer_.step(step_++);
+}
+
+void Workbench::add_stages() {
+  const int64_t batch = data.x.size(0);
+  const auto add = [this](const char* name, int64_t rows, double evaluations, std::function<void()> work) {
+    stages.push_back({name, rows, evaluations, std::move(work), {}});
   };
-
-  std::vector<Stage> stages;
-  stages.push_back({"batch of data",
-                    0,
-                    0,
-                    [&] { e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train))); },
-                    {}});
-  if (distils) {
-    stages.push_back({"teacher, one evaluation", batch * e.teacher->cost(), 1, [&] { ode->data(x, t); }, {}});
-    stages.push_back({"solver, one step",
-                      0,
-                      0,
-                      [&] {
-                        const at::NoGradGuard no_grad;
-                        History history;
-                        history.grow(batch);
-                        e.solver->step(*ode, x, t, s, history);
-                      },
-                      {}});
-    stages.push_back({"solve to the end, packed",
-                      0,
-                      0,
-                      [&] {
-                        const at::NoGradGuard no_grad;
-                        solve(*ode, *e.solver, grid, x, t);
-                      },
-                      {}});
-    stages.push_back({"target, one evaluation",
-                      batch,
-                      1,
-                      [&] {
-                        const at::NoGradGuard no_grad;
-                        target.data(x, t, data.condition);
-                      },
-                      {}});
+  const auto without_gradients = [](auto work) {
+    return [work] {
+      const at::NoGradGuard no_grad;
+      work();
+    };
+  };
+  add("batch of data", 0, 0, [this, batch] {
+    e_.dataset->batch(Split::train, at::arange(batch, at::kLong).remainder(e_.dataset->size(Split::train)));
+  });
+  if (ode_) {
+    add("teacher, one evaluation", batch * e_.teacher->cost(), 1, [this] { ode_->data(x, t); });
+    add("solver, one step", 0, 0, without_gradients([this, batch] {
+          History history;
+          history.grow(batch);
+          e_.solver->step(*ode_, x, t, s, history);
+        }));
+    add("solve to the end, packed", 0, 0, without_gradients([this] { solve(*ode_, *e_.solver, grid, x, t); }));
+    add("target, one evaluation", batch, 1, without_gradients([this] { target_->data(x, t, data.condition); }));
   }
-  if (e.loss->objective() != Objective::classifier) {
-    stages.push_back({"student, forward",
-                      batch,
-                      1,
-                      [&] {
-                        const at::NoGradGuard no_grad;
-                        student.data(x, t, data.condition);
-                      },
-                      {}});
-    stages.push_back({"student, forward and backward",
-                      batch,
-                      3,
-                      [&] { student.data(x, t, data.condition).square().mean().backward(); },
-                      {}});
+  if (e_.loss->objective() != Objective::classifier) {
+    add("student, forward", batch, 1, without_gradients([this] { student_->data(x, t, data.condition); }));
+    add("student, forward and backward", batch, 3,
+        [this] { student_->data(x, t, data.condition).square().mean().backward(); });
   }
-  stages.push_back({"optimizer", 0, 0, [&] { optimizer.step(step++); }, {}});
-  stages.push_back({"training step, whole", 0, 0, whole, {}});
+  add("optimizer", 0, 0, [this] { optimizer_.step(step_++); });
+  add("training step, whole", 0, 0, [this] { train(); });
+}
 
-  log::Progress progress("bench", (rounds + 1) * static_cast<int64_t>(stages.size()));
+double Workbench::gflop_of_row() const {
+  const at::NoGradGuard no_grad;
+  const Tensor one = x.narrow(0, 0, 1), time = t.narrow(0, 0, 1);
+  return flops_of([&] {
+           if (e_.loss->objective() == Objective::classifier) {
+             network_->forward(one, {}, {});
+           } else {
+             student_->raw(one, time, data.condition.first(1));
+           }
+         }) /
+         1e9;
+}
+
+Json bench(Experiment& e, int64_t rounds) {
+  Workbench work(e);
+  log::Progress progress("bench", (rounds + 1) * static_cast<int64_t>(work.stages.size()));
   for (int64_t round = 0; round <= rounds; ++round) {
-    for (Stage& stage : stages) {
+    for (Stage& stage : work.stages) {
       const double taken = seconds_of(stage.work);
       if (round > 0) {
         stage.seconds.push_back(taken);
@@ -203,40 +181,29 @@ Json bench(Experiment& e, int64_t rounds) {
       progress.advance();
     }
   }
-  const double peak = gemm_gflops();
-  double per_row = 0;
-  {
-    const at::NoGradGuard no_grad;
-    const Tensor one = x.narrow(0, 0, 1), time = t.narrow(0, 0, 1);
-    per_row = flops_of([&] {
-                if (e.loss->objective() == Objective::classifier) {
-                  network->forward(one, {}, {});
-                } else {
-                  student.raw(one, time, data.condition.first(1));
-                }
-              }) /
-              1e9;
-  }
+  const double peak = gemm_gflops(), per_row = work.gflop_of_row();
   Json out = {{"machine", processor() + ", " + std::to_string(at::get_num_threads()) + " thread(s)"},
-              {"backend", frozen.describe()},
+              {"backend", e.backend().describe()},
               {"training_backend", e.training_backend().describe()},
-              {"batch", batch},
+              {"batch", e.train->batch},
               {"gemm_gflops", peak},
               {"network_gflop", per_row},
               {"stages", Json::array()}};
-  for (const Stage& stage : stages) {
+  for (const Stage& stage : work.stages) {
     Json row = {{"name", stage.name},
-                {"median", stage.quantile(0.5)},
-                {"low", stage.quantile(0.25)},
-                {"high", stage.quantile(0.75)}};
+                {"median", quantile(stage, 0.5)},
+                {"low", quantile(stage, 0.25)},
+                {"high", quantile(stage, 0.75)}};
     if (stage.rows > 0) {
       row["rows"] = stage.rows;
-      row["share_of_gemm"] = per_row * static_cast<double>(stage.rows) * stage.evaluations / stage.quantile(0.5) / peak;
+      row["share_of_gemm"] =
+          per_row * static_cast<double>(stage.rows) * stage.evaluations / quantile(stage, 0.5) / peak;
     }
     out["stages"].push_back(row);
   }
-  if (distils && e.solver->evaluations() > 0) {
-    out["teacher_evaluations"] = count_evaluations(drawn, intervals, e.solver->evaluations() * e.teacher->cost());
+  if (work.intervals.defined() && e.solver->evaluations() > 0) {
+    out["teacher_evaluations"] =
+        count_evaluations(work.intervals, work.grid.size(0) - 1, e.solver->evaluations() * e.teacher->cost());
   }
   return out;
 }

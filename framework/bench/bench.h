@@ -1,10 +1,54 @@
 /// Where the time of a training step and of sampling goes, on this machine.
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "config/experiment.h"
 #include "io/json.h"
+#include "train/optimizer.h"
+#include "train/weights.h"
 
 namespace retort {
+
+/// A part of the work that can be done again and again.
+struct Stage {
+  std::string name;
+  int64_t rows;        // network evaluations that it stands for; 0: no evaluations
+  double evaluations;  // in units of a forward pass: a backward pass counts as two
+  std::function<void()> work;
+  std::vector<double> seconds;
+};
+
+/// One batch of an experiment, with all that a training step needs, taken apart into stages.
+class Workbench {
+ public:
+  explicit Workbench(Experiment& experiment);
+  Workbench(const Workbench&) = delete;
+  Workbench& operator=(const Workbench&) = delete;
+
+  std::vector<Stage> stages;
+  Batch data;
+  Tensor x;          // the batch, noised to times t
+  Tensor t, s;       // of the grid, where the experiment distils
+  Tensor intervals;  // in which t lies
+  Tensor grid;
+
+  /// GFLOP of one row's way through the student.
+  double gflop_of_row() const;
+
+ private:
+  void add_stages();
+  void train();
+
+  Experiment& e_;
+  std::shared_ptr<Network> network_;
+  Weights weights_;
+  Optimizer optimizer_;
+  std::optional<Model> student_, target_;
+  std::optional<Ode> ode_;
+  int64_t step_ = 0;
+};
 
 /// Times every stage `rounds` times in turn (A B C A B C …), after one round that is not counted. Returns
 ///   { "machine": …, "backend": …, "batch": B, "gemm_gflops": …, "network_gflop": … (of one row),

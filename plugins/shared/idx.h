@@ -62,15 +62,18 @@ inline Tensor read_idx(const std::string& path, size_t rank) {
   return at::from_blob(bytes.data(), shape, at::TensorOptions().dtype(at::kByte)).clone();
 }
 
-/// Pictures and labels in idx files. x = (pixel / 255 - mean) / std.
+/// Pictures and labels in idx files, with a black border where `pad` asks for one. x = (pixel / 255 - mean) / std.
 class IdxPictures : public Dataset {
  public:
-  std::vector<int64_t> shape() const override { return {1, pictures_[0].size(1), pictures_[0].size(2)}; }
+  std::vector<int64_t> shape() const override { return {1, pictures_[0].size(1) + 2 * pad_, pictures_[0].size(2) + 2 * pad_}; }
   int64_t classes() const override { return classes_; }
   int64_t size(Split split) const override { return pictures_[part(split)].size(0); }
 
   Batch batch(Split split, const Tensor& index) const override {
-    const Tensor bytes = pictures_[part(split)].index_select(0, index).unsqueeze(1);
+    Tensor bytes = pictures_[part(split)].index_select(0, index).unsqueeze(1);
+    if (pad_ > 0) {
+      bytes = at::constant_pad_nd(bytes, {pad_, pad_, pad_, pad_});
+    }
     const Tensor& labels = labels_[part(split)];
     return {(bytes.to(at::kFloat) / 255 - mean_) / std_, {labels.defined() ? labels.index_select(0, index) : Tensor()}};
   }
@@ -80,7 +83,8 @@ class IdxPictures : public Dataset {
  protected:
   IdxPictures(Params& p, double mean, double std)
       : mean_(p.get("mean", mean, "subtracted from pixels in [0, 1]")),
-        std_(p.get("std", std, "what the rest is divided by", more_than(0))) {}
+        std_(p.get("std", std, "what the rest is divided by", more_than(0))),
+        pad_(p.get("pad", 0, "black pixels added on every side; 2 makes 28 x 28 to 32 x 32", at_least(0))) {}
 
   /// Empty label paths: no labels. Empty test paths: the training files serve as test set too.
   void read(const std::string& train, const std::string& train_labels, const std::string& test,
@@ -110,6 +114,7 @@ class IdxPictures : public Dataset {
   }
 
   double mean_, std_;
+  int64_t pad_;
   int64_t classes_ = 0;
   Tensor pictures_[2];  // [n, height, width] bytes, of the training and the test split
   Tensor labels_[2];    // [n] int64, or undefined
