@@ -5,7 +5,6 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "group_norm.cpp"
 #include <hwy/foreach_target.h>
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include "lanes-inl.h"
@@ -19,8 +18,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace retort_onednn {
 namespace HWY_NAMESPACE {
-
-HWY_INLINE V silu(D d, V v) { return hn::Div(v, hn::Add(hn::Set(d, 1.0F), hn::Exp(d, hn::Neg(v)))); }
 
 // Sums of x - x_0 and of its square over the positions, for `count` vectors of channels. Differences from the first
 // position keep the squares' sum exact enough where the mean is large against the spread.

@@ -79,8 +79,9 @@ struct Kernels {
   const char* (*describe)();
   /// Of the calling thread's work from now on.
   void (*set_threads)(int threads);
-  /// Bytes of second-level cache of a core.
-  int64_t (*cache_size)();
+  /// How much may live between the layers of a network for a chunk of rows to run fast: what fits a core's own cache
+  /// where products are done directly; more where the rows of a chunk share Winograd's weights.
+  int64_t (*chunk_bytes)(bool bfloat16);
 
   /// These give null where oneDNN has no implementation.
   Operation* (*make_convolution)(const ConvolutionShape& shape);

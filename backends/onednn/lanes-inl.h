@@ -1,4 +1,5 @@
-// Loads and stores of float32 and bfloat16, for the kernels by Highway. Included once for each instruction set.
+// Loads and stores of float32 and bfloat16, and SiLU, for the kernels by Highway. Included once for each instruction
+// set.
 #if defined(RETORT_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef RETORT_LANES_INL_H
 #undef RETORT_LANES_INL_H
@@ -46,6 +47,26 @@ HWY_INLINE void put(float v, hwy::bfloat16_t* to) {
   uint32_t bits;
   std::memcpy(&bits, &v, sizeof bits);
   to->bits = static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+// x / (1 + exp(-x)) to 1e-6 relative for |x| < 10. 2^f for f in [-1/2, 1/2] is Taylor's polynomial of degree 7.
+HWY_INLINE V silu(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  const V y = hn::Mul(hn::Clamp(x, hn::Set(d, -80.0F), hn::Set(d, 80.0F)), hn::Set(d, -1.44269504F));
+  const V whole = hn::Round(y), f = hn::Sub(y, whole);
+  V power = hn::Set(d, 1.525273e-5F);
+  for (const float c : {1.540353e-4F, 1.333356e-3F, 9.618129e-3F, 5.550411e-2F, 2.402265e-1F, 6.931472e-1F, 1.0F}) {
+    power = hn::MulAdd(power, f, hn::Set(d, c));
+  }
+  const auto scaled = hn::Add(hn::BitCast(di, power), hn::ShiftLeft<23>(hn::ConvertTo(di, whole)));
+  const V denominator = hn::Add(hn::Set(d, 1.0F), hn::BitCast(d, scaled));
+#if HWY_TARGET <= HWY_AVX3
+  // 14 bits, doubled by one step of Newton's.
+  const V guess = hn::ApproximateReciprocal(denominator);
+  return hn::Mul(x, hn::Mul(guess, hn::NegMulAdd(denominator, guess, hn::Set(d, 2.0F))));
+#else
+  return hn::Div(x, denominator);
+#endif
 }
 
 }  // namespace HWY_NAMESPACE

@@ -186,8 +186,7 @@ class Compiled final : public Evaluator {
   };
   using Shape = std::tuple<std::vector<int64_t>, bool, bool>;
 
-  // Follows a change of weights, and chooses how many rows go through the network at once: what fits into a core's own
-  // cache, at least one.
+  // Follows a change of weights, and chooses how many rows go through the network at once.
   void prepare(const Inputs& in) {
     if (const int64_t now = weights_; now != packed_) {
       packed_weights_.refresh();
@@ -196,7 +195,7 @@ class Compiled final : public Evaluator {
     if (chunk_ == 0) {
       const int64_t bytes = graph(in.rows(0, 1), 0, at::get_num_threads() == 1).bytes();
       chunk_ = 1;
-      while (chunk_ < most_rows && 2 * chunk_ * bytes <= kernels().cache_size()) {
+      while (chunk_ < most_rows && 2 * chunk_ * bytes <= kernels().chunk_bytes(bfloat16_)) {
         chunk_ *= 2;
       }
     }
@@ -273,8 +272,7 @@ class OneDnn final : public Backend {
       : threads_(p.get("threads", 0, "0: one per core", at_least(0))),
         precision_(p.choice("precision", "float32", {"float32", "bfloat16", "auto"},
                             "of frozen networks; training stays in float32")),
-        chunk_(p.get("chunk", 0, "rows that run through the network at once; 0: what fits into a core's cache",
-                     at_least(0))) {
+        chunk_(p.get("chunk", 0, "rows that run through the network at once; 0: what suits the caches", at_least(0))) {
     if (p.is_describing()) {
       return;
     }

@@ -4,8 +4,10 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -64,8 +66,14 @@ const char* describe() {
 
 }  // namespace
 
+struct WinogradWeights {
+  std::vector<float> weights, bias;
+};
+
 struct Operation {
-  ConvolutionShape shape;  // of a convolution
+  ConvolutionShape shape;                     // of a convolution
+  std::optional<WinogradShape> winograd;      // where it is done that way
+  std::shared_ptr<WinogradWeights> filtered;  // by convolutions of several batch sizes
   dnnl::convolution_forward::primitive_desc description;
   dnnl::primitive primitive;
   memory src, weights, bias, dst, residual;
@@ -86,6 +94,11 @@ memory::dims weight_dims(const ConvolutionShape& s) {
     return {s.out_channels, s.in_channels, s.kernel_height, s.kernel_width};
   }
   return {s.groups, s.out_channels / s.groups, s.in_channels / s.groups, s.kernel_height, s.kernel_width};
+}
+
+int64_t cache_size() {
+  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 1 << 20;
 }
 
 dnnl::primitive_attr after_convolution(const ConvolutionShape& s, const memory::desc& dst) {
@@ -117,7 +130,32 @@ void read_and_write(Operation& o, const memory::desc& src, const memory::desc& d
   o.arguments = {{DNNL_ARG_SRC, o.src}, {DNNL_ARG_DST, o.dst}};
 }
 
+bool has_matrix_units() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_amx; }
+
+// Winograd's way pays where there are tiles enough to share the transformed weights, which are four times as many; in
+// bfloat16, whose products oneDNN does at twice the rate, only where tiles fit the picture. Matrix units do them faster
+// still.
+bool suits_winograd(const ConvolutionShape& s) {
+  const auto whole = [](int64_t channels) { return channels % 16 == 0; };
+  const int64_t in_picture = ((s.out_height + 3) / 4) * ((s.out_width + 3) / 4), tiles = s.batch * in_picture;
+  constexpr int64_t least_tiles = 12;
+  constexpr double most_waste = 1.15;
+  const double waste = static_cast<double>(16 * in_picture) / static_cast<double>(s.out_height * s.out_width);
+  return s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == 1 && s.stride_width == 1 &&
+         s.padding_height == 1 && s.padding_width == 1 && s.dilation_height == 1 && s.dilation_width == 1 &&
+         s.groups == 1 && whole(s.in_channels) && whole(s.out_channels) && tiles >= least_tiles &&
+         !(s.bfloat16 && (waste > most_waste || has_matrix_units()));
+}
+
 Operation* make_convolution(const ConvolutionShape& s) {
+  if (suits_winograd(s)) {
+    auto made = std::make_unique<Operation>();
+    made->shape = s;
+    made->winograd = WinogradShape{s.batch,    s.out_height, s.out_width, s.in_channels,   s.out_channels,
+                                   s.bfloat16, s.factor,     s.silu,      cache_size() / 2};
+    made->implementation = "Highway, Winograd 4 x 4";
+    return made.release();
+  }
   try {
     const memory::desc src = picture(s.batch, s.in_channels, s.in_height, s.in_width, s.bfloat16);
     const memory::desc dst = picture(s.batch, s.out_channels, s.out_height, s.out_width, s.bfloat16);
@@ -191,6 +229,12 @@ void use_weights(Operation* c, const memory& weights, const memory& bias) {
 }
 
 bool share_weights(Operation* c, const Operation* packed) {
+  if (c->winograd || packed->winograd) {
+    if (c->winograd && packed->winograd) {
+      c->filtered = packed->filtered;
+    }
+    return c->winograd && packed->winograd;
+  }
   if (c->description.weights_desc() != packed->description.weights_desc() || c->shape.bias != packed->shape.bias) {
     return false;
   }
@@ -199,6 +243,17 @@ bool share_weights(Operation* c, const Operation* packed) {
 }
 
 void set_weights(Operation* c, const float* weight, const float* bias) {
+  if (c->winograd) {
+    if (!c->filtered) {
+      c->filtered = std::make_shared<WinogradWeights>();
+    }
+    pack_for_winograd(c->shape.out_channels, c->shape.in_channels, weight, c->filtered->weights);
+    c->filtered->bias.assign(static_cast<size_t>(c->shape.out_channels), 0.0F);
+    if (bias != nullptr) {
+      std::copy_n(bias, c->shape.out_channels, c->filtered->bias.begin());
+    }
+    return;
+  }
   if (!c->weights) {
     const memory::desc numbers({c->shape.out_channels}, memory::data_type::f32, memory::format_tag::x);
     use_weights(c, memory(c->description.weights_desc(), engine()),
@@ -218,6 +273,10 @@ void set_weights(Operation* c, const float* weight, const float* bias) {
 }
 
 void run(Operation* o, const void* src, const void* residual, void* dst) {
+  if (o->winograd) {
+    winograd(*o->winograd, o->filtered->weights.data(), o->filtered->bias.data(), src, residual, dst);
+    return;
+  }
   o->src.set_data_handle(const_cast<void*>(src));
   o->dst.set_data_handle(dst);
   if (residual != nullptr) {
@@ -267,18 +326,29 @@ void resize(int64_t batch, int64_t in_height, int64_t in_width, int64_t out_heig
 
 void set_threads(int threads) { omp_set_num_threads(threads); }
 
-int64_t cache_size() {
-  const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : 1 << 20;
-}
+int64_t chunk_bytes(bool bfloat16) { return bfloat16 && has_matrix_units() ? cache_size() : 8 * cache_size(); }
 
 int gemm(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
   return static_cast<int>(dnnl_sgemm('N', 'N', m, n, k, 1.0F, a, k, b, n, 0.0F, c, n));
 }
 
-const Kernels kernels = {describe,       set_threads,    cache_size, make_convolution, make_pool,
-                         free_operation, implementation, run,        set_weights,      share_weights,
-                         concat,         resize,         group_norm, attention,        gemm};
+const Kernels kernels = {
+    .describe = describe,
+    .set_threads = set_threads,
+    .chunk_bytes = chunk_bytes,
+    .make_convolution = make_convolution,
+    .make_pool = make_pool,
+    .free_operation = free_operation,
+    .implementation = implementation,
+    .run = run,
+    .set_weights = set_weights,
+    .share_weights = share_weights,
+    .concat = concat,
+    .resize = resize,
+    .group_norm = group_norm,
+    .attention = attention,
+    .gemm = gemm,
+};
 
 }  // namespace
 
