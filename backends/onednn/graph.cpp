@@ -35,6 +35,9 @@ std::shared_ptr<jit::Graph> trace(Network& network, const Tensor& x, const Tenso
       examples.emplace_back(t.clone());
     }
   }
+  // Dropout draws numbers while it is traced; those of the first step after must not depend on that.
+  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
+  const Tensor drawn = generator.get_state();
   std::shared_ptr<jit::Graph> graph;
   try {
     const at::NoGradGuard no_grad;
@@ -51,6 +54,7 @@ std::shared_ptr<jit::Graph> trace(Network& network, const Tensor& x, const Tenso
     throw Error("the network cannot be traced: " + what.substr(0, what.find('\n')));
   }
   restore();
+  generator.set_state(drawn);
   jit::RemoveTensorMutation(graph);
   jit::EliminateDeadCode(graph);
   jit::EliminateCommonSubexpression(graph);

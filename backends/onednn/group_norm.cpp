@@ -44,6 +44,30 @@ HWY_INLINE void sum_channels(const T* src, int64_t positions, int64_t channels, 
   }
 }
 
+// Sums of a sample's channels [begin, end), as above.
+template <class T>
+void sum_all(const T* src, int64_t positions, int64_t channels, int64_t begin, int64_t end, float* sums,
+             float* squares) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t i = begin;
+  for (; i + 4 * lanes <= end; i += 4 * lanes) {
+    sum_channels<4>(src + i, positions, channels, sums + i, squares + i);
+  }
+  for (; i + lanes <= end; i += lanes) {
+    sum_channels<1>(src + i, positions, channels, sums + i, squares + i);
+  }
+  for (; i < end; ++i) {
+    float sum = 0, square = 0;
+    for (int64_t p = 1; p < positions; ++p) {
+      const float x = single(src[p * channels + i]) - single(src[i]);
+      sum += x;
+      square += x * x;
+    }
+    sums[i] = sum;
+    squares[i] = square;
+  }
+}
+
 // Channels [begin, end) of one sample: whole groups. `a` and `b` are [channels] of scratch.
 template <class T>
 void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float* a, float* b) {
@@ -56,24 +80,7 @@ void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float*
     return rows.data == nullptr ? nullptr : rows.data + sample * rows.stride;
   };
   const float *added = row(s.added), *scale = row(s.scale), *shift = row(s.shift);
-
-  int64_t i = begin;
-  for (; i + 4 * lanes <= end; i += 4 * lanes) {
-    sum_channels<4>(src + i, s.positions, c, a + i, b + i);
-  }
-  for (; i + lanes <= end; i += lanes) {
-    sum_channels<1>(src + i, s.positions, c, a + i, b + i);
-  }
-  for (; i < end; ++i) {
-    float sum = 0, square = 0;
-    for (int64_t p = 1; p < s.positions; ++p) {
-      const float x = single(src[p * c + i]) - single(src[i]);
-      sum += x;
-      square += x * x;
-    }
-    a[i] = sum;
-    b[i] = square;
-  }
+  sum_all(src, s.positions, c, begin, end, a, b);
 
   const auto positions = static_cast<double>(s.positions), count = positions * static_cast<double>(in_group);
   for (int64_t g = begin; g < end; g += in_group) {
@@ -105,7 +112,7 @@ void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float*
   for (int64_t p = 0; p < s.positions; ++p) {
     const T* from = src + p * c;
     T* to = dst + p * c;
-    i = begin;
+    int64_t i = begin;
     for (; i + lanes <= end; i += lanes) {
       const V y = hn::MulAdd(load(d, from + i), hn::LoadU(d, a + i), hn::LoadU(d, b + i));
       store(d, s.silu ? silu(d, y) : y, to + i);
@@ -142,6 +149,110 @@ void run_group_norm(const Norm& s) {
   }
 }
 
+// One sample of the gradient. With u = slope x' + level, x' = (x - mean) / deviation, and g the gradient by u, the
+// gradient by x is (slope g - mean of slope g - x' mean of slope g x') / deviation, means over the group.
+void one_gradient(const NormGradient& n, int64_t sample, float* scratch) {
+  const D d;
+  const Norm& s = n.norm;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t c = s.channels, in_group = c / s.groups, size = s.positions * c;
+  const float* src = static_cast<const float*>(s.src) + sample * size;
+  const float* gradient = n.gradient + sample * size;
+  float *to = n.src_gradient + sample * size, *sum = n.sums + sample * c, *product = n.products + sample * c;
+  const float* scale = s.scale.data == nullptr ? nullptr : s.scale.data + sample * s.scale.stride;
+  const float* shift = s.shift.data == nullptr ? nullptr : s.shift.data + sample * s.shift.stride;
+  // x' = factor x + offset; u = slope x + level
+  float *factor = scratch, *offset = factor + c, *slope = offset + c, *level = slope + c;
+  sum_all(src, s.positions, c, 0, c, factor, offset);
+  const auto positions = static_cast<double>(s.positions), count = positions * static_cast<double>(in_group);
+  for (int64_t g = 0; g < c; g += in_group) {
+    double mean = 0, squares = 0;
+    for (int64_t k = g; k < g + in_group; ++k) {
+      mean += src[k] + factor[k] / positions;
+    }
+    mean /= static_cast<double>(in_group);
+    for (int64_t k = g; k < g + in_group; ++k) {
+      const double off = src[k] + factor[k] / positions - mean;
+      squares += offset[k] - static_cast<double>(factor[k]) * factor[k] / positions + positions * off * off;
+    }
+    const double inverse = 1 / std::sqrt(std::max(squares, 0.0) / count + s.epsilon);
+    for (int64_t k = g; k < g + in_group; ++k) {
+      const double more = scale == nullptr ? 1 : scale[k] + s.scale_offset;
+      const double a = more * (s.weight == nullptr ? 1.0F : s.weight[k]);
+      const double b = more * (s.bias == nullptr ? 0.0F : s.bias[k]) + (shift == nullptr ? 0.0F : shift[k]);
+      factor[k] = static_cast<float>(inverse);
+      offset[k] = static_cast<float>(-mean * inverse);
+      slope[k] = static_cast<float>(a * inverse);
+      level[k] = static_cast<float>(b - mean * a * inverse);
+    }
+  }
+  // g, and its sums by channel.
+  std::fill(sum, sum + c, 0.0F);
+  std::fill(product, product + c, 0.0F);
+  for (int64_t p = 0; p < s.positions; ++p) {
+    const int64_t at = p * c;
+    int64_t i = 0;
+    for (; i + lanes <= c; i += lanes) {
+      const V x = hn::LoadU(d, src + at + i);
+      V g = hn::LoadU(d, gradient + at + i);
+      if (s.silu) {
+        const V u = hn::MulAdd(x, hn::LoadU(d, slope + i), hn::LoadU(d, level + i));
+        const V r = sigmoid(d, u);
+        g = hn::Mul(g, hn::Mul(r, hn::MulAdd(u, hn::Sub(hn::Set(d, 1.0F), r), hn::Set(d, 1.0F))));
+      }
+      const V normal = hn::MulAdd(x, hn::LoadU(d, factor + i), hn::LoadU(d, offset + i));
+      hn::StoreU(g, d, to + at + i);
+      hn::StoreU(hn::Add(hn::LoadU(d, sum + i), g), d, sum + i);
+      hn::StoreU(hn::MulAdd(g, normal, hn::LoadU(d, product + i)), d, product + i);
+    }
+    for (; i < c; ++i) {
+      float g = gradient[at + i];
+      if (s.silu) {
+        const float u = src[at + i] * slope[i] + level[i], r = 1 / (1 + std::exp(-u));
+        g *= r * (1 + u * (1 - r));
+      }
+      to[at + i] = g;
+      sum[i] += g;
+      product[i] += g * (src[at + i] * factor[i] + offset[i]);
+    }
+  }
+  // dx = slope g + offset' + factor' x, in place of what is no longer needed.
+  for (int64_t g = 0; g < c; g += in_group) {
+    double first = 0, second = 0;  // sums of slope g and of slope g x', times the inverse deviation
+    for (int64_t k = g; k < g + in_group; ++k) {
+      first += static_cast<double>(slope[k]) * sum[k];
+      second += static_cast<double>(slope[k]) * product[k];
+    }
+    for (int64_t k = g; k < g + in_group; ++k) {
+      const double by_x = -second / count * factor[k];
+      level[k] = static_cast<float>(-first / count - second / count * offset[k]);
+      factor[k] = static_cast<float>(by_x);
+    }
+  }
+  for (int64_t p = 0; p < s.positions; ++p) {
+    const int64_t at = p * c;
+    int64_t i = 0;
+    for (; i + lanes <= c; i += lanes) {
+      const V rest = hn::MulAdd(hn::LoadU(d, src + at + i), hn::LoadU(d, factor + i), hn::LoadU(d, level + i));
+      hn::StoreU(hn::MulAdd(hn::LoadU(d, to + at + i), hn::LoadU(d, slope + i), rest), d, to + at + i);
+    }
+    for (; i < c; ++i) {
+      to[at + i] = to[at + i] * slope[i] + src[at + i] * factor[i] + level[i];
+    }
+  }
+}
+
+void run_group_norm_gradient(const NormGradient& n) {
+#pragma omp parallel
+  {
+    std::vector<float> scratch(static_cast<size_t>(4 * n.norm.channels));
+#pragma omp for
+    for (int64_t i = 0; i < n.norm.batch; ++i) {
+      one_gradient(n, i, scratch.data());
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace retort_onednn
 HWY_AFTER_NAMESPACE();
@@ -150,8 +261,10 @@ HWY_AFTER_NAMESPACE();
 namespace retort_onednn {
 
 HWY_EXPORT(run_group_norm);
+HWY_EXPORT(run_group_norm_gradient);
 
 void group_norm(const Norm& norm) { HWY_DYNAMIC_DISPATCH(run_group_norm)(norm); }
+void group_norm_gradient(const NormGradient& gradient) { HWY_DYNAMIC_DISPATCH(run_group_norm_gradient)(gradient); }
 
 }  // namespace retort_onednn
 #endif

@@ -60,6 +60,16 @@ struct Norm {
   float scale_offset;          // is added to scale
 };
 
+/// The gradient of a float32 norm, of what `norm` reads (without `added`); its dst is not used.
+struct NormGradient {
+  Norm norm;
+  const float* gradient;  // by dst
+  float* src_gradient;    // of src's shape
+  /// With g the gradient before SiLU: sums over the positions of g, and of g times the normalised src. [batch,
+  /// channels]
+  float *sums, *products;
+};
+
 /// Positions lie `stride` numbers apart, numbers of a head side by side.
 struct Heads {
   const void* data;
@@ -99,11 +109,17 @@ struct Kernels {
   /// layout.
   bool (*share_weights)(Operation* convolution, const Operation* packed);
 
+  /// Gradients of a float32 convolution's weights [out, in, height, width] and bias [out], from src and the gradient by
+  /// dst. False, and nothing done, where there is no kernel.
+  bool (*weight_gradient)(const ConvolutionShape& shape, const float* src, const float* gradient, float* weights,
+                          float* bias);
+
   void (*concat)(const ConcatShape& shape, const void* const* src, void* dst);
   /// The nearest pixel, as LibTorch rounds it.
   void (*resize)(int64_t batch, int64_t in_height, int64_t in_width, int64_t out_height, int64_t out_width,
                  int64_t bytes_per_pixel, const void* src, void* dst);
   void (*group_norm)(const Norm& norm);
+  void (*group_norm_gradient)(const NormGradient& gradient);
   /// softmax(scale * query key^T) value, computed in float32. Source: Vaswani et al. 2017, equation 1.
   void (*attention)(const Attention& attention);
 

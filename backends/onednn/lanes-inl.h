@@ -49,8 +49,8 @@ HWY_INLINE void put(float v, hwy::bfloat16_t* to) {
   to->bits = static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }
 
-// x / (1 + exp(-x)) to 1e-6 relative for |x| < 10. 2^f for f in [-1/2, 1/2] is Taylor's polynomial of degree 7.
-HWY_INLINE V silu(D d, V x) {
+// 1 / (1 + exp(-x)) to 1e-6 relative for |x| < 10. 2^f for f in [-1/2, 1/2] is Taylor's polynomial of degree 7.
+HWY_INLINE V sigmoid(D d, V x) {
   const hn::RebindToSigned<D> di;
   const V y = hn::Mul(hn::Clamp(x, hn::Set(d, -80.0F), hn::Set(d, 80.0F)), hn::Set(d, -1.44269504F));
   const V whole = hn::Round(y), f = hn::Sub(y, whole);
@@ -63,11 +63,12 @@ HWY_INLINE V silu(D d, V x) {
 #if HWY_TARGET <= HWY_AVX3
   // 14 bits, doubled by one step of Newton's.
   const V guess = hn::ApproximateReciprocal(denominator);
-  return hn::Mul(x, hn::Mul(guess, hn::NegMulAdd(denominator, guess, hn::Set(d, 2.0F))));
+  return hn::Mul(guess, hn::NegMulAdd(denominator, guess, hn::Set(d, 2.0F)));
 #else
-  return hn::Div(x, denominator);
+  return hn::Div(hn::Set(d, 1.0F), denominator);
 #endif
 }
+HWY_INLINE V silu(D d, V x) { return hn::Mul(x, sigmoid(d, x)); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace retort_onednn

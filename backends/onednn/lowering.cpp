@@ -258,6 +258,67 @@ bool Lowering::lower_view(Node* node) {
   return true;
 }
 
+// One of LibTorch's operators, or what builds and takes apart its lists.
+std::function<void(std::vector<c10::IValue>&)> general_step(jit::Node* node, const std::vector<size_t>& reads,
+                                                            const std::vector<size_t>& writes) {
+  if (node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::TupleConstruct) {
+    const bool tensors = node->output()->type()->isSubtypeOf(*c10::ListType::ofTensors());
+    const bool integers_only = node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
+    return [reads, writes, tensors, integers_only](std::vector<c10::IValue>& slots) {
+      if (tensors) {
+        c10::List<Tensor> list;
+        for (const size_t i : reads) {
+          list.push_back(slots[i].toTensor());
+        }
+        slots[writes[0]] = list;
+      } else if (integers_only) {
+        c10::List<int64_t> list;
+        for (const size_t i : reads) {
+          list.push_back(slots[i].isTensor() ? slots[i].toTensor().item<int64_t>() : slots[i].toInt());
+        }
+        slots[writes[0]] = list;
+      } else {
+        c10::impl::GenericList list(c10::AnyType::get());
+        for (const size_t i : reads) {
+          list.push_back(slots[i]);
+        }
+        slots[writes[0]] = list;
+      }
+    };
+  }
+  if (node->kind() == c10::prim::ListUnpack) {
+    return [reads, writes](std::vector<c10::IValue>& slots) {
+      const auto list = slots[reads[0]].toListRef();
+      for (size_t i = 0; i < writes.size(); ++i) {
+        slots[writes[i]] = list[i];
+      }
+    };
+  }
+  return [operation = node->getOperation(), reads, writes](std::vector<c10::IValue>& slots) mutable {
+    jit::Stack stack;
+    bool half = false, whole = false;
+    const auto is_of = [](const c10::IValue& v, at::ScalarType type) {
+      return v.isTensor() && v.toTensor().defined() && v.toTensor().scalar_type() == type;
+    };
+    for (const size_t i : reads) {
+      stack.push_back(slots[i]);
+      half = half || is_of(stack.back(), at::kBFloat16);
+      whole = whole || is_of(stack.back(), at::kFloat);
+    }
+    if (half && whole) {  // few operators take both
+      for (c10::IValue& v : stack) {
+        if (is_of(v, at::kBFloat16)) {
+          v = v.toTensor().to(at::kFloat);
+        }
+      }
+    }
+    operation(stack);
+    for (size_t i = 0; i < writes.size(); ++i) {
+      slots[writes[i]] = std::move(stack[i]);
+    }
+  };
+}
+
 void Lowering::lower_other(Node* node) {
   Step step;
   step.shown = {node->kind().toQualString(), "LibTorch"};
@@ -270,64 +331,7 @@ void Lowering::lower_other(Node* node) {
     step.slot_writes.push_back(slot(v));
     held_[step.slot_writes.back()] = held;
   }
-  const std::vector<size_t> reads = step.slot_reads, writes = step.slot_writes;
-  if (node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::TupleConstruct) {
-    const bool tensors = node->output()->type()->isSubtypeOf(*c10::ListType::ofTensors());
-    const bool integers_only = node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
-    step.run = [reads, writes, tensors, integers_only](Frame& f) {
-      if (tensors) {
-        c10::List<Tensor> list;
-        for (const size_t i : reads) {
-          list.push_back(f.slots[i].toTensor());
-        }
-        f.slots[writes[0]] = list;
-      } else if (integers_only) {
-        c10::List<int64_t> list;
-        for (const size_t i : reads) {
-          list.push_back(f.slots[i].isTensor() ? f.slots[i].toTensor().item<int64_t>() : f.slots[i].toInt());
-        }
-        f.slots[writes[0]] = list;
-      } else {
-        c10::impl::GenericList list(c10::AnyType::get());
-        for (const size_t i : reads) {
-          list.push_back(f.slots[i]);
-        }
-        f.slots[writes[0]] = list;
-      }
-    };
-  } else if (node->kind() == c10::prim::ListUnpack) {
-    step.run = [reads, writes](Frame& f) {
-      const auto list = f.slots[reads[0]].toListRef();
-      for (size_t i = 0; i < writes.size(); ++i) {
-        f.slots[writes[i]] = list[i];
-      }
-    };
-  } else {
-    jit::Operation operation = node->getOperation();
-    step.run = [operation, reads, writes](Frame& f) mutable {
-      jit::Stack stack;
-      bool half = false, whole = false;
-      const auto is_of = [](const c10::IValue& v, at::ScalarType type) {
-        return v.isTensor() && v.toTensor().defined() && v.toTensor().scalar_type() == type;
-      };
-      for (const size_t i : reads) {
-        stack.push_back(f.slots[i]);
-        half = half || is_of(stack.back(), at::kBFloat16);
-        whole = whole || is_of(stack.back(), at::kFloat);
-      }
-      if (half && whole) {  // few operators take both
-        for (c10::IValue& v : stack) {
-          if (is_of(v, at::kBFloat16)) {
-            v = v.toTensor().to(at::kFloat);
-          }
-        }
-      }
-      operation(stack);
-      for (size_t i = 0; i < writes.size(); ++i) {
-        f.slots[writes[i]] = std::move(stack[i]);
-      }
-    };
-  }
+  step.run = [run = general_step(node, step.slot_reads, step.slot_writes)](Frame& f) { run(f.slots); };
   steps.push_back(std::move(step));
 }
 

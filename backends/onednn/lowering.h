@@ -144,6 +144,9 @@ class Lowering {
   std::optional<Arena> arena_;
 };
 
+/// A step over slots that does what a node says, by LibTorch.
+std::function<void(std::vector<c10::IValue>&)> general_step(torch::jit::Node* node, const std::vector<size_t>& reads,
+                                                            const std::vector<size_t>& writes);
 bool is(const torch::jit::Node* node, const char* name);
 /// The one node that uses a value, or null.
 torch::jit::Node* only_user(const torch::jit::Value* value);

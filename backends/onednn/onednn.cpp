@@ -3,10 +3,11 @@
 /// A network is traced and lowered: convolutions, linear layers and pooling run as oneDNN primitives with packed
 /// weights and residual, factor and SiLU fused in; GroupNorm with scale, shift and SiLU, and attention, as kernels of
 /// our own (Highway); channels-last throughout. What is none of these falls back to LibTorch's operator for that part
-/// (`retort inspect --compiled` shows which). Each thread takes a share of the rows, in chunks that fit its cache.
-/// Training is LibTorch's. precision = "bfloat16" keeps pictures in bfloat16 between convolutions; "auto"
-/// measures at the start whether that is faster here by a quarter at least. Source: oneDNN
-/// (https://github.com/uxlfoundation/oneDNN) 3.
+/// (`retort inspect --compiled` shows which). Each thread takes a share of the rows, in chunks that suit the caches.
+/// 3 x 3 convolutions are done by Winograd's minimal filtering where that pays (Lavin & Gray 2016). In training, too,
+/// convolutions and norms run by these kernels, forward and backward, in float32. precision = "bfloat16" keeps pictures
+/// in bfloat16 between convolutions; "auto" measures at the start whether that is faster here by a quarter at least.
+/// Source: oneDNN (https://github.com/uxlfoundation/oneDNN) 3.
 #include <retort/backend.h>
 #include <retort/plugin.h>
 
@@ -26,6 +27,7 @@
 #include <optional>
 
 #include "graph.h"
+#include "training.h"
 
 using namespace retort;
 
@@ -64,17 +66,6 @@ const retort_onednn::Kernels& kernels() {
   }();
   return *table;
 }
-
-class Trainable final : public Evaluator {
- public:
-  explicit Trainable(std::shared_ptr<Network> network) : network_(std::move(network)) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
-    return network_->forward(x, noise, labels);
-  }
-
- private:
-  std::shared_ptr<Network> network_;
-};
 
 // Threads of the calling thread's parallel regions, while this lives.
 class Threads {
@@ -300,7 +291,7 @@ class OneDnn final : public Backend {
     }
   }
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
-    return std::make_shared<Trainable>(std::move(network));
+    return make_trainable(std::move(network), kernels());
   }
   std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
     return std::make_shared<Compiled>(std::move(network), bfloat16_, chunk_);

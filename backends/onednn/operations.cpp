@@ -147,12 +147,16 @@ bool suits_winograd(const ConvolutionShape& s) {
          !(s.bfloat16 && (waste > most_waste || has_matrix_units()));
 }
 
+WinogradShape winograd_shape(const ConvolutionShape& s) {
+  return {s.batch,    s.out_height, s.out_width, s.in_channels,   s.out_channels,
+          s.bfloat16, s.factor,     s.silu,      cache_size() / 2};
+}
+
 Operation* make_convolution(const ConvolutionShape& s) {
   if (suits_winograd(s)) {
     auto made = std::make_unique<Operation>();
     made->shape = s;
-    made->winograd = WinogradShape{s.batch,    s.out_height, s.out_width, s.in_channels,   s.out_channels,
-                                   s.bfloat16, s.factor,     s.silu,      cache_size() / 2};
+    made->winograd = winograd_shape(s);
     made->implementation = "Highway, Winograd 4 x 4";
     return made.release();
   }
@@ -272,6 +276,14 @@ void set_weights(Operation* c, const float* weight, const float* bias) {
   }
 }
 
+bool weight_gradient(const ConvolutionShape& s, const float* src, const float* gradient, float* weights, float* bias) {
+  if (s.bfloat16 || !suits_winograd(s)) {
+    return false;
+  }
+  winograd_gradient(winograd_shape(s), src, gradient, weights, bias);
+  return true;
+}
+
 void run(Operation* o, const void* src, const void* residual, void* dst) {
   if (o->winograd) {
     winograd(*o->winograd, o->filtered->weights.data(), o->filtered->bias.data(), src, residual, dst);
@@ -343,9 +355,11 @@ const Kernels kernels = {
     .run = run,
     .set_weights = set_weights,
     .share_weights = share_weights,
+    .weight_gradient = weight_gradient,
     .concat = concat,
     .resize = resize,
     .group_norm = group_norm,
+    .group_norm_gradient = group_norm_gradient,
     .attention = attention,
     .gemm = gemm,
 };

@@ -8,6 +8,7 @@
 namespace retort_onednn {
 
 void group_norm(const Norm& norm);
+void group_norm_gradient(const NormGradient& gradient);
 void attention(const Attention& attention);
 
 /// A 3 x 3 convolution with padding 1 and stride 1; channels are multiples of 16.
@@ -24,5 +25,9 @@ void winograd(const WinogradShape& shape, const float* weights, const float* bia
               const void* residual, void* dst);
 /// Transforms weights [out, in, 3, 3].
 void pack_for_winograd(int64_t out_channels, int64_t in_channels, const float* weights, std::vector<float>& packed);
+
+/// Gradients of weights [out, in, 3, 3] and bias [out], float32.
+void winograd_gradient(const WinogradShape& shape, const float* src, const float* gradient, float* weights,
+                       float* bias);
 
 }  // namespace retort_onednn

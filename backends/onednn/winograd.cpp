@@ -48,6 +48,14 @@ HWY_INLINE void transform_output(D d, const V* in, V* out) {
   out[3] = hn::Add(hn::MulAdd(hn::Set(d, 8.0F), d2, d1), in[5]);
 }
 
+// G: what transforms filters.
+constexpr float filter_transform[in_side][3] = {{1.0F / 4, 0, 0},
+                                                {-1.0F / 6, -1.0F / 6, -1.0F / 6},
+                                                {-1.0F / 6, 1.0F / 6, -1.0F / 6},
+                                                {1.0F / 24, 1.0F / 12, 1.0F / 6},
+                                                {1.0F / 24, -1.0F / 12, 1.0F / 6},
+                                                {0, 0, 1}};
+
 // Where a tile begins in its picture.
 struct Tile {
   int64_t sample, y, x;
@@ -216,14 +224,183 @@ void run_winograd(const WinogradShape& s, const float* weights, const float* bia
   }
 }
 
+// The adjoint of transform_output: four vectors to six.
+HWY_INLINE void spread_gradient(D d, const V* in, V* out) {
+  const V two = hn::Set(d, 2.0F), four = hn::Set(d, 4.0F), eight = hn::Set(d, 8.0F);
+  const V even = hn::Add(in[0], in[2]), odd = hn::Add(in[1], in[3]);
+  out[0] = in[0];
+  out[1] = hn::Add(even, odd);
+  out[2] = hn::Sub(even, odd);
+  const V far = hn::MulAdd(four, in[2], in[0]), step = hn::MulAdd(eight, in[3], hn::Mul(two, in[1]));
+  out[3] = hn::Add(far, step);
+  out[4] = hn::Sub(far, step);
+  out[5] = in[3];
+}
+
+// The gradient by the products of a tile; adds the tile's gradients to `bias`.
+void read_gradient(const WinogradShape& s, const float* gradient, const Tile& tile, float* to, int64_t step,
+                   float* bias) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t c = s.out_channels;
+  for (int64_t k = 0; k < c; k += lanes) {
+    V rows[in_side][out_side];
+    V sum = hn::LoadU(d, bias + k);
+    for (int64_t x = 0; x < out_side; ++x) {
+      V column[out_side], out[in_side];
+      for (int64_t y = 0; y < out_side; ++y) {
+        const bool inside = tile.x + x < s.width && tile.y + y < s.height;
+        const int64_t at = ((tile.sample * s.height + tile.y + y) * s.width + tile.x + x) * c + k;
+        column[y] = inside ? hn::LoadU(d, gradient + at) : hn::Zero(d);
+        sum = hn::Add(sum, column[y]);
+      }
+      spread_gradient(d, column, out);
+      for (int64_t y = 0; y < in_side; ++y) {
+        rows[y][x] = out[y];
+      }
+    }
+    hn::StoreU(sum, d, bias + k);
+    for (int64_t y = 0; y < in_side; ++y) {
+      V out[in_side];
+      spread_gradient(d, rows[y], out);
+      for (int64_t x = 0; x < in_side; ++x) {
+        hn::StoreU(out[x], d, to + (y * in_side + x) * step + k);
+      }
+    }
+  }
+}
+
+// sums[i] += the sum over tiles of seen[tile][i] made[tile], for `count` inputs i and one or two vectors of outputs.
+template <int count, int vectors>
+HWY_INLINE void add_products(const float* seen, int64_t seen_row, const float* made, int64_t made_row, int64_t tiles,
+                             float* sums, int64_t row) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  V sum[count][vectors];
+  for (int i = 0; i < count; ++i) {
+    for (int v = 0; v < vectors; ++v) {
+      sum[i][v] = hn::LoadU(d, sums + i * row + v * lanes);
+    }
+  }
+  for (int64_t t = 0; t < tiles; ++t) {
+    V g[vectors];
+    for (int v = 0; v < vectors; ++v) {
+      g[v] = hn::LoadU(d, made + t * made_row + v * lanes);
+    }
+    for (int i = 0; i < count; ++i) {
+      const V x = hn::Set(d, seen[t * seen_row + i]);
+      for (int v = 0; v < vectors; ++v) {
+        sum[i][v] = hn::MulAdd(x, g[v], sum[i][v]);
+      }
+    }
+  }
+  for (int i = 0; i < count; ++i) {
+    for (int v = 0; v < vectors; ++v) {
+      hn::StoreU(sum[i][v], d, sums + i * row + v * lanes);
+    }
+  }
+}
+
+template <int vectors>
+void add_all_products(const float* seen, int64_t inputs, const float* made, int64_t made_row, int64_t tiles,
+                      float* sums, int64_t row) {
+  constexpr int at_a_time = 8;
+  int64_t i = 0;
+  for (; i + at_a_time <= inputs; i += at_a_time) {
+    add_products<at_a_time, vectors>(seen + i, inputs, made, made_row, tiles, sums + i * row, row);
+  }
+  for (; i < inputs; ++i) {
+    add_products<1, vectors>(seen + i, inputs, made, made_row, tiles, sums + i * row, row);
+  }
+}
+
+// G^T (sums) G for every filter.
+void finish_gradient(const WinogradShape& s, const float* sums, float* weights) {
+  const int64_t in = s.in_channels, out = s.out_channels;
+#pragma omp parallel for
+  for (int64_t i = 0; i < in; ++i) {
+    for (int64_t o = 0; o < out; ++o) {
+      float half[3][in_side];
+      for (int a = 0; a < 3; ++a) {
+        for (int64_t x = 0; x < in_side; ++x) {
+          float sum = 0;
+          for (int64_t y = 0; y < in_side; ++y) {
+            sum += filter_transform[y][a] * sums[((y * in_side + x) * in + i) * out + o];
+          }
+          half[a][x] = sum;
+        }
+      }
+      for (int a = 0; a < 3; ++a) {
+        for (int b = 0; b < 3; ++b) {
+          float sum = 0;
+          for (int64_t x = 0; x < in_side; ++x) {
+            sum += half[a][x] * filter_transform[x][b];
+          }
+          weights[((o * in + i) * 3 + a) * 3 + b] = sum;
+        }
+      }
+    }
+  }
+}
+
+void run_gradient(const WinogradShape& s, const float* src, const float* gradient, float* weights, float* bias) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  const int64_t in = s.in_channels, out = s.out_channels;
+  const int64_t across = (s.width + out_side - 1) / out_side, down = (s.height + out_side - 1) / out_side;
+  const int64_t tiles = s.batch * across * down;
+  constexpr int64_t line = 16, least = 16;
+  const int64_t block = std::min(tiles, std::max(least, s.scratch_bytes / (positions * (in + out) * 4)));
+  const int64_t blocks = (tiles + block - 1) / block;
+  const int64_t seen_step = block * in + line, made_step = block * out + line;
+  const auto threads = static_cast<int>(std::min<int64_t>(omp_get_max_threads(), blocks));
+  const int64_t sum_size = positions * in * out;
+  // A sum for each thread, added in the threads' order: the same threads give the same result.
+  std::vector<std::vector<float>> sums(static_cast<size_t>(threads)), biases(static_cast<size_t>(threads));
+#pragma omp parallel num_threads(threads)
+  {
+    const auto self = static_cast<size_t>(omp_get_thread_num());
+    static thread_local std::vector<float> scratch;
+    const auto wanted = static_cast<size_t>(positions * (seen_step + made_step));
+    if (scratch.size() < wanted) {
+      scratch.resize(wanted);
+    }
+    sums[self].assign(static_cast<size_t>(sum_size), 0.0F);
+    biases[self].assign(static_cast<size_t>(out), 0.0F);
+    float *seen = scratch.data(), *made = seen + positions * seen_step;
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t begin = b * block, count = std::min(block, tiles - begin);
+      for (int64_t t = 0; t < count; ++t) {
+        const Tile tile = tile_at(s, begin + t);
+        read_tile(s, src, tile, seen + t * in, seen_step);
+        read_gradient(s, gradient, tile, made + t * out, made_step, biases[self].data());
+      }
+      for (int64_t p = 0; p < positions; ++p) {
+        float* to = sums[self].data() + p * in * out;
+        int64_t k = 0;
+        for (; k + 2 * lanes <= out; k += 2 * lanes) {
+          add_all_products<2>(seen + p * seen_step, in, made + p * made_step + k, out, count, to + k, out);
+        }
+        for (; k < out; k += lanes) {
+          add_all_products<1>(seen + p * seen_step, in, made + p * made_step + k, out, count, to + k, out);
+        }
+      }
+    }
+  }
+  for (size_t i = 1; i < sums.size(); ++i) {
+    for (size_t k = 0; k < sums[0].size(); ++k) {
+      sums[0][k] += sums[i][k];
+    }
+    for (size_t k = 0; k < biases[0].size(); ++k) {
+      biases[0][k] += biases[i][k];
+    }
+  }
+  finish_gradient(s, sums[0].data(), weights);
+  std::copy(biases[0].begin(), biases[0].end(), bias);
+}
+
 // [position, panel, in, two vectors of out]: G g G^T of every filter g.
 void pack_winograd(int64_t out_channels, int64_t in_channels, const float* weights, std::vector<float>& packed) {
-  constexpr float g[in_side][3] = {{1.0F / 4, 0, 0},
-                                   {-1.0F / 6, -1.0F / 6, -1.0F / 6},
-                                   {-1.0F / 6, 1.0F / 6, -1.0F / 6},
-                                   {1.0F / 24, 1.0F / 12, 1.0F / 6},
-                                   {1.0F / 24, -1.0F / 12, 1.0F / 6},
-                                   {0, 0, 1}};
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d)), panel = 2 * lanes;
   const int64_t panels = (out_channels + panel - 1) / panel;
@@ -240,16 +417,16 @@ void pack_winograd(int64_t out_channels, int64_t in_channels, const float* weigh
       V half[in_side][3];
       for (int64_t y = 0; y < in_side; ++y) {
         for (int x = 0; x < 3; ++x) {
-          V sum = hn::Mul(hn::Set(d, g[y][0]), hn::Load(d, filter[x]));
-          sum = hn::MulAdd(hn::Set(d, g[y][1]), hn::Load(d, filter[3 + x]), sum);
-          half[y][x] = hn::MulAdd(hn::Set(d, g[y][2]), hn::Load(d, filter[6 + x]), sum);
+          V sum = hn::Mul(hn::Set(d, filter_transform[y][0]), hn::Load(d, filter[x]));
+          sum = hn::MulAdd(hn::Set(d, filter_transform[y][1]), hn::Load(d, filter[3 + x]), sum);
+          half[y][x] = hn::MulAdd(hn::Set(d, filter_transform[y][2]), hn::Load(d, filter[6 + x]), sum);
         }
       }
       for (int64_t y = 0; y < in_side; ++y) {
         for (int64_t x = 0; x < in_side; ++x) {
-          V sum = hn::Mul(hn::Set(d, g[x][0]), half[y][0]);
-          sum = hn::MulAdd(hn::Set(d, g[x][1]), half[y][1], sum);
-          sum = hn::MulAdd(hn::Set(d, g[x][2]), half[y][2], sum);
+          V sum = hn::Mul(hn::Set(d, filter_transform[x][0]), half[y][0]);
+          sum = hn::MulAdd(hn::Set(d, filter_transform[x][1]), half[y][1], sum);
+          sum = hn::MulAdd(hn::Set(d, filter_transform[x][2]), half[y][2], sum);
           const int64_t at = ((y * in_side + x) * panels + o / panel) * in_channels + c;
           hn::StoreU(sum, d, packed.data() + at * panel + o % panel);
         }
@@ -267,10 +444,16 @@ namespace retort_onednn {
 
 HWY_EXPORT(run_winograd);
 HWY_EXPORT(pack_winograd);
+HWY_EXPORT(run_gradient);
 
 void winograd(const WinogradShape& shape, const float* weights, const float* bias, const void* src,
               const void* residual, void* dst) {
   HWY_DYNAMIC_DISPATCH(run_winograd)(shape, weights, bias, src, residual, dst);
+}
+
+void winograd_gradient(const WinogradShape& shape, const float* src, const float* gradient, float* weights,
+                       float* bias) {
+  HWY_DYNAMIC_DISPATCH(run_gradient)(shape, src, gradient, weights, bias);
 }
 
 void pack_for_winograd(int64_t out_channels, int64_t in_channels, const float* weights, std::vector<float>& packed) {

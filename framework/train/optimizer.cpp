@@ -56,6 +56,10 @@ void Optimizer::step(int64_t step) {
   } else {
     radam(gradients, lr, step);
   }
+  skip();
+}
+
+void Optimizer::skip() {
   for (Tensor& p : parameters_) {
     p.mutable_grad() = Tensor();
   }
@@ -103,7 +107,7 @@ void Optimizer::restore(const std::map<std::string, Tensor>& from) {
   }
 }
 
-double clip_gradients(const std::vector<Tensor>& parameters, double most) {
+Tensor clip_gradients(const std::vector<Tensor>& parameters, double most, double scale) {
   std::vector<Tensor> gradients;
   for (const Tensor& p : parameters) {
     if (p.grad().defined()) {
@@ -111,12 +115,15 @@ double clip_gradients(const std::vector<Tensor>& parameters, double most) {
     }
   }
   if (gradients.empty()) {
-    return 0;
+    return at::zeros({});
   }
   const at::NoGradGuard no_grad;
-  const double norm = at::stack(at::_foreach_norm(gradients)).norm().item<double>();
-  if (most > 0 && norm > most) {
-    at::_foreach_mul_(gradients, most / (norm + 1e-6));
+  if (scale != 1) {
+    at::_foreach_div_(gradients, scale);
+  }
+  const Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
+  if (most > 0) {
+    at::_foreach_mul_(gradients, (most / (norm + 1e-6)).clamp_max(1));
   }
   return norm;
 }

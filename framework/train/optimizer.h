@@ -18,6 +18,8 @@ class Optimizer {
 
   /// One step with the gradients that the parameters hold, which are cleared. `step` counts from 0.
   void step(int64_t step);
+  /// Clears the gradients without a step.
+  void skip();
   /// The learning rate of that step.
   double rate(int64_t step) const;
 
@@ -34,7 +36,8 @@ class Optimizer {
   std::vector<Tensor> second_;  // second moments
 };
 
-/// Scales the gradients so that their joint norm is at most `most`, if `most` > 0. Returns the norm before.
-double clip_gradients(const std::vector<Tensor>& parameters, double most);
+/// Divides the gradients by `scale`, then scales them so that their joint norm is at most `most`, if `most` > 0.
+/// Returns the norm between the two, a number on the gradients' device: nothing waits for the device.
+Tensor clip_gradients(const std::vector<Tensor>& parameters, double most, double scale = 1);
 
 }  // namespace retort

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -29,7 +30,8 @@ Trainer::Trainer(Experiment& experiment, fs::path folder)
       folder_(std::move(folder)),
       network_(experiment.new_network()),
       weights_(*network_),
-      optimizer_(weights_, *experiment.train) {
+      optimizer_(weights_, *experiment.train),
+      loss_scale_(experiment.training_backend().loss_scale()) {
   if (experiment_.loss->target_decay() > 0) {
     target_network_ = experiment_.new_network();
     Weights(*target_network_).assign(weights_.tensors);
@@ -60,7 +62,9 @@ void Trainer::save_state() const {
                       {"teacher_evaluations", record_.teacher_evaluations},
                       {"seconds", record_.seconds},
                       {"loss_sum", loss_sum_},
-                      {"loss_count", loss_count_}};
+                      {"loss_count", loss_count_},
+                      {"loss_scale", loss_scale_.factor()},
+                      {"good_steps", loss_scale_.good_steps()}};
   file.metadata["state"] = state.dump();
   write_safetensors(state_path(folder_), file);
 }
@@ -76,6 +80,7 @@ void Trainer::restore_state() {
     record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("seconds")};
     loss_sum_ = state.at("loss_sum");
     loss_count_ = state.at("loss_count");
+    loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
   } catch (const std::exception&) {
     throw RequestError(state_path(folder_).string() + ": is no saved state of a training run");
   }
@@ -129,7 +134,7 @@ TrainingRecord Trainer::record(const Checkpoint& checkpoint) {
 }
 
 // Batches run through one shuffled epoch after another; the order depends on the seed and the epoch alone.
-Batch Trainer::next_batch(int64_t index) {
+Batch Trainer::load_batch(int64_t index) {
   const int64_t size = experiment_.dataset->size(Split::train);
   const int64_t batch = experiment_.train->batch;
   std::vector<Tensor> parts;
@@ -156,24 +161,42 @@ Batch Trainer::next_batch(int64_t index) {
   return out;
 }
 
-void Trainer::check_finite(const LossValue& value, double loss) const {
-  if (std::isfinite(loss)) {
-    return;
+// While one batch is trained on, a thread prepares the next.
+Batch Trainer::next_batch(int64_t index) {
+  Batch out = ahead_.valid() && ahead_index_ == index ? ahead_.get() : load_batch(index);
+  if (index + 1 < experiment_.train->steps * experiment_.train->accumulate) {
+    ahead_index_ = index + 1;
+    ahead_ = std::async(std::launch::async, [this, index] {
+      const c10::ParallelGuard alone(true);  // the cores are at work already
+      return load_batch(index + 1);
+    });
   }
-  std::string at;
-  if (value.t.defined()) {
-    const Tensor bad = at::nonzero(value.per_row.detach().isfinite().logical_not()).view({-1});
-    if (bad.numel() > 0) {
-      const Tensor t = value.t.index_select(0, bad.narrow(0, 0, 1));
-      at = " at time " + Value{t.item<double>(), {}}.text() + " (noise level " +
-           Value{experiment_.process().noise_level(t).item<double>(), {}}.text() + ")";
-    }
-  }
-  throw Error("step " + std::to_string(record_.step + 1) + ": the loss is not finite" + at +
-              "; the state before it is saved in " + folder_.string());
+  return out;
 }
 
-double Trainer::train_step(const Ode* ode) {
+// Adds up the losses that are still on the device, and looks whether they are finite.
+void Trainer::read_losses() {
+  for (const Unread& u : unread_) {
+    const double loss = u.loss.item<double>();
+    if (!std::isfinite(loss)) {
+      std::string at;
+      if (u.t.defined()) {
+        const Tensor bad = at::nonzero(u.per_row.isfinite().logical_not()).view({-1}).to(at::kCPU);
+        if (bad.numel() > 0) {
+          const Tensor t = u.t.index_select(0, bad.narrow(0, 0, 1));
+          at = " at time " + Value{t.item<double>(), {}}.text() + " (noise level " +
+               Value{experiment_.process().noise_level(t).item<double>(), {}}.text() + ")";
+        }
+      }
+      throw Error("step " + std::to_string(u.step) + ": the loss is not finite" + at +
+                  "; the last state before is in " + folder_.string());
+    }
+    loss_sum_ += loss;
+  }
+  unread_.clear();
+}
+
+void Trainer::train_step(const Ode* ode) {
   const TrainSettings& settings = *experiment_.train;
   const auto seed = static_cast<uint64_t>(experiment_.run->seed);
   if (!student_) {
@@ -181,7 +204,6 @@ double Trainer::train_step(const Ode* ode) {
     target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
   }
   target_->evaluator().refresh();  // its weights moved with the last step
-  double mean = 0;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
     const int64_t index = record_.step * settings.accumulate + part;
     at::manual_seed(seeded(seed, "dropout", static_cast<uint64_t>(index)).current_seed());
@@ -201,19 +223,28 @@ double Trainer::train_step(const Ode* ode) {
                             static_cast<double>(record_.step) / static_cast<double>(settings.steps),
                             experiment_.classes()};
     const LossValue value = (*experiment_.loss)(step);
-    const Tensor loss = value.per_row.mean();
-    const double number = loss.item<double>();
-    check_finite(value, number);
-    (loss / static_cast<double>(settings.accumulate)).backward();
-    mean += number / static_cast<double>(settings.accumulate);
+    const Tensor loss = value.per_row.mean() / static_cast<double>(settings.accumulate);
+    unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
+    if (loss.is_cpu()) {  // reading costs nothing here, and the state before a broken step can be saved
+      read_losses();
+    }
+    (loss_scale_.is_on() ? loss * loss_scale_.factor() : loss).backward();
   }
-  gradient_norm_ = clip_gradients(weights_.parameters(), settings.clip);
-  if (!std::isfinite(gradient_norm_)) {
-    throw Error("step " + std::to_string(record_.step + 1) +
-                ": the gradient is not finite; the state before it is saved in " + folder_.string());
+  gradient_norm_ = clip_gradients(weights_.parameters(), settings.clip, loss_scale_.factor());
+  if (!gradient_norm_.is_cpu() && !loss_scale_.is_on()) {
+    optimizer_.step(record_.step);
+    return;
   }
-  optimizer_.step(record_.step);
-  return mean;
+  try {
+    if (loss_scale_.accept(std::isfinite(gradient_norm_.item<double>()))) {
+      optimizer_.step(record_.step);
+    } else {
+      optimizer_.skip();
+    }
+  } catch (const Error& e) {
+    throw Error("step " + std::to_string(record_.step + 1) + ": " + e.what() + "; the state before it is saved in " +
+                folder_.string());
+  }
 }
 
 void Trainer::log(double loss, double norm) {
@@ -243,11 +274,12 @@ void Trainer::run() {
   while (record_.step < settings.steps) {
     const auto begin = Clock::now();
     const int64_t evaluations = ode ? ode->evaluations() : 0;
-    double loss = 0;
     try {
-      loss = train_step(ode ? &*ode : nullptr);
+      train_step(ode ? &*ode : nullptr);
     } catch (const Error&) {
-      save_state();
+      if (unread_.size() <= static_cast<size_t>(settings.accumulate)) {  // the weights are those before the step
+        save_state();
+      }
       throw;
     }
     record_.step += 1;
@@ -261,22 +293,27 @@ void Trainer::run() {
     }
     record_.teacher_evaluations += ode ? ode->evaluations() - evaluations : 0;
     record_.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
-    loss_sum_ += loss;
     loss_count_ += 1;
     const bool last = record_.step == settings.steps;
     if (record_.step % settings.log_every == 0 || last) {
+      read_losses();
       const double mean = loss_sum_ / static_cast<double>(loss_count_);
-      log(mean, gradient_norm_);
+      log(mean, gradient_norm_.item<double>());
       char note[40];
       std::snprintf(note, sizeof note, "loss %.4g", mean);
       progress.update(record_.step, note);
       loss_sum_ = 0;
       loss_count_ = 0;
     }
-    if (last || std::find(at.begin(), at.end(), record_.step) != at.end()) {
+    const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every;
+    const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();
+    if (due || wanted || stop_requested()) {
+      read_losses();
+    }
+    if (wanted) {
       save_weights();
       save_state();
-    } else if (stop_requested() || std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every) {
+    } else if (due || stop_requested()) {
       save_state();
       saved = Clock::now();
     }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 
 #include "config/experiment.h"
+#include "train/loss_scale.h"
 #include "train/optimizer.h"
 #include "train/weights.h"
 
@@ -31,9 +33,10 @@ class Trainer {
   static TrainingRecord record(const Checkpoint& checkpoint);
 
  private:
+  Batch load_batch(int64_t index);
   Batch next_batch(int64_t index);
-  double train_step(const Ode* ode);
-  void check_finite(const LossValue& value, double loss) const;
+  void train_step(const Ode* ode);
+  void read_losses();
   void save_state() const;
   void save_weights() const;
   void restore_state();
@@ -48,11 +51,21 @@ class Trainer {
   Optimizer optimizer_;
   std::vector<Tensor> average_;
   TrainingRecord record_;
-  double gradient_norm_ = 0;
+  LossScale loss_scale_;
+  Tensor gradient_norm_;  // of the last step
+  // Losses that have not been read from the device yet, with the times of their rows.
+  struct Unread {
+    int64_t step;
+    Tensor loss;
+    Tensor per_row, t;
+  };
+  std::vector<Unread> unread_;
   double loss_sum_ = 0;  // since the last line of metrics.jsonl
   int64_t loss_count_ = 0;
   int64_t epoch_ = -1;
   Tensor order_;
+  std::future<Batch> ahead_;  // the batch after the current one
+  int64_t ahead_index_ = -1;
 };
 
 }  // namespace retort

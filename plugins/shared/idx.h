@@ -65,7 +65,9 @@ inline Tensor read_idx(const std::string& path, size_t rank) {
 /// Pictures and labels in idx files, with a black border where `pad` asks for one. x = (pixel / 255 - mean) / std.
 class IdxPictures : public Dataset {
  public:
-  std::vector<int64_t> shape() const override { return {1, pictures_[0].size(1) + 2 * pad_, pictures_[0].size(2) + 2 * pad_}; }
+  std::vector<int64_t> shape() const override {
+    return {1, pictures_[0].size(1) + 2 * pad_, pictures_[0].size(2) + 2 * pad_};
+  }
   int64_t classes() const override { return classes_; }
   int64_t size(Split split) const override { return pictures_[part(split)].size(0); }
 

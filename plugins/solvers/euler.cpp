@@ -3,6 +3,7 @@
 /// First order, one evaluation a step. On a variance-exploding process it is the same as `ddim`; on `vp_scaled_linear`
 /// it is the Euler solver of Direct CM's code, whose drift uses the discrete betas.
 /// Source: Karras et al. 2022, eq. 4; Vouitsis et al. 2024 (arXiv 2411.08954), EulerSolver.
+#include <retort/fused.h>
 #include <retort/plugin.h>
 #include <retort/solver.h>
 
@@ -17,7 +18,7 @@ class Euler final : public Solver {
   int evaluations() const override { return 1; }
 
   Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return x + rows(s - t, x) * ode.velocity(x, t);
+    return weighted_sum(at::ones_like(t), x, s - t, ode.velocity(x, t));
   }
 };
 

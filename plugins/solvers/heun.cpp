@@ -4,6 +4,7 @@
 /// variable = "time" it steps in the process's own time, as Direct CM's code does on `vp_scaled_linear`
 /// (whose last corrector, at sigma = 0, needs final_step = "heun").
 /// Source: Karras et al. 2022, algorithm 1; Vouitsis et al. 2024 (arXiv 2411.08954), HeunSolver.
+#include <retort/fused.h>
 #include <retort/plugin.h>
 #include <retort/solver.h>
 
@@ -49,18 +50,17 @@ class Heun final : public Solver {
   static Tensor step_in_sigma(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s) {
     const Process& process = ode.process();
     const Tensor scale = process.alpha(s) / process.alpha(t);
-    const Tensor h = rows(process.alpha(s) * (process.noise_level(s) - process.noise_level(t)), x);
-    const Tensor base = rows(scale, x) * x;
+    const Tensor h = process.alpha(s) * (process.noise_level(s) - process.noise_level(t));
     const Tensor d = ode.noise(x, t);
-    const Tensor d_next = ode.noise(base + h * d, s);
-    return base + h * (d + d_next) * 0.5;
+    const Tensor predicted = weighted_sum(scale, x, h, d);
+    return weighted_sum(at::ones_like(t), weighted_sum(scale, x, 0.5 * h, d), 0.5 * h, ode.noise(predicted, s));
   }
 
   static Tensor step_in_time(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s) {
-    const Tensor h = rows(s - t, x);
+    const Tensor h = s - t, one = at::ones_like(t);
     const Tensor f = ode.velocity(x, t);
-    const Tensor f_next = ode.velocity(x + h * f, s.clamp_min(ode.process().least_drift_time()));
-    return x + h * (f + f_next) * 0.5;
+    const Tensor f_next = ode.velocity(weighted_sum(one, x, h, f), s.clamp_min(ode.process().least_drift_time()));
+    return weighted_sum(one, weighted_sum(one, x, 0.5 * h, f), 0.5 * h, f_next);
   }
 
   bool in_time_;

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "retort/fused.h"
+
 namespace retort {
 
 Distance::Distance(Params& p)
@@ -14,20 +16,20 @@ Distance::Distance(Params& p)
                at_least(0))) {}
 
 Tensor Distance::operator()(const Tensor& prediction, const Tensor& target) const {
-  const Tensor d = (prediction - target).flatten(1);
+  using arithmetic::Measure;
   if (name_ == "l2") {
-    return d.square().mean(1);
+    return mean_measure(Measure::square, prediction, target);
   }
   if (name_ == "l1") {
-    return d.abs().mean(1);
+    return mean_measure(Measure::absolute, prediction, target);
   }
   if (name_ == "pseudo_huber") {
-    const double c = c_ > 0 ? c_ : 0.001;
-    // sqrt(d^2 + c^2) - c without cancellation for small d
-    return (d.square() / ((d.square() + c * c).sqrt() + c)).mean(1);
+    return mean_measure(Measure::pseudo_huber, prediction, target, c_ > 0 ? c_ : 0.001);
   }
-  const double c = c_ > 0 ? c_ : 0.00054 * std::sqrt(static_cast<double>(d.size(1)));
-  const Tensor square = d.square().sum(1);
+  const auto dimension = static_cast<double>(prediction[0].numel());
+  const double c = c_ > 0 ? c_ : 0.00054 * std::sqrt(dimension);
+  const Tensor square = mean_measure(Measure::square, prediction, target) * dimension;
+  // sqrt(square + c^2) - c without cancellation for small squares
   return square / ((square + c * c).sqrt() + c);
 }
 

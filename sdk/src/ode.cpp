@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "retort/fused.h"
+
 namespace retort {
 
 Ode::Ode(const Teacher& teacher, Condition condition)
@@ -31,7 +33,7 @@ Ode::Prediction Ode::predict(const Tensor& x, const Tensor& t) const {
 
 Tensor Ode::velocity(const Tensor& x, const Tensor& t) const {
   const Prediction p = predict(x, t);
-  return retort::rows(process().d_alpha(t), x) * p.data + retort::rows(process().d_sigma(t), x) * p.noise;
+  return weighted_sum(process().d_alpha(t), p.data, process().d_sigma(t), p.noise);
 }
 
 Ode Ode::rows(const Tensor& index) const { return with(condition_.rows(index)); }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "retort/fused.h"
+
 namespace retort {
 
 void History::grow(int64_t count) {
@@ -26,7 +28,7 @@ void History::grow(int64_t count) {
 
 Tensor ddim_step(const Process& process, const Tensor& x, const Tensor& data, const Tensor& t, const Tensor& s) {
   const Tensor ratio = process.sigma(s) / process.sigma(t);
-  return rows(ratio, x) * x + rows(process.alpha(s) - process.alpha(t) * ratio, x) * data;
+  return weighted_sum(ratio, x, process.alpha(s) - process.alpha(t) * ratio, data);
 }
 
 Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& yes,

@@ -67,6 +67,105 @@ TEST_CASE("every network agrees with float64, in both precisions and at any batc
   }
 }
 
+namespace {
+
+Tensor relative(const Tensor& got, const Tensor& exact) {
+  const Tensor difference = got.to(at::kDouble) - exact;
+  return difference.norm() / exact.norm();
+}
+
+}  // namespace
+
+TEST_CASE("gradients of a network in training agree with LibTorch's in float64") {
+  for (const char* toml : {"", "widths = [16, 32]\nblocks = 2\nattention = [0, 1]"}) {
+    for (const int64_t rows : {1, 5}) {
+      CAPTURE(std::string(toml));
+      CAPTURE(rows);
+      TestHost host("type = \"ve\"", {{1, 28, 28}, 10});
+      const Tensor x = normal({rows, 1, 28, 28}, 5), noise = at::linspace(-1, 1, rows), wanted = normal(x.sizes(), 6);
+      const Tensor labels = at::arange(rows, at::kLong);
+      const auto gradients = [&](const std::string& name, const std::string& settings) {
+        const auto backend = host.make_plugin<Backend>(name, settings);
+        auto network = host.make_plugin<Network>("unet", toml);
+        {
+          const at::NoGradGuard no_grad;
+          uint64_t i = 0;
+          for (Tensor& p : network->module()->parameters()) {
+            p.copy_(at::randn(p.sizes(), seeded(3, "weights", i++)) * 0.2);
+          }
+        }
+        backend->place(*network);
+        const Tensor input = x.to(backend->dtype()).clone().requires_grad_(true);
+        const auto trained = backend->trainable(network);
+        // Twice, as a step follows another: the second adds to the gradients of the first.
+        for (int i = 0; i < 2; ++i) {
+          ((*trained)(input, noise, labels) * wanted.to(backend->dtype())).sum().backward();
+        }
+        std::vector<std::pair<std::string, Tensor>> out = {{"x", input.grad()}};
+        for (const auto& p : network->module()->named_parameters()) {
+          out.emplace_back(p.key(), p.value().grad());
+        }
+        return out;
+      };
+      const auto exact = gradients("cpu", "precision = \"float64\""), got = gradients("onednn", "");
+      REQUIRE(got.size() == exact.size());
+      double whole = 0;
+      for (size_t i = 0; i < got.size(); ++i) {
+        whole = std::max(whole, exact[i].second.norm().item<double>());
+      }
+      for (size_t i = 0; i < got.size(); ++i) {
+        CAPTURE(exact[i].first);
+        REQUIRE(got[i].second.defined());
+        // Where a gradient is zero but for rounding, against the largest.
+        const double off = (got[i].second.to(at::kDouble) - exact[i].second).norm().item<double>();
+        CHECK(off < 1e-5 * exact[i].second.norm().item<double>() + 1e-7 * whole);
+      }
+    }
+  }
+}
+
+TEST_CASE("a network from outside is compiled as it is, and trained") {
+  const Registry outside({test_plugin_dir()});
+  TestHost host("type = \"ve\"", {{3, 18, 18}, 0});
+  const auto build = [&](const std::string& backend_name, const std::string& settings) {
+    const auto backend = host.make_plugin<Backend>(backend_name, settings);
+    const Value empty;
+    Params p(empty, "network", &host);
+    auto network = std::static_pointer_cast<Network>(outside.make("network", "stranger", p));
+    const at::NoGradGuard no_grad;
+    uint64_t i = 0;
+    for (Tensor& w : network->module()->parameters()) {
+      w.copy_(at::randn(w.sizes(), seeded(3, "weights", i++)) * 0.1);
+    }
+    network->module()->eval();
+    backend->place(*network);
+    return std::pair(backend, network);
+  };
+  const Tensor noise = at::linspace(-1, 1, 5), x = normal({5, 3, 18, 18}, 7);
+  const auto [reference, exact_network] = build("cpu", "precision = \"float64\"");
+  const Tensor exact = exact_network->forward(x, noise.to(at::kDouble), {}).detach();
+  for (const auto& [settings, limit] : {std::pair("", 1e-5), std::pair("precision = \"bfloat16\"", 1e-2)}) {
+    CAPTURE(std::string(settings));
+    const auto [backend, network] = build("onednn", settings);
+    const at::NoGradGuard no_grad;
+    const auto compiled = backend->compile(network);
+    CHECK(relative((*compiled)(x.to(at::kFloat), noise, {}), exact).item<double>() < limit);
+    const std::string profile = compiled->profile(x.to(at::kFloat), noise, {}, 1);
+    CHECK(contains(profile, "attention, 3 head(s) of 16"));
+    CHECK(contains(profile, "sum, group norm, SiLU"));
+    CHECK(contains(profile, "aten::layer_norm"));
+  }
+  const auto [backend, network] = build("onednn", "");
+  const auto trained = backend->trainable(network);
+  (*trained)(x.to(at::kFloat), noise, {}).square().sum().backward();
+  exact_network->forward(x, noise.to(at::kDouble), {}).square().sum().backward();
+  const auto exact_weights = exact_network->module()->parameters();
+  size_t i = 0;
+  for (const Tensor& w : network->module()->parameters()) {
+    CHECK(relative(w.grad(), exact_weights[i++].grad()).item<double>() < 1e-4);
+  }
+}
+
 // LibTorch exports inline functions of its own oneDNN. Where they win over those of the backend's, convolutions stay
 // right and matrix products do not, so a product is what has to be tried.
 TEST_CASE("oneDNN's matrix product is right within the program, beside LibTorch's own oneDNN") {

@@ -61,9 +61,9 @@ TEST_CASE("gradients are clipped to their joint norm") {
   Vector network;
   Tensor w = network.body->w;
   w.mutable_grad() = at::tensor({3.0, 0.0, 4.0, 0.0}, at::kDouble);
-  CHECK(clip_gradients({w}, 1.0) == doctest::Approx(5));
+  CHECK(clip_gradients({w}, 1.0).item<double>() == doctest::Approx(5));
   CHECK(w.grad().norm().item<double>() == doctest::Approx(1).epsilon(1e-5));
-  CHECK(clip_gradients({w}, 0.0) == doctest::Approx(1).epsilon(1e-5));
+  CHECK(clip_gradients({w}, 0.0).item<double>() == doctest::Approx(1).epsilon(1e-5));
 }
 
 TEST_CASE("sgd without momentum is plain descent") {

@@ -29,6 +29,8 @@ class RETORT_API Backend {
   /// The greatest error of a network's output that this backend promises: RMS difference from the same weights in
   /// float64 on the CPU, over the RMS of that. By default 1e-4 in float32 and 1e-10 in float64.
   virtual double tolerance() const;
+  /// The factor by which the loss is multiplied at first, so that gradients in float16 do not vanish; 1: no scaling.
+  virtual double loss_scale() const;
   /// "cpu, 2 threads, float32": for logs and reports.
   virtual std::string describe() const = 0;
 };

@@ -1,0 +1,427 @@
+#include "training.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/nn/module.h>
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <unordered_map>
+
+#include "graph.h"
+#include "lowering.h"
+
+namespace retort {
+
+namespace jit = torch::jit;
+namespace kernels_of = retort_onednn;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+namespace {
+
+Tensor channels_innermost(const Tensor& x) { return x.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast); }
+const float* numbers(const Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
+
+// One layer's primitives, made once and given the weights of each step.
+class TrainedConvolution {
+ public:
+  TrainedConvolution(const kernels_of::Kernels& kernels, const kernels_of::ConvolutionShape& shape)
+      : kernels_(kernels), shape_(shape), forward_(kernels.make_convolution(shape)) {
+    // The gradient by src is a convolution too: of the turned weights, from out to in.
+    kernels_of::ConvolutionShape turned = shape;
+    std::swap(turned.in_channels, turned.out_channels);
+    turned.bias = false;
+    backward_ = kernels.make_convolution(turned);
+  }
+  ~TrainedConvolution() {
+    kernels_.free_operation(forward_);
+    kernels_.free_operation(backward_);
+  }
+  TrainedConvolution(const TrainedConvolution&) = delete;
+  TrainedConvolution& operator=(const TrainedConvolution&) = delete;
+
+  bool works() const { return forward_ != nullptr && backward_ != nullptr; }
+
+  Tensor forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+    const Tensor w = weight.contiguous();
+    kernels_.set_weights(forward_, numbers(w), numbers(bias));
+    return run(forward_, x, shape_.out_channels);
+  }
+  Tensor backward(const Tensor& gradient, const Tensor& weight) {
+    const Tensor turned = weight.flip({2, 3}).transpose(0, 1).contiguous();
+    kernels_.set_weights(backward_, numbers(turned), nullptr);
+    return run(backward_, gradient, shape_.in_channels);
+  }
+  std::pair<Tensor, Tensor> by_weights(const Tensor& x, const Tensor& gradient, const Tensor& weight) {
+    const Tensor w = at::empty(weight.sizes()), b = at::empty({weight.size(0)});
+    if (kernels_.weight_gradient(shape_, numbers(x), numbers(gradient), w.mutable_data_ptr<float>(),
+                                 b.mutable_data_ptr<float>())) {
+      return {w, b};
+    }
+    const std::vector<int64_t> padding = {shape_.padding_height, shape_.padding_width}, one = {1, 1}, none = {0, 0};
+    auto [unused, by_weight, by_bias] = at::convolution_backward(
+        gradient, x, weight, at::IntArrayRef{weight.size(0)}, one, padding, one, false, none, 1, {false, true, true});
+    return {by_weight, by_bias};
+  }
+
+ private:
+  Tensor run(kernels_of::Operation* operation, const Tensor& x, int64_t channels) const {
+    Tensor out = at::empty({shape_.batch, channels, shape_.out_height, shape_.out_width},
+                           at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
+    kernels_.run(operation, x.const_data_ptr(), nullptr, out.mutable_data_ptr());
+    return out;
+  }
+
+  const kernels_of::Kernels& kernels_;
+  kernels_of::ConvolutionShape shape_;
+  kernels_of::Operation *forward_ = nullptr, *backward_ = nullptr;
+};
+
+using Given = std::optional<Tensor>;  // a tensor that may be missing
+
+struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
+  static Tensor forward(AutogradContext* context, const std::shared_ptr<TrainedConvolution>& layer, const Tensor& x,
+                        const Tensor& weight, const Given& given_bias) {
+    const Tensor in = channels_innermost(x), bias = given_bias.value_or(Tensor());
+    context->save_for_backward({in, weight});
+    context->saved_data["layer"] = reinterpret_cast<int64_t>(layer.get());
+    context->saved_data["bias"] = bias.defined();
+    return layer->forward(in, weight, bias);
+  }
+  // LibTorch counts the inputs that are tensors: x, weight, bias.
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    auto* layer = reinterpret_cast<TrainedConvolution*>(context->saved_data["layer"].toInt());
+    const Tensor gradient = channels_innermost(gradients[0]);
+    Tensor by_x, by_weight, by_bias;
+    if (context->needs_input_grad(0)) {
+      by_x = layer->backward(gradient, saved[1]);
+    }
+    if (context->needs_input_grad(1)) {
+      std::tie(by_weight, by_bias) = layer->by_weights(saved[0], gradient, saved[1]);
+    }
+    return {Tensor(), by_x, by_weight, context->saved_data["bias"].toBool() ? by_bias : Tensor()};
+  }
+};
+
+struct NormSettings {
+  const kernels_of::Kernels* kernels;
+  int64_t groups;
+  float epsilon, scale_offset;
+  bool silu;
+};
+
+kernels_of::Norm norm_of(const NormSettings& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                         const Tensor& scale, const Tensor& shift) {
+  kernels_of::Norm out{};
+  out.batch = x.size(0);
+  out.channels = x.size(1);
+  out.positions = x.numel() / (x.size(0) * x.size(1));
+  out.groups = s.groups;
+  out.epsilon = s.epsilon;
+  out.silu = s.silu;
+  out.src = x.const_data_ptr();
+  out.weight = numbers(weight);
+  out.bias = numbers(bias);
+  if (scale.defined()) {
+    out.scale = {numbers(scale), out.channels};
+    out.shift = {numbers(shift), out.channels};
+    out.scale_offset = s.scale_offset;
+  }
+  return out;
+}
+
+// silu?(norm(x) * (scale + offset) + shift)
+struct NormFunction : torch::autograd::Function<NormFunction> {
+  static Tensor forward(AutogradContext* context, const NormSettings* settings, const Tensor& x,
+                        const Given& given_weight, const Given& given_bias, const Given& scale, const Given& shift) {
+    const Tensor in = channels_innermost(x);
+    const Tensor weight = given_weight.value_or(Tensor()), bias = given_bias.value_or(Tensor());
+    const Tensor a = scale ? scale->contiguous() : Tensor(), b = scale ? shift->contiguous() : Tensor();
+    Tensor out = at::empty_like(in, at::TensorOptions(), at::MemoryFormat::ChannelsLast);
+    kernels_of::Norm norm = norm_of(*settings, in, weight, bias, a, b);
+    norm.dst = out.mutable_data_ptr();
+    settings->kernels->group_norm(norm);
+    context->save_for_backward({in, weight, bias, a, b});
+    context->saved_data["settings"] = reinterpret_cast<int64_t>(settings);
+    return out;
+  }
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &scale = saved[3], &shift = saved[4];
+    const auto* settings = reinterpret_cast<const NormSettings*>(context->saved_data["settings"].toInt());
+    const Tensor gradient = channels_innermost(gradients[0]);
+    Tensor by_x = at::empty_like(x, at::TensorOptions(), at::MemoryFormat::ChannelsLast);
+    const Tensor sums = at::empty({x.size(0), x.size(1)}), products = at::empty({x.size(0), x.size(1)});
+    settings->kernels->group_norm_gradient({norm_of(*settings, x, weight, bias, scale, shift), numbers(gradient),
+                                            by_x.mutable_data_ptr<float>(), sums.mutable_data_ptr<float>(),
+                                            products.mutable_data_ptr<float>()});
+    Tensor by_weight, by_bias, by_scale, by_shift;
+    Tensor scaled_sums = sums, scaled_products = products;
+    if (scale.defined()) {
+      const Tensor factor = scale.flatten(1) + settings->scale_offset;
+      scaled_sums = sums * factor;
+      scaled_products = products * factor;
+      by_shift = sums.view_as(shift);
+      by_scale = weight.defined() ? products * weight : products;
+      by_scale = (bias.defined() ? by_scale + sums * bias : by_scale).view_as(scale);
+    }
+    if (weight.defined()) {
+      by_weight = scaled_products.sum(0);
+    }
+    if (bias.defined()) {
+      by_bias = scaled_sums.sum(0);
+    }
+    return {Tensor(), by_x, by_weight, by_bias, by_scale, by_shift};
+  }
+};
+
+// A traced network that is run under autograd.
+class TrainedGraph {
+ public:
+  TrainedGraph(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels,
+               const kernels_of::Kernels& kernels)
+      : kernels_(kernels), graph_(trace(network, x, noise, labels)) {
+    std::unordered_map<const void*, Tensor> parameters;
+    for (const Tensor& p : network.module()->parameters()) {
+      parameters.emplace(p.const_data_ptr(), p);
+    }
+    for (const jit::Value* v : graph_->inputs()) {
+      inputs_.push_back(slot(v));
+    }
+    for (jit::Node* node : graph_->nodes()) {
+      if (node->kind() != c10::prim::Constant) {
+        continue;
+      }
+      c10::IValue value = *jit::toIValue(node->output());
+      if (value.isTensor() && value.toTensor().defined()) {
+        if (const auto found = parameters.find(value.toTensor().const_data_ptr());
+            found != parameters.end() && found->second.sizes() == value.toTensor().sizes()) {
+          value = found->second;  // so that gradients reach it
+        }
+      }
+      initial_[slot(node->output())] = value;
+    }
+    for (jit::Node* node : graph_->nodes()) {
+      if (node->kind() != c10::prim::Constant && !done_.contains(node) && !take_convolution(node) && !take_norm(node)) {
+        take_other(node);
+      }
+    }
+    output_ = slot(graph_->outputs()[0]);
+    find_deaths();
+  }
+
+  Tensor run(const Tensor& x, const Tensor& noise, const Tensor& labels) {
+    std::vector<c10::IValue> slots = initial_;
+    size_t i = 0;
+    for (const Tensor& t : {x, noise, labels}) {
+      if (t.defined()) {
+        slots[inputs_[i++]] = t;
+      }
+    }
+    for (Step& step : steps_) {
+      step.run(slots);
+      for (const size_t dead : step.dead) {
+        slots[dead] = {};
+      }
+    }
+    return slots[output_].toTensor();
+  }
+
+ private:
+  struct Step {
+    std::function<void(std::vector<c10::IValue>&)> run;
+    std::vector<size_t> reads, writes, dead;
+  };
+
+  size_t slot(const jit::Value* value) {
+    const auto [found, made] = numbers_.emplace(value, initial_.size());
+    if (made) {
+      initial_.emplace_back();
+    }
+    return found->second;
+  }
+  const c10::IValue& constant(const jit::Value* value) { return initial_[slot(value)]; }
+  bool is_constant(const jit::Value* value) const { return value->node()->kind() == c10::prim::Constant; }
+  std::optional<double> number(const jit::Value* value) {
+    if (!is_constant(value)) {
+      return {};
+    }
+    const c10::IValue& c = constant(value);
+    if (c.isTensor() && c.toTensor().defined() && c.toTensor().dim() == 0) {
+      return c.toTensor().item<double>();
+    }
+    return c.isScalar() ? std::optional(c.toScalar().toDouble()) : std::nullopt;
+  }
+  // All of a list of numbers, where it is known and they are equal.
+  std::optional<int64_t> all_equal(const jit::Value* value) {
+    std::vector<int64_t> list;
+    if (is_constant(value) && constant(value).isIntList()) {
+      list = constant(value).toIntVector();
+    } else if (value->node()->kind() == c10::prim::ListConstruct) {
+      for (const jit::Value* v : value->node()->inputs()) {
+        const auto n = number(v);
+        list.push_back(n ? static_cast<int64_t>(*n) : -1);
+      }
+    }
+    const bool equal = !list.empty() && std::all_of(list.begin(), list.end(), [&](int64_t n) { return n == list[0]; });
+    return equal ? std::optional(list[0]) : std::nullopt;
+  }
+
+  // Convolutions that keep the picture's size.
+  bool take_convolution(jit::Node* node) {
+    if (!is(node, "aten::_convolution") || !is_constant(node->input(1)) || !is_constant(node->input(2)) ||
+        number(node->input(6)) != 0.0 || number(node->input(8)) != 1.0) {
+      return false;
+    }
+    const std::vector<int64_t> in = sizes_of(node->input(0)), out = sizes_of(node->output());
+    const Tensor weight = constant(node->input(1)).toTensor();
+    const auto stride = all_equal(node->input(3)), padding = all_equal(node->input(4));
+    if (in.size() != 4 || stride != 1 || all_equal(node->input(5)) != 1 || !padding ||
+        weight.size(2) != weight.size(3) || weight.size(2) != 2 * *padding + 1 || weight.scalar_type() != at::kFloat) {
+      return false;
+    }
+    auto layer = std::make_shared<TrainedConvolution>(
+        kernels_, kernels_of::ConvolutionShape{.batch = in[0],
+                                               .in_channels = in[1],
+                                               .in_height = in[2],
+                                               .in_width = in[3],
+                                               .out_channels = out[1],
+                                               .out_height = out[2],
+                                               .out_width = out[3],
+                                               .kernel_height = weight.size(2),
+                                               .kernel_width = weight.size(3),
+                                               .padding_height = *padding,
+                                               .padding_width = *padding,
+                                               .bias = !constant(node->input(2)).isNone()});
+    if (!layer->works()) {
+      return false;
+    }
+    const size_t x = slot(node->input(0)), w = slot(node->input(1)), b = slot(node->input(2)), y = slot(node->output());
+    steps_.push_back({[layer, x, w, b, y](std::vector<c10::IValue>& slots) {
+                        slots[y] = ConvolutionFunction::apply(layer, slots[x].toTensor(), slots[w].toTensor(),
+                                                              slots[b].toOptional<Tensor>());
+                      },
+                      {x, w, b},
+                      {y},
+                      {}});
+    return true;
+  }
+
+  // group_norm [* scale + shift] [silu] of pictures
+  bool take_norm(jit::Node* node) {
+    if (!is(node, "aten::group_norm") || sizes_of(node->output()).size() != 4 || !is_constant(node->input(2)) ||
+        !is_constant(node->input(3)) || !number(node->input(1)) || !number(node->input(4))) {
+      return false;
+    }
+    const std::vector<int64_t> sizes = sizes_of(node->output());
+    auto settings =
+        std::make_shared<NormSettings>(NormSettings{&kernels_, static_cast<int64_t>(*number(node->input(1))),
+                                                    static_cast<float>(*number(node->input(4))), 0, false});
+    const jit::Value *result = node->output(), *scale = nullptr, *shift = nullptr;
+    const std::vector<int64_t> vectors = {sizes[0], sizes[1], 1, 1};
+    const jit::Node* next = only_user(result);
+    if (next != nullptr && is(next, "aten::addcmul") && number(next->input(3)) == 1.0) {
+      const jit::Value* factor = next->input(1) == result ? next->input(2) : next->input(1);
+      if (sizes_of(factor) == vectors && sizes_of(next->input(0)) == vectors && numbers_.contains(factor) &&
+          numbers_.contains(next->input(0))) {
+        scale = factor;
+        shift = next->input(0);
+        done_.insert(next);
+        result = next->output();
+        next = only_user(result);
+      }
+    }
+    if (next != nullptr && is(next, "aten::silu")) {
+      settings->silu = true;
+      done_.insert(next);
+      result = next->output();
+    }
+    settings_.push_back(settings);
+    const size_t x = slot(node->input(0)), w = slot(node->input(2)), b = slot(node->input(3)), y = slot(result);
+    const size_t s = scale != nullptr ? slot(scale) : 0, m = scale != nullptr ? slot(shift) : 0;
+    const bool scaled = scale != nullptr;
+    steps_.push_back({[settings, x, w, b, s, m, y, scaled](std::vector<c10::IValue>& slots) {
+                        const auto given = [&](size_t i) { return slots[i].toOptional<Tensor>(); };
+                        slots[y] = NormFunction::apply(settings.get(), slots[x].toTensor(), given(w), given(b),
+                                                       scaled ? given(s) : Given(), scaled ? given(m) : Given());
+                      },
+                      scaled ? std::vector<size_t>{x, w, b, s, m} : std::vector<size_t>{x, w, b},
+                      {y},
+                      {}});
+    return true;
+  }
+
+  void take_other(jit::Node* node) {
+    Step step;
+    for (const jit::Value* v : node->inputs()) {
+      step.reads.push_back(slot(v));
+    }
+    for (const jit::Value* v : node->outputs()) {
+      step.writes.push_back(slot(v));
+    }
+    step.run = general_step(node, step.reads, step.writes);
+    steps_.push_back(std::move(step));
+  }
+
+  void find_deaths() {
+    std::vector<size_t> last(initial_.size(), 0);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      for (const auto* list : {&steps_[i].reads, &steps_[i].writes}) {
+        for (const size_t s : *list) {
+          last[s] = i;
+        }
+      }
+    }
+    for (const Step& step : std::vector<Step>(steps_)) {
+      for (const size_t s : step.writes) {
+        if (s != output_) {
+          steps_[last[s]].dead.push_back(s);
+        }
+      }
+    }
+  }
+
+  const kernels_of::Kernels& kernels_;
+  std::shared_ptr<jit::Graph> graph_;
+  std::unordered_map<const jit::Value*, size_t> numbers_;
+  std::vector<c10::IValue> initial_;
+  std::vector<Step> steps_;
+  std::vector<size_t> inputs_;
+  size_t output_ = 0;
+  std::unordered_set<const jit::Node*> done_;
+  std::vector<std::shared_ptr<NormSettings>> settings_;
+};
+
+class Trained final : public Evaluator {
+ public:
+  Trained(std::shared_ptr<Network> network, const kernels_of::Kernels& kernels)
+      : network_(std::move(network)), kernels_(kernels) {}
+
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    if (x.size(0) == 0 || x.scalar_type() != at::kFloat) {
+      return network_->forward(x, noise, labels);
+    }
+    auto& made = graphs_[{x.sizes().vec(), noise.defined(), labels.defined(), network_->module()->is_training()}];
+    if (!made) {
+      made = std::make_unique<TrainedGraph>(*network_, x.detach(), noise, labels, kernels_);
+    }
+    return made->run(x, noise, labels);
+  }
+
+ private:
+  std::shared_ptr<Network> network_;
+  const kernels_of::Kernels& kernels_;
+  std::map<std::tuple<std::vector<int64_t>, bool, bool, bool>, std::unique_ptr<TrainedGraph>> graphs_;
+};
+
+}  // namespace
+
+std::shared_ptr<Evaluator> make_trainable(std::shared_ptr<Network> network, const kernels_of::Kernels& kernels) {
+  return std::make_shared<Trained>(std::move(network), kernels);
+}
+
+}  // namespace retort
