@@ -80,6 +80,7 @@ class Cpu final : public Backend {
       at::set_num_threads(static_cast<int>(threads_));
     }
     at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
   }
 
   c10::Device device() const override { return at::kCPU; }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/jit/ir/ir.h>
+#include <retort/error.h>
 #include <torch/nn/module.h>
 
 #include <chrono>
@@ -33,7 +34,8 @@ class TrainedConvolution {
     // The gradient by src is a convolution too: of the turned weights, from out to in.
     kernels_of::ConvolutionShape turned = shape;
     std::swap(turned.in_channels, turned.out_channels);
-    turned.bias = false;
+    turned.bias = turned.residual = false;
+    turned.factor = 1;
     backward_ = kernels.make_convolution(turned);
   }
   ~TrainedConvolution() {
@@ -45,15 +47,17 @@ class TrainedConvolution {
 
   bool works() const { return forward_ != nullptr && backward_ != nullptr; }
 
-  Tensor forward(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  float factor() const { return shape_.factor; }
+
+  Tensor forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual) {
     const Tensor w = weight.contiguous();
     kernels_.set_weights(forward_, numbers(w), numbers(bias));
-    return run(forward_, x, shape_.out_channels);
+    return run(forward_, x, residual, shape_.out_channels);
   }
   Tensor backward(const Tensor& gradient, const Tensor& weight) {
     const Tensor turned = weight.flip({2, 3}).transpose(0, 1).contiguous();
     kernels_.set_weights(backward_, numbers(turned), nullptr);
-    return run(backward_, gradient, shape_.in_channels);
+    return run(backward_, gradient, {}, shape_.in_channels);
   }
   std::pair<Tensor, Tensor> by_weights(const Tensor& x, const Tensor& gradient, const Tensor& weight) {
     const Tensor w = at::empty(weight.sizes()), b = at::empty({weight.size(0)});
@@ -68,10 +72,11 @@ class TrainedConvolution {
   }
 
  private:
-  Tensor run(kernels_of::Operation* operation, const Tensor& x, int64_t channels) const {
+  Tensor run(kernels_of::Operation* operation, const Tensor& x, const Tensor& residual, int64_t channels) const {
     Tensor out = at::empty({shape_.batch, channels, shape_.out_height, shape_.out_width},
                            at::TensorOptions().memory_format(at::MemoryFormat::ChannelsLast));
-    kernels_.run(operation, x.const_data_ptr(), nullptr, out.mutable_data_ptr());
+    kernels_.run(operation, x.const_data_ptr(), residual.defined() ? residual.const_data_ptr() : nullptr,
+                 out.mutable_data_ptr());
     return out;
   }
 
@@ -82,20 +87,23 @@ class TrainedConvolution {
 
 using Given = std::optional<Tensor>;  // a tensor that may be missing
 
+// factor * (convolution + residual)
 struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   static Tensor forward(AutogradContext* context, const std::shared_ptr<TrainedConvolution>& layer, const Tensor& x,
-                        const Tensor& weight, const Given& given_bias) {
+                        const Tensor& weight, const Given& given_bias, const Given& residual) {
     const Tensor in = channels_innermost(x), bias = given_bias.value_or(Tensor());
     context->save_for_backward({in, weight});
     context->saved_data["layer"] = reinterpret_cast<int64_t>(layer.get());
     context->saved_data["bias"] = bias.defined();
-    return layer->forward(in, weight, bias);
+    context->saved_data["residual"] = residual.has_value();
+    return layer->forward(in, weight, bias, residual ? channels_innermost(*residual) : Tensor());
   }
   // LibTorch counts the inputs that are tensors: x, weight, bias.
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
     auto* layer = reinterpret_cast<TrainedConvolution*>(context->saved_data["layer"].toInt());
-    const Tensor gradient = channels_innermost(gradients[0]);
+    const Tensor given = channels_innermost(gradients[0]);
+    const Tensor gradient = layer->factor() == 1 ? given : given * layer->factor();
     Tensor by_x, by_weight, by_bias;
     if (context->needs_input_grad(0)) {
       by_x = layer->backward(gradient, saved[1]);
@@ -103,7 +111,8 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
     if (context->needs_input_grad(1)) {
       std::tie(by_weight, by_bias) = layer->by_weights(saved[0], gradient, saved[1]);
     }
-    return {Tensor(), by_x, by_weight, context->saved_data["bias"].toBool() ? by_bias : Tensor()};
+    return {Tensor(), by_x, by_weight, context->saved_data["bias"].toBool() ? by_bias : Tensor(),
+            context->saved_data["residual"].toBool() ? gradient : Tensor()};
   }
 };
 
@@ -191,6 +200,7 @@ class TrainedGraph {
     }
     for (const jit::Value* v : graph_->inputs()) {
       inputs_.push_back(slot(v));
+      made_.insert(v);
     }
     for (jit::Node* node : graph_->nodes()) {
       if (node->kind() != c10::prim::Constant) {
@@ -271,7 +281,7 @@ class TrainedGraph {
     return equal ? std::optional(list[0]) : std::nullopt;
   }
 
-  // Convolutions that keep the picture's size.
+  // Convolutions that keep the picture's size [+ residual] [* factor], where the residual is there before.
   bool take_convolution(jit::Node* node) {
     if (!is(node, "aten::_convolution") || !is_constant(node->input(1)) || !is_constant(node->input(2)) ||
         number(node->input(6)) != 0.0 || number(node->input(8)) != 1.0) {
@@ -283,6 +293,23 @@ class TrainedGraph {
     if (in.size() != 4 || stride != 1 || all_equal(node->input(5)) != 1 || !padding ||
         weight.size(2) != weight.size(3) || weight.size(2) != 2 * *padding + 1 || weight.scalar_type() != at::kFloat) {
       return false;
+    }
+    const jit::Value *result = node->output(), *residual = nullptr;
+    float factor = 1;
+    const jit::Node* next = only_user(result);
+    if (next != nullptr && is(next, "aten::add") && number(next->input(2)) == 1.0) {
+      const jit::Value* other = next->input(0) == result ? next->input(1) : next->input(0);
+      if (other != result && sizes_of(other) == out && made_.contains(other)) {
+        residual = other;
+        result = next->output();
+        done_.insert(next);
+        next = only_user(result);
+        if (next != nullptr && is(next, "aten::mul") && next->input(0) == result && number(next->input(1))) {
+          factor = static_cast<float>(*number(next->input(1)));
+          result = next->output();
+          done_.insert(next);
+        }
+      }
     }
     auto layer = std::make_shared<TrainedConvolution>(
         kernels_, kernels_of::ConvolutionShape{.batch = in[0],
@@ -296,16 +323,22 @@ class TrainedGraph {
                                                .kernel_width = weight.size(3),
                                                .padding_height = *padding,
                                                .padding_width = *padding,
-                                               .bias = !constant(node->input(2)).isNone()});
+                                               .bias = !constant(node->input(2)).isNone(),
+                                               .residual = residual != nullptr,
+                                               .factor = factor});
     if (!layer->works()) {
-      return false;
+      throw Error("oneDNN has no convolution for this network's training; use another backend for the student");
     }
-    const size_t x = slot(node->input(0)), w = slot(node->input(1)), b = slot(node->input(2)), y = slot(node->output());
-    steps_.push_back({[layer, x, w, b, y](std::vector<c10::IValue>& slots) {
+    const size_t x = slot(node->input(0)), w = slot(node->input(1)), b = slot(node->input(2)), y = slot(result);
+    const size_t r = residual != nullptr ? slot(residual) : x;
+    const bool adds = residual != nullptr;
+    made_.insert(result);
+    steps_.push_back({[layer, x, w, b, r, y, adds](std::vector<c10::IValue>& slots) {
                         slots[y] = ConvolutionFunction::apply(layer, slots[x].toTensor(), slots[w].toTensor(),
-                                                              slots[b].toOptional<Tensor>());
+                                                              slots[b].toOptional<Tensor>(),
+                                                              adds ? slots[r].toOptional<Tensor>() : Given());
                       },
-                      {x, w, b},
+                      {x, w, b, r},
                       {y},
                       {}});
     return true;
@@ -326,8 +359,8 @@ class TrainedGraph {
     const jit::Node* next = only_user(result);
     if (next != nullptr && is(next, "aten::addcmul") && number(next->input(3)) == 1.0) {
       const jit::Value* factor = next->input(1) == result ? next->input(2) : next->input(1);
-      if (sizes_of(factor) == vectors && sizes_of(next->input(0)) == vectors && numbers_.contains(factor) &&
-          numbers_.contains(next->input(0))) {
+      if (sizes_of(factor) == vectors && sizes_of(next->input(0)) == vectors && made_.contains(factor) &&
+          made_.contains(next->input(0))) {
         scale = factor;
         shift = next->input(0);
         done_.insert(next);
@@ -341,6 +374,7 @@ class TrainedGraph {
       result = next->output();
     }
     settings_.push_back(settings);
+    made_.insert(result);
     const size_t x = slot(node->input(0)), w = slot(node->input(2)), b = slot(node->input(3)), y = slot(result);
     const size_t s = scale != nullptr ? slot(scale) : 0, m = scale != nullptr ? slot(shift) : 0;
     const bool scaled = scale != nullptr;
@@ -362,6 +396,7 @@ class TrainedGraph {
     }
     for (const jit::Value* v : node->outputs()) {
       step.writes.push_back(slot(v));
+      made_.insert(v);
     }
     step.run = general_step(node, step.reads, step.writes);
     steps_.push_back(std::move(step));
@@ -392,7 +427,8 @@ class TrainedGraph {
   std::vector<Step> steps_;
   std::vector<size_t> inputs_;
   size_t output_ = 0;
-  std::unordered_set<const jit::Node*> done_;
+  std::unordered_set<const jit::Node*> done_;   // fused into an earlier step
+  std::unordered_set<const jit::Value*> made_;  // what the steps so far have computed
   std::vector<std::shared_ptr<NormSettings>> settings_;
 };
 

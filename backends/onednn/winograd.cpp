@@ -314,29 +314,36 @@ void add_all_products(const float* seen, int64_t inputs, const float* made, int6
   }
 }
 
-// G^T (sums) G for every filter.
+// G^T (sums) G for every filter, a vector of outputs at once.
 void finish_gradient(const WinogradShape& s, const float* sums, float* weights) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const int64_t in = s.in_channels, out = s.out_channels;
 #pragma omp parallel for
   for (int64_t i = 0; i < in; ++i) {
-    for (int64_t o = 0; o < out; ++o) {
-      float half[3][in_side];
+    for (int64_t o = 0; o < out; o += lanes) {
+      V half[3][in_side];
       for (int a = 0; a < 3; ++a) {
         for (int64_t x = 0; x < in_side; ++x) {
-          float sum = 0;
+          V sum = hn::Zero(d);
           for (int64_t y = 0; y < in_side; ++y) {
-            sum += filter_transform[y][a] * sums[((y * in_side + x) * in + i) * out + o];
+            const V value = hn::LoadU(d, sums + ((y * in_side + x) * in + i) * out + o);
+            sum = hn::MulAdd(hn::Set(d, filter_transform[y][a]), value, sum);
           }
           half[a][x] = sum;
         }
       }
       for (int a = 0; a < 3; ++a) {
         for (int b = 0; b < 3; ++b) {
-          float sum = 0;
+          V sum = hn::Zero(d);
           for (int64_t x = 0; x < in_side; ++x) {
-            sum += half[a][x] * filter_transform[x][b];
+            sum = hn::MulAdd(hn::Set(d, filter_transform[x][b]), half[a][x], sum);
           }
-          weights[((o * in + i) * 3 + a) * 3 + b] = sum;
+          HWY_ALIGN float values[HWY_MAX_BYTES / sizeof(float)] = {};
+          hn::Store(sum, d, values);
+          for (int64_t k = 0; k < lanes; ++k) {
+            weights[(((o + k) * in + i) * 3 + a) * 3 + b] = values[k];
+          }
         }
       }
     }

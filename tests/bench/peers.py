@@ -282,8 +282,24 @@ def steps(report, args):
                    "PyTorch eager, "
                    f"{ratio(times['PyTorch channels-last, autocast'], times['Retort bfloat16']):.2f} times as fast as "
                    "PyTorch channels-last with autocast.**")
+        if loss == "direct_cm":
+            pairs(report, args, eager, solved, servers)
         for server in servers.values():
             server.close()
+
+
+def pairs(report, args, eager, solved, servers):
+    """What the target of one training pair costs: the whole batch masked, its rows packed, or trajectories shared."""
+    batch, per_trajectory = len(solved["x"]), 18
+    shared = -(-batch // per_trajectory)
+    contestants = {"PyTorch eager, masked": timed(lambda: eager.solve_masked(solved["x"], solved["intervals"]))}
+    for name in ("Retort", "Retort bfloat16"):
+        server = servers[name]
+        contestants[f"{name}, packed"] = lambda s=server: s.seconds("stage 1 solve to the end, packed")
+        contestants[f"{name}, {per_trajectory} pairs a trajectory"] = (
+            lambda s=server: s.seconds(f"trajectories {shared}"))
+    times = take_turns(contestants, max(5, args.rounds // 3), args.seconds)
+    report.table("Targets of direct_cm, for each training pair (euler, S, batch 64)", times, "", [], unit=batch)
 
 
 def threads(report, args):

@@ -2,15 +2,18 @@
 //
 //   evaluate ROWS TIMES   the network, frozen: seconds of each evaluation
 //   stage TIMES NAME      a stage of `retort bench`: seconds of each time
+//   trajectories ROWS     solves from the noisiest time, which serve the pairs of a reused trajectory: seconds
 //   output ROWS FILE      writes x, noise and the network's output
 //   solve FILE            writes x, the intervals in which its rows begin, the grid, and the ends of the packed solve
 //   about                 the backend, and GFLOP/s of a matrix product
 #include <ATen/ATen.h>
+#include <malloc.h>
 #include <torch/nn/module.h>
 
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <sstream>
 
@@ -69,6 +72,11 @@ class Server {
                                 {"ends", solve(ode, *e_.solver, b.grid, b.x, b.t)}},
                                {}});
       std::cout << "written";
+    } else if (what == "trajectories" && in >> rows) {
+      const at::NoGradGuard no_grad;
+      const Workbench& b = bench();
+      const Ode ode(*e_.teacher, b.data.condition.first(rows));
+      time_often(1, [&] { solve(ode, *e_.solver, b.grid, b.x.narrow(0, 0, rows)); });
     } else if (what == "about") {
       std::cout << e_.backend().describe() << "; training: " << e_.training_backend().describe();
     } else {
@@ -105,6 +113,8 @@ class Server {
 
 // server PLUGINS CONFIG key=value …
 int main(int argc, char** argv) {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // as the program does
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   try {
     const Registry registry({argc > 1 ? argv[1] : ""});
     RunRequest request;
