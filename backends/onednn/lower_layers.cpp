@@ -103,17 +103,24 @@ Lowering::Tail Lowering::follow(const Value* result, const Tensor& meta) {
     }
     if (is(user, "aten::add") && user->inputs().size() == 3 && number(user->input(2)) == 1.0) {
       const Value* other = user->input(0) == at ? user->input(1) : user->input(0);
-      const auto found = known_.find(other);
-      if (tail.residual != nullptr || tail.factor != 1 || other == at || found == known_.end() || !found->second.view) {
+      const auto fits = [&](const View& v) {
+        return v.meta.sizes() == now.sizes() && v.meta.strides() == now.strides() &&
+               v.meta.scalar_type() == now.scalar_type();
+      };
+      if (const auto found = known_.find(other);
+          found != known_.end() && other != at && tail.residual == nullptr && tail.factor == 1) {
+        std::vector<View> candidates = found->second.copies;
+        if (found->second.view) {
+          candidates.push_back(*found->second.view);
+        }
+        if (const auto fit = std::find_if(candidates.begin(), candidates.end(), fits); fit != candidates.end()) {
+          tail.residual = other;
+          tail.residual_view = *fit;
+        }
+      }
+      if (tail.residual != other) {
         break;
       }
-      const Tensor& shape = found->second.view->meta;
-      if (shape.sizes() != now.sizes() || shape.strides() != now.strides() ||
-          shape.scalar_type() != now.scalar_type()) {
-        break;
-      }
-      tail.residual = other;
-      tail.residual_view = found->second.view;
       take(user);
       continue;
     }

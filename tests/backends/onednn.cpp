@@ -6,6 +6,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "support/program.h"
+#include "support/torchscript.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -164,6 +165,26 @@ TEST_CASE("a network from outside is compiled as it is, and trained") {
   for (const Tensor& w : network->module()->parameters()) {
     CHECK(relative(w.grad(), exact_weights[i++].grad()).item<double>() < 1e-4);
   }
+}
+
+TEST_CASE("a TorchScript file is compiled layer by layer") {
+  Folder folder;
+  write_picture_script(folder / "net.pt");
+  TestHost host("type = \"ve\"", {{16, 16, 16}, 0});
+  const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
+  const auto backend = host.make_plugin<Backend>("onednn");
+  auto network = host.make_plugin<Network>("torchscript", toml), exact = host.make_plugin<Network>("torchscript", toml);
+  backend->place(*network);
+  exact->module()->to(at::kDouble);
+  const Tensor x = normal({3, 16, 16, 16}, 7), noise = at::linspace(-1, 1, 3);
+  const at::NoGradGuard no_grad;
+  const auto compiled = backend->compile(network);
+  CHECK(
+      relative((*compiled)(x.to(at::kFloat), noise, {}), exact->forward(x, noise.to(at::kDouble), {})).item<double>() <
+      1e-5);
+  const std::string profile = compiled->profile(x.to(at::kFloat), noise, {}, 1);
+  CHECK(contains(profile, "group norm, SiLU"));
+  CHECK(contains(profile, "convolution 16 to 16, 3 x 3, at 16 x 16 + residual"));
 }
 
 // LibTorch exports inline functions of its own oneDNN. Where they win over those of the backend's, convolutions stay

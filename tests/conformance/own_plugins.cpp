@@ -3,6 +3,7 @@
 #include "io/png.h"
 #include "plugin/check.h"
 #include "support/support.h"
+#include "support/torchscript.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -32,11 +33,15 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"dataset mnist_idx", {"images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\""}},
       {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
       {"network unet", {"widths = [8, 16]\ngroups = 4"}},
+      {"network torchscript", {"file = \"" + folder.string() + "/net.pt\""}},
 #ifdef __SANITIZE_ADDRESS__
       {"backend onednn", {}},  // off under sanitizers
 #else
       {"backend onednn", {"", "chunk = 3", "precision = \"bfloat16\"", "precision = \"auto\""}},
 #endif
+      {"backend cuda", at::hasCUDA()
+                           ? std::vector<std::string>{"", "precision = \"bfloat16\"", "precision = \"float16\""}
+                           : std::vector<std::string>{}},
       {"backend cpu", {"", "precision = \"float64\"", "precision = \"bfloat16\"", "channels_last = false"}}};
   const auto found = special.find(file.kind + " " + file.name);
   return found != special.end() ? found->second : std::vector<std::string>{""};
@@ -57,6 +62,7 @@ void write_data(const Folder& folder) {
   }
   write_text(folder / "x", std::string{0, 0, 8, 3} + big_endian(40) + big_endian(4) + big_endian(4) + pixels);
   write_text(folder / "y", std::string{0, 0, 8, 1} + big_endian(40) + labels);
+  write_pointwise_script(folder / "net.pt");
   for (const char* name : {"a", "b"}) {
     make_folder(folder / "pictures" / name);
     for (int i = 0; i < 12; ++i) {

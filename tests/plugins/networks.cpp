@@ -1,6 +1,8 @@
 #include <torch/nn/module.h>
 
+#include "io/files.h"
 #include "support/support.h"
+#include "support/torchscript.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -83,4 +85,39 @@ TEST_CASE("bfloat16 stays near float32") {
   const Tensor rounded = (*half->compile(network))(x, noise, labels).to(at::kFloat);
   CHECK(((rounded - exact).norm() / exact.norm()).item<double>() < 0.05);
   CHECK(!at::equal(rounded, exact));
+}
+
+TEST_CASE("a TorchScript file is a network like any other") {
+  Folder folder;
+  write_picture_script(folder / "net.pt");
+  TestHost host("type = \"ve\"", Task{{16, 8, 8}, 0});
+  const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
+  const auto network = host.make_plugin<Network>("torchscript", toml),
+             again = host.make_plugin<Network>("torchscript", toml);
+  std::vector<std::string> names;
+  for (const auto& p : network->module()->named_parameters()) {
+    names.push_back(p.key());
+  }
+  CHECK(names == std::vector<std::string>{"body.w0", "body.w1", "body.scale", "body.shift"});
+  // Its weights are those of the module that it shows: moved, and changed, through it.
+  network->module()->to(at::kDouble);
+  const Tensor x = normal({2, 16, 8, 8}), noise = normal({2}, 1);
+  const Tensor before = network->forward(x, noise, {}).detach();
+  CHECK(most(before - again->forward(x.to(at::kFloat), noise.to(at::kFloat), {}).to(at::kDouble)) < 1e-5);
+  {
+    const at::NoGradGuard no_grad;
+    network->module()->named_parameters()["body.w1"].zero_();
+  }
+  CHECK(most(network->forward(x, noise, {}) - x) == 0);
+
+  CHECK(contains(request_error([&] { host.make_plugin<Network>("torchscript", "file = \"nowhere.pt\""); }),
+                 "no such file"));
+  write_text(folder / "text.pt", "not a script");
+  CHECK(contains(request_error([&] {
+                   host.make_plugin<Network>("torchscript", "file = \"" + (folder / "text.pt").string() + "\"");
+                 }),
+                 "cannot be read as TorchScript"));
+  TestHost labelled("type = \"ve\"", Task{{16, 8, 8}, 10});
+  CHECK(contains(request_error([&] { labelled.make_plugin<Network>("torchscript", toml); }),
+                 "expected (x, noise, labels)"));
 }

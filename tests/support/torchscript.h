@@ -1,0 +1,44 @@
+/// TorchScript files for the tests.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <filesystem>
+#include <string>
+
+namespace retort::test {
+
+/// A network for samples of any shape: forward(x, noise).
+inline void write_pointwise_script(const std::filesystem::path& path) {
+  torch::jit::Module net("pointwise");
+  net.register_parameter("slope", at::full({1}, 0.5), false);
+  net.register_parameter("gain", at::full({1}, -0.7), false);
+  net.define(R"(
+    def forward(self, x, noise):
+        level = noise.to(x.dtype).view([-1] + [1] * (x.dim() - 1))
+        return self.gain * torch.tanh(x * self.slope + level) + x
+  )");
+  net.save(path.string());
+}
+
+/// A residual block of pictures with 16 channels, its weights in modules within the module.
+inline void write_picture_script(const std::filesystem::path& path) {
+  torch::jit::Module net("pictures"), body("body");
+  for (const char* name : {"w0", "w1"}) {
+    body.register_parameter(name, at::randn({16, 16, 3, 3}) * 0.1, false);
+  }
+  body.register_parameter("scale", at::rand({16}) + 0.5, false);
+  body.register_parameter("shift", at::randn({16}), false);
+  body.define(R"(
+    def forward(self, x, noise):
+        h = torch.silu(torch.group_norm(x, 4, self.scale, self.shift))
+        h = torch.conv2d(h, self.w0, None, padding=[1, 1]) + noise.view(-1, 1, 1, 1)
+        return x + torch.conv2d(torch.silu(h), self.w1, None, padding=[1, 1])
+  )");
+  net.register_module("body", body);
+  net.define("def forward(self, x, noise):\n    return self.body.forward(x, noise)\n");
+  net.save(path.string());
+}
+
+}  // namespace retort::test
