@@ -163,7 +163,8 @@ Operation* make_convolution(const ConvolutionShape& s) {
   try {
     const memory::desc src = picture(s.batch, s.in_channels, s.in_height, s.in_width, s.bfloat16);
     const memory::desc dst = picture(s.batch, s.out_channels, s.out_height, s.out_width, s.bfloat16);
-    const memory::desc weights(weight_dims(s), src.get_data_type(), memory::format_tag::any);
+    const memory::desc weights(weight_dims(s), s.bfloat16 ? memory::data_type::bf16 : memory::data_type::f32,
+                               memory::format_tag::any);
     const memory::desc bias =
         s.bias ? memory::desc({s.out_channels}, memory::data_type::f32, memory::format_tag::x) : memory::desc();
     const dnnl::primitive_attr attributes = after_convolution(s, dst);
