@@ -68,6 +68,29 @@ void sum_all(const T* src, int64_t positions, int64_t channels, int64_t begin, i
   }
 }
 
+struct Moments {
+  double mean, squares;  // of a group; the squares of what lies off the mean, summed
+};
+
+// From the sums above, of channels [begin, begin + count).
+template <class T>
+Moments moments(const T* src, const float* sums, const float* squares, const float* added, int64_t positions,
+                int64_t begin, int64_t count) {
+  const auto n = static_cast<double>(positions);
+  const auto mean_of = [&](int64_t k) { return single(src[k]) + sums[k] / n + (added == nullptr ? 0.0F : added[k]); };
+  Moments out{0, 0};
+  for (int64_t k = begin; k < begin + count; ++k) {
+    out.mean += mean_of(k);
+  }
+  out.mean /= static_cast<double>(count);
+  for (int64_t k = begin; k < begin + count; ++k) {
+    const double off = mean_of(k) - out.mean;
+    out.squares += squares[k] - static_cast<double>(sums[k]) * sums[k] / n + n * off * off;
+  }
+  out.squares = std::max(out.squares, 0.0);
+  return out;
+}
+
 // Channels [begin, end) of one sample: whole groups. `a` and `b` are [channels] of scratch.
 template <class T>
 void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float* a, float* b) {
@@ -82,21 +105,10 @@ void normalise(const Norm& s, int64_t sample, int64_t begin, int64_t end, float*
   const float *added = row(s.added), *scale = row(s.scale), *shift = row(s.shift);
   sum_all(src, s.positions, c, begin, end, a, b);
 
-  const auto positions = static_cast<double>(s.positions), count = positions * static_cast<double>(in_group);
+  const double count = static_cast<double>(s.positions * in_group);
   for (int64_t g = begin; g < end; g += in_group) {
-    const auto mean_of = [&](int64_t k) {
-      return single(src[k]) + a[k] / positions + (added == nullptr ? 0.0F : added[k]);
-    };
-    double mean = 0, squares = 0;
-    for (int64_t k = g; k < g + in_group; ++k) {
-      mean += mean_of(k);
-    }
-    mean /= static_cast<double>(in_group);
-    for (int64_t k = g; k < g + in_group; ++k) {
-      const double off = mean_of(k) - mean;
-      squares += b[k] - static_cast<double>(a[k]) * a[k] / positions + positions * off * off;
-    }
-    const double factor = 1 / std::sqrt(std::max(squares, 0.0) / count + s.epsilon);
+    const auto [mean, squares] = moments(src, a, b, added, s.positions, g, in_group);
+    const double factor = 1 / std::sqrt(squares / count + s.epsilon);
     // y = a x + b, in place of the sums
     for (int64_t k = g; k < g + in_group; ++k) {
       double slope = factor * (s.weight == nullptr ? 1.0F : s.weight[k]);
@@ -164,18 +176,10 @@ void one_gradient(const NormGradient& n, int64_t sample, float* scratch) {
   // x' = factor x + offset; u = slope x + level
   float *factor = scratch, *offset = factor + c, *slope = offset + c, *level = slope + c;
   sum_all(src, s.positions, c, 0, c, factor, offset);
-  const auto positions = static_cast<double>(s.positions), count = positions * static_cast<double>(in_group);
+  const double count = static_cast<double>(s.positions * in_group);
   for (int64_t g = 0; g < c; g += in_group) {
-    double mean = 0, squares = 0;
-    for (int64_t k = g; k < g + in_group; ++k) {
-      mean += src[k] + factor[k] / positions;
-    }
-    mean /= static_cast<double>(in_group);
-    for (int64_t k = g; k < g + in_group; ++k) {
-      const double off = src[k] + factor[k] / positions - mean;
-      squares += offset[k] - static_cast<double>(factor[k]) * factor[k] / positions + positions * off * off;
-    }
-    const double inverse = 1 / std::sqrt(std::max(squares, 0.0) / count + s.epsilon);
+    const auto [mean, squares] = moments<float>(src, factor, offset, nullptr, s.positions, g, in_group);
+    const double inverse = 1 / std::sqrt(squares / count + s.epsilon);
     for (int64_t k = g; k < g + in_group; ++k) {
       const double more = scale == nullptr ? 1 : scale[k] + s.scale_offset;
       const double a = more * (s.weight == nullptr ? 1.0F : s.weight[k]);

@@ -1,4 +1,4 @@
-/// Frozen networks by oneDNN, on the processor.
+/// Networks by oneDNN and kernels of our own, on the processor.
 ///
 /// A network is traced and lowered: convolutions, linear layers and pooling run as oneDNN primitives with packed
 /// weights and residual, factor and SiLU fused in; GroupNorm with scale, shift and SiLU, and attention, as kernels of
@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -100,8 +101,8 @@ class Compiled final : public Evaluator {
     for (int64_t lane = 0; lane < lanes; ++lane) {
       int64_t at = rows * lane / lanes;
       for (int64_t left = rows * (lane + 1) / lanes - at; left > 0;) {
-        const int64_t count =
-            std::min<int64_t>(chunk_, int64_t{1} << (63 - __builtin_clzll(static_cast<uint64_t>(left))));
+        const auto power_of_two = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(left)));
+        const int64_t count = std::min(chunk_, power_of_two);
         work[static_cast<size_t>(lane)].push_back({at, count, &graph(in.rows(at, count), lane, lanes == 1)});
         at += count;
         left -= count;
@@ -262,7 +263,7 @@ class OneDnn final : public Backend {
   explicit OneDnn(Params& p)
       : threads_(p.get("threads", 0, "0: one per core", at_least(0))),
         precision_(p.choice("precision", "float32", {"float32", "bfloat16", "auto"},
-                            "of frozen networks; training stays in float32")),
+                            "of frozen networks; training is in float32")),
         chunk_(p.get("chunk", 0, "rows that run through the network at once; 0: what suits the caches", at_least(0))) {
     if (p.is_describing()) {
       return;
