@@ -51,6 +51,9 @@ class GuardedTeacher final : public Guard<Teacher> {
   int64_t cost() const override {
     return call([](auto& p) { return p.cost(); });
   }
+  std::optional<std::pair<double, double>> guidance() const override {
+    return call([](auto& p) { return p.guidance(); });
+  }
   Tensor log_density(const Tensor& x, const Tensor& t) const override {
     return call([&](auto& p) { return p.log_density(x, t); });
   }
@@ -106,6 +109,9 @@ class GuardedNetwork final : public Guard<Network> {
   }
   Tensor features(const Tensor& x) override {
     return call([&](auto& p) { return p.features(x); });
+  }
+  bool guided() const override {
+    return call([](auto& p) { return p.guided(); });
   }
   std::shared_ptr<torch::nn::Module> module() override {
     return call([](auto& p) { return p.module(); });
@@ -169,6 +175,9 @@ class GuardedBackend final : public Guard<Backend> {
   }
   double tolerance() const override {
     return call([](auto& p) { return p.tolerance(); });
+  }
+  double loss_scale() const override {
+    return call([](auto& p) { return p.loss_scale(); });
   }
   std::string describe() const override {
     return call([](auto& p) { return p.describe(); });

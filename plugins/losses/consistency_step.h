@@ -19,13 +19,13 @@ struct NoisedSample {
 inline NoisedSample draw_noised_sample(const TrainingStep& step) {
   const Tensor grid = step.schedule->times(step.process, step.progress);
   const int64_t intervals = grid.size(0) - 1;
-  const Tensor index = step.schedule->draw(intervals, step.batch.x.size(0), step.generator);
+  const Tensor index = step.intervals(intervals);
   NoisedSample out;
   out.grid = grid;
   out.t = grid.index_select(0, index);
   out.s = grid.index_select(0, index + 1);
   out.last = index == intervals - 1;
-  out.x = step.process.add_noise(step.batch.x, normal_like(step.batch.x, step.generator), out.t);
+  out.x = step.process.add_noise(step.batch.x, step.noise(), out.t);
   return out;
 }
 

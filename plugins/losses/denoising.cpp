@@ -28,19 +28,20 @@ class Denoising final : public Loss {
 
   LossValue operator()(const TrainingStep& step) const override {
     const Tensor& x0 = step.batch.x;
-    const int64_t batch = x0.size(0);
+    const int64_t whole = step.whole_rows();
     const Process& process = step.process;
     const auto options = at::TensorOptions().dtype(at::kDouble);
     Tensor t;
     if (lognormal_) {
-      t = process.time_of_noise_level((at::randn({batch}, step.generator, options) * std_ + mean_).exp());
+      t = process.time_of_noise_level((step.part(at::randn({whole}, step.generator, options)) * std_ + mean_).exp());
     } else {
-      t = (t_min_ + (1 - t_min_) * at::rand({batch}, step.generator, options)) * process.t_max();
+      t = (t_min_ + (1 - t_min_) * step.part(at::rand({whole}, step.generator, options))) * process.t_max();
     }
-    const Tensor noise = normal_like(x0, step.generator);
+    const Tensor noise = step.noise();
     Condition condition = step.batch.condition;
     if (condition.labels.defined() && label_dropout_ > 0) {
-      const Tensor drop = at::rand({batch}, step.generator, options).to(condition.labels.device()) < label_dropout_;
+      const Tensor drop =
+          step.part(at::rand({whole}, step.generator, options)).to(condition.labels.device()) < label_dropout_;
       condition.labels = condition.labels.masked_fill(drop, step.classes);
     }
     const Model& model = step.student;

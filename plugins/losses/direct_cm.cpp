@@ -4,7 +4,7 @@
 /// the grid, and takes the distance between f(x_t, t) and that endpoint. The solve is packed: a row costs its own steps
 /// and no more, whatever the other rows of the batch need.
 ///
-/// With pairs = K > 1 trajectories are reused: the batch's first rows, one in K, are solved from the noisiest time, and
+/// With pairs = K > 1 trajectories are reused: one row in K is solved from the noisiest time, and
 /// K times are drawn along each trajectory, all of which share its end. A training pair then costs about 2 / K of what
 /// it costs otherwise; but the pairs of one trajectory are correlated, and their states lie on the teacher's
 /// trajectories instead of being noised data. Source: Vouitsis et al. 2024, "Inconsistencies in Consistency Models"
@@ -40,20 +40,23 @@ class DirectCm final : public Loss {
     const int64_t rows = step.batch.x.size(0);
     const int64_t count = (rows + pairs_ - 1) / pairs_;
     const Tensor grid = step.schedule->times(step.process, step.progress);
-    const Tensor interval = step.schedule->draw(grid.size(0) - 1, rows, step.generator);
-    const Tensor x0 = step.batch.x.narrow(0, 0, count);
+    const Tensor interval = step.intervals(grid.size(0) - 1);
+    // Pair i is of trajectory i / K, which begins from the data of its first pair.
+    const Tensor pair = at::arange(count, at::kLong) * pairs_;
+    const Tensor trajectory = at::arange(rows, at::kLong).div(pairs_, "floor");
+    const Tensor x0 = step.batch.x.index_select(0, pair.to(step.batch.x.device()));
+    const Tensor noise = step.noise().index_select(0, pair.to(step.batch.x.device()));
     const Tensor first = grid[0].expand({count}).contiguous();
 
     const at::NoGradGuard no_grad;
-    const Tensor begin = step.process.add_noise(x0, normal_like(x0, step.generator), first);
+    const Tensor begin = step.process.add_noise(x0, noise, first);
     std::vector<Tensor> states = {begin};
-    const Tensor ends = solve(step.ode->first(count), *step.solver, grid, begin, {},
+    const Tensor ends = solve(step.ode->rows(pair), *step.solver, grid, begin, {},
                               [&](double, const Tensor&, const Tensor& x) { states.push_back(x.clone()); });
-    // Pair i is of trajectory i mod count, at the start of its interval.
-    const Tensor trajectory = at::arange(rows, at::kLong).remainder(count);
+    // … at the start of its interval.
     const Tensor x = at::stack(states).flatten(0, 1).index_select(0, (interval * count + trajectory).to(x0.device()));
     const Tensor t = grid.index_select(0, interval);
-    const Condition condition = step.batch.condition.rows(trajectory);
+    const Condition condition = step.batch.condition.rows(pair).rows(trajectory);
 
     const at::AutoGradMode gradients(true);
     return {distance_(step.student.consistency(x, t, condition), ends.index_select(0, trajectory.to(x0.device()))), t};

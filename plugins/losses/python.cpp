@@ -41,11 +41,8 @@ void add_step(pybind11::module_& module) {
       .def_property_readonly("progress", [](const StepView& v) { return v.get().progress; })
       .def_property_readonly("process", [](const StepView& v) { return python::ProcessView{&v.get().process}; })
       .def_property_readonly("ode", [](const StepView& v) { return python::OdeView{v.get().ode}; })
-      .def("draw",
-           [](const StepView& v) {
-             return v.get().schedule->draw(v.grid.size(0) - 1, v.get().batch.x.size(0), v.get().generator);
-           })
-      .def("noise", [](const StepView& v) { return normal_like(v.get().batch.x, v.get().generator); })
+      .def("draw", [](const StepView& v) { return v.get().intervals(v.grid.size(0) - 1); })
+      .def("noise", [](const StepView& v) { return v.get().noise(); })
       .def("student", [](const StepView& v, const Tensor& x,
                          const Tensor& t) { return v.get().student.consistency(x, t, v.condition()); })
       .def("denoise", [](const StepView& v, const Tensor& x,

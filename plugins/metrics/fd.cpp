@@ -2,7 +2,9 @@
 ///
 /// ||mu - mu'||^2 + tr(C + C' - 2 (C C')^(1/2)), covariances with n - 1. It is the FID of Heusel et al. when the
 /// features are Inception's; here they are those of `evaluate.features`, or the samples themselves. It falls with the
-/// number of samples, so compare figures of equal numbers only. Source: Dowson & Landau 1982; Heusel et al. 2017.
+/// number of samples, so compare figures of equal numbers only. fd compares with the configured reference, fd_teacher
+/// with the teacher's endpoints from the same noise, as Direct CM's paper does. Source: Dowson & Landau 1982; Heusel et
+/// al. 2017.
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
@@ -12,7 +14,7 @@ using namespace retort;
 
 class Fd final : public Metric {
  public:
-  explicit Fd(Params&) {}
+  explicit Fd(Params& p) : teacher_(p.get("teacher", true, "measure fd_teacher too, where there is a teacher")) {}
 
   Measurement measure(const Evaluation& evaluation) const override {
     const Tensor a = evaluation.sample_features();
@@ -20,13 +22,22 @@ class Fd final : public Metric {
     if (!a.defined() || a.size(0) < 2 || b.size(0) < 2) {
       return {};
     }
-    return {{{"fd", distance(a.to(at::kDouble), b.to(at::kDouble))}}, {}};
+    Measurement out;
+    out.values.emplace_back("fd", distance(a.to(at::kDouble), b.to(at::kDouble)));
+    const bool of_student = teacher_ && evaluation.model() != nullptr && evaluation.student_steps() > 0;
+    if (const Tensor ends = of_student ? evaluation.endpoints() : Tensor(); ends.defined()) {
+      const Tensor c = evaluation.shared("features of the endpoints", [&] { return evaluation.features(ends); });
+      out.values.emplace_back("fd_teacher", distance(a.to(at::kDouble), c.to(at::kDouble)));
+    }
+    return out;
   }
 
   std::vector<std::pair<std::string, double>> ideal() const override { return {{"fd", 0}}; }
   bool symmetric() const override { return true; }
 
  private:
+  bool teacher_;
+
   static double distance(const Tensor& a, const Tensor& b) {
     const Tensor ca = at::cov(a.t()).view({a.size(1), a.size(1)});
     const Tensor cb = at::cov(b.t()).view({a.size(1), a.size(1)});

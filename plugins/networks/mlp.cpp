@@ -14,12 +14,15 @@ namespace nn = torch::nn;
 namespace {
 
 struct Body : nn::Module {
-  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, int64_t classes)
+  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, int64_t classes, bool guided)
       : embedding_width(embedding) {
     input = register_module("input", nn::Linear(dimension, width));
     noise = register_module("noise", nn::Linear(embedding, width));
     if (classes > 0) {
       label = register_module("label", nn::Embedding(classes + 1, width));
+    }
+    if (guided) {
+      guidance = register_module("guidance", guidance_layer(embedding, width));
     }
     for (int64_t i = 0; i < depth; ++i) {
       hidden.push_back(register_module("hidden" + std::to_string(i), nn::Linear(width, width)));
@@ -30,9 +33,13 @@ struct Body : nn::Module {
     output->bias.zero_();
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise_label, const Tensor& labels) {
+  Tensor forward(const Tensor& x, const Tensor& noise_labels, const Tensor& labels) {
     const Tensor flat = x.flatten(1);
-    Tensor h = input(flat) + noise(sinusoidal_embedding(noise_label, embedding_width, flat.scalar_type()));
+    Tensor h =
+        input(flat) + noise(sinusoidal_embedding(noise_label(noise_labels), embedding_width, flat.scalar_type()));
+    if (!guidance.is_empty()) {
+      h = h + guidance(sinusoidal_embedding(guidance_label(noise_labels), embedding_width, flat.scalar_type()));
+    }
     if (!label.is_empty() && labels.defined()) {
       h = h + label(labels);
     }
@@ -43,7 +50,7 @@ struct Body : nn::Module {
   }
 
   int64_t embedding_width;
-  nn::Linear input{nullptr}, noise{nullptr}, output{nullptr};
+  nn::Linear input{nullptr}, noise{nullptr}, guidance{nullptr}, output{nullptr};
   nn::Embedding label{nullptr};
   std::vector<nn::Linear> hidden;
 };
@@ -67,13 +74,14 @@ class Mlp final : public Network {
     for (const int64_t n : task.shape) {
       dimension *= n;
     }
-    body_ = std::make_shared<Body>(dimension, width, depth, embedding, task.classes);
+    body_ = std::make_shared<Body>(dimension, width, depth, embedding, task.classes, task.guided);
   }
 
   Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
     return body_->forward(x, noise, labels);
   }
   std::shared_ptr<nn::Module> module() override { return body_; }
+  bool guided() const override { return !body_->guidance.is_empty(); }
 
  private:
   std::shared_ptr<Body> body_;

@@ -91,6 +91,7 @@ struct Block : nn::Module {
 
 struct Shape {
   int64_t channels, patch, classes, blocks, embedding, groups;
+  bool guided;
   std::vector<int64_t> widths;
   std::vector<int64_t> attention;
   double dropout;
@@ -104,6 +105,9 @@ struct Body : nn::Module {
     noise1 = register_module("noise1", nn::Linear(shape.embedding, shape.embedding));
     if (shape.classes > 0) {
       label = register_module("label", nn::Embedding(shape.classes + 1, shape.embedding));
+    }
+    if (shape.guided) {
+      guidance = register_module("guidance", guidance_layer(frequencies, shape.embedding));
     }
     int64_t width = shape.widths[0];
     input = register_module("input", conv(folded, width, 3));
@@ -146,8 +150,11 @@ struct Body : nn::Module {
   }
 
   Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) {
-    Tensor embedding = at::silu(noise0(sinusoidal_embedding(noise, frequencies, x.scalar_type())));
-    embedding = noise1(embedding);
+    Tensor embedding = noise0(sinusoidal_embedding(noise_label(noise), frequencies, x.scalar_type()));
+    if (!guidance.is_empty()) {
+      embedding = embedding + guidance(sinusoidal_embedding(guidance_label(noise), frequencies, x.scalar_type()));
+    }
+    embedding = noise1(at::silu(embedding));
     if (!label.is_empty() && labels.defined()) {
       embedding = embedding + label(labels);
     }
@@ -174,7 +181,7 @@ struct Body : nn::Module {
 
   int64_t patch;
   int64_t frequencies;
-  nn::Linear noise0{nullptr}, noise1{nullptr};
+  nn::Linear noise0{nullptr}, noise1{nullptr}, guidance{nullptr};
   nn::Embedding label{nullptr};
   nn::Conv2d input{nullptr}, output{nullptr};
   nn::GroupNorm norm{nullptr};
@@ -214,6 +221,7 @@ class UNet final : public Network {
     }
     shape.channels = task.shape[0];
     shape.classes = task.classes;
+    shape.guided = task.guided;
     body_ = std::make_shared<Body>(shape);
   }
 
@@ -221,6 +229,7 @@ class UNet final : public Network {
     return body_->forward(x, noise, labels);
   }
   std::shared_ptr<nn::Module> module() override { return body_; }
+  bool guided() const override { return !body_->guidance.is_empty(); }
 
  private:
   static void check(const Params& p, const Shape& shape) {

@@ -7,13 +7,14 @@
 #include <zlib.h>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 
 namespace retort {
 
 /// A file of unsigned bytes: magic 0x0000 08 RANK, then RANK big-endian sizes, then the bytes. Throws RequestError that
 /// names the file and what is wrong with it.
-inline Tensor read_idx(const std::string& path, size_t rank) {
+inline Tensor read_idx_file(const std::string& path, size_t rank) {
   const auto fail = [&path](const std::string& what) { return RequestError(path + ": " + what); };
   if (!std::filesystem::is_regular_file(path)) {
     throw fail("no such file; expected an idx file");
@@ -60,6 +61,17 @@ inline Tensor read_idx(const std::string& path, size_t rank) {
     read(bytes.data() + old, bytes.size() - old);
   }
   return at::from_blob(bytes.data(), shape, at::TensorOptions().dtype(at::kByte)).clone();
+}
+
+/// The same, each file once in a process: the cells of a sweep share their data.
+inline Tensor read_idx(const std::string& path, size_t rank) {
+  static std::map<std::pair<std::string, std::filesystem::file_time_type>, Tensor> known;
+  std::error_code missing;
+  Tensor& entry = known[{path, std::filesystem::last_write_time(path, missing)}];
+  if (!entry.defined() || entry.dim() != static_cast<int64_t>(rank)) {
+    entry = read_idx_file(path, rank);
+  }
+  return entry;
 }
 
 /// Pictures and labels in idx files, with a black border where `pad` asks for one. x = (pixel / 255 - mean) / std.

@@ -2,8 +2,10 @@
 ///
 /// The checkpoint says what the network is, what it predicts (noise, v, data, EDM's F or flow) and on which process, so
 /// nothing of that is repeated here. With guidance w other than 1, conditional and unconditional predictions are made
-/// in one batch and joined as u + w (c - u), the form of Ho & Salimans and of Imagen; latent consistency's omega is w
-/// - 1. Source: Ho & Salimans 2022 (arXiv 2207.12598).
+/// in one batch and joined as u + w (c - u), the form of Imagen; the other form in use, c + omega (c - u) of Ho &
+/// Salimans and of latent consistency models, is the same with w = 1 + omega. With guidance_range each training row has
+/// a weight of its own, uniform in that range, and the student is told it. Source: Ho & Salimans 2022 (arXiv
+/// 2207.12598); Meng et al. 2023 (arXiv 2210.03142) for the range.
 #include <retort/host.h>
 #include <retort/plugin.h>
 #include <retort/teacher.h>
@@ -16,6 +18,14 @@ class NetworkTeacher final : public Teacher {
  public:
   explicit NetworkTeacher(Params& p)
       : guidance_(p.get("guidance", 1.0, "w of classifier-free guidance; 1: none, 0: unconditional", at_least(0))) {
+    const std::vector<double> range = p.get("guidance_range", std::vector<double>{},
+                                            "least and greatest w, in place of one fixed; empty: fixed", at_least(0));
+    if (!range.empty()) {
+      if (range.size() != 2 || range[0] >= range[1]) {
+        throw p.error("guidance_range", "is no range; expected two rising numbers, such as [1, 8]");
+      }
+      range_ = {range[0], range[1]};
+    }
     const std::string path = p.path("checkpoint", "", "safetensors file of a trained teacher");
     if (p.is_describing()) {
       return;
@@ -40,8 +50,9 @@ class NetworkTeacher final : public Teacher {
       shape_.push_back(n);
     }
     classes_ = form.get("classes", 0, "");
-    if (classes_ == 0 && guidance_ != 1) {
-      throw p.error("guidance", "needs a class-conditional teacher; " + path + " has no classes");
+    if (classes_ == 0 && (guidance_ != 1 || range_)) {
+      throw p.error(range_ ? "guidance_range" : "guidance",
+                    "needs a class-conditional teacher; " + path + " has no classes");
     }
     evaluator_ = p.host().backend().compile(p.host().network(checkpoint, path));
   }
@@ -50,7 +61,8 @@ class NetworkTeacher final : public Teacher {
   Parametrisation parametrisation() const override { return parametrisation_; }
   std::vector<int64_t> shape() const override { return shape_; }
   int64_t classes() const override { return classes_; }
-  int64_t cost() const override { return guidance_ == 1 || guidance_ == 0 ? 1 : 2; }
+  int64_t cost() const override { return !range_ && (guidance_ == 1 || guidance_ == 0) ? 1 : 2; }
+  std::optional<std::pair<double, double>> guidance() const override { return range_; }
 
   Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
     const Tensor input = rows(parametrisation_.input_scale(process_, t), x) * x;
@@ -60,16 +72,19 @@ class NetworkTeacher final : public Teacher {
     }
     const Tensor none = at::full({x.size(0)}, classes_, x.options().dtype(at::kLong));
     const Tensor labels = condition.labels.defined() ? condition.labels.to(x.device()) : none;
-    if (guidance_ == 1 || guidance_ == 0) {
+    if (cost() == 1) {
       return (*evaluator_)(input, label, guidance_ == 1 ? labels : none).to(x.scalar_type());
     }
     const Tensor both = (*evaluator_)(at::cat({input, input}), at::cat({label, label}), at::cat({labels, none}));
     const auto halves = both.to(x.scalar_type()).chunk(2);
-    return halves[1] + guidance_ * (halves[0] - halves[1]);
+    const Tensor difference = halves[0] - halves[1];
+    return halves[1] +
+           (condition.guidance.defined() ? rows(condition.guidance, x) * difference : guidance_ * difference);
   }
 
  private:
   double guidance_;
+  std::optional<std::pair<double, double>> range_;
   Process process_;
   Parametrisation parametrisation_;
   std::vector<int64_t> shape_;

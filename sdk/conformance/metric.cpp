@@ -59,6 +59,7 @@ class Scene final : public Evaluation {
   Tensor reference() const override { return reference_; }
   Tensor sample_features() const override { return samples_; }
   Tensor reference_features() const override { return reference_; }
+  Tensor features(const Tensor& x) const override { return x; }
   Batch start() const override { return start_; }
   Tensor endpoints() const override { return endpoints_; }
   Batch data(int64_t n) const override {

@@ -5,9 +5,13 @@
 namespace retort {
 
 Condition Condition::rows(const Tensor& index) const {
-  return {labels.defined() ? labels.index_select(0, index) : Tensor()};
+  return {labels.defined() ? labels.index_select(0, index) : Tensor(),
+          guidance.defined() ? guidance.index_select(0, index) : Tensor()};
 }
 
-Condition Condition::first(int64_t count) const { return {labels.defined() ? labels.narrow(0, 0, count) : Tensor()}; }
+Condition Condition::first(int64_t count) const {
+  return {labels.defined() ? labels.narrow(0, 0, count) : Tensor(),
+          guidance.defined() ? guidance.narrow(0, 0, count) : Tensor()};
+}
 
 }  // namespace retort

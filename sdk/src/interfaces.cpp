@@ -17,6 +17,7 @@ Loss::~Loss() = default;
 Metric::~Metric() = default;
 Network::~Network() = default;
 Schedule::~Schedule() = default;
+SolveMemory::~SolveMemory() = default;
 Solver::~Solver() = default;
 Teacher::~Teacher() = default;
 
@@ -35,11 +36,23 @@ double Loss::target_decay() const { return 0; }
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
 
+bool Network::guided() const { return false; }
 Tensor Network::features(const Tensor&) { throw Error("this network has no features for metrics"); }
 
 int64_t Teacher::classes() const { return 0; }
 int64_t Teacher::cost() const { return 1; }
+std::optional<std::pair<double, double>> Teacher::guidance() const { return {}; }
 Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }
+
+Tensor TrainingStep::part(const Tensor& whole) const { return whole.narrow(0, first_row, batch.x.size(0)); }
+
+Tensor TrainingStep::noise() const {
+  std::vector<int64_t> shape = batch.x.sizes().vec();
+  shape[0] = whole_rows();
+  return part(at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat))).to(batch.x.options());
+}
+
+Tensor TrainingStep::intervals(int64_t count) const { return part(schedule->draw(count, whole_rows(), generator)); }
 
 bool Schedule::changes() const { return false; }
 

@@ -34,7 +34,10 @@ Model::Model(std::shared_ptr<Evaluator> evaluator, Process process, Parametrisat
 
 Tensor Model::raw(const Tensor& x, const Tensor& t, const Condition& condition) const {
   const Tensor scale = parametrisation_.input_scale(process_, t);
-  const Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
+  Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
+  if (condition.guidance.defined()) {
+    label = at::stack({label, condition.guidance.log1p().to(label.options())}, 1);
+  }
   return (*evaluator_)(rows(scale, x) * x, label, condition.labels).to(x.scalar_type());
 }
 

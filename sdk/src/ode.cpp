@@ -7,7 +7,10 @@
 namespace retort {
 
 Ode::Ode(const Teacher& teacher, Condition condition)
-    : teacher_(&teacher), condition_(std::move(condition)), count_(std::make_shared<std::atomic<int64_t>>(0)) {}
+    : teacher_(&teacher),
+      condition_(std::move(condition)),
+      count_(std::make_shared<std::atomic<int64_t>>(0)),
+      remembered_(std::make_shared<std::atomic<int64_t>>(0)) {}
 
 const Process& Ode::process() const { return teacher_->process(); }
 
@@ -43,6 +46,18 @@ Ode Ode::with(Condition condition) const {
   Ode other = *this;
   other.condition_ = std::move(condition);
   return other;
+}
+
+Ode Ode::with(std::shared_ptr<SolveMemory> memory, const Solver* solver) const {
+  Ode other = *this;
+  other.memory_ = std::move(memory);
+  other.solver_ = solver;
+  return other;
+}
+
+void Ode::count_remembered(int64_t evaluations) const {
+  *count_ += evaluations;
+  *remembered_ += evaluations;
 }
 
 }  // namespace retort

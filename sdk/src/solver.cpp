@@ -59,15 +59,10 @@ Tensor joining_intervals(const Tensor& grid, const Tensor& start) {
   return at::searchsorted((-grid).contiguous(), (-start).contiguous(), /*out_int32=*/false, /*right=*/true) - 1;
 }
 
-}  // namespace
-
-Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
-             const Observer& observer) {
+Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
+                  const Observer& observer) {
   const int64_t batch = x.size(0);
   const int64_t intervals = grid.size(0) - 1;
-  if (batch == 0) {
-    return x;
-  }
   const Tensor times = start.defined() ? start.to(at::kCPU, at::kDouble) : grid[0].expand({batch}).contiguous();
   const Tensor joins = start.defined() ? joining_intervals(grid, times) : at::zeros({batch}, at::kLong);
 
@@ -105,6 +100,46 @@ Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Ten
     return states;
   }
   return at::empty_like(states).index_copy_(0, order.to(x.device()), states);
+}
+
+// Hands a remembered trajectory to an observer.
+void replay(const Tensor& states, const Tensor& grid, const Observer& observer) {
+  const Tensor all = at::arange(states.size(1), at::kLong);
+  for (int64_t i = 0; i < states.size(0); ++i) {
+    observer(grid[i + 1].item<double>(), all, states[i]);
+  }
+}
+
+}  // namespace
+
+Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
+             const Observer& observer) {
+  if (x.size(0) == 0) {
+    return x;
+  }
+  SolveMemory* const memory = ode.memory(solver);
+  // Trajectories whose rows join one after another are not kept: their states have no common shape.
+  if (memory == nullptr || (observer && start.defined())) {
+    return solve_anew(ode, solver, grid, x, start, observer);
+  }
+  const SolveMemory::Solve key{grid, x, start, ode.condition(), observer != nullptr};
+  if (const std::optional<SolveMemory::Result> known = memory->recall(key)) {
+    ode.count_remembered(known->evaluations);
+    if (!observer) {
+      return known->states;
+    }
+    replay(known->states, grid, observer);
+    return known->states[-1].clone();
+  }
+  const int64_t before = ode.evaluations();
+  std::vector<Tensor> states;
+  const auto gather = [&](double time, const Tensor& index, const Tensor& state) {
+    states.push_back(state.clone());
+    observer(time, index, state);
+  };
+  const Tensor ends = solve_anew(ode, solver, grid, x, start, observer ? Observer(gather) : Observer());
+  memory->keep(key, {observer ? at::stack(states) : ends, ode.evaluations() - before});
+  return ends;
 }
 
 }  // namespace retort

@@ -15,6 +15,7 @@ class TwoSets final : public Evaluation {
   Tensor reference() const override { return b_; }
   Tensor sample_features() const override { return a_.flatten(1); }
   Tensor reference_features() const override { return b_.flatten(1); }
+  Tensor features(const Tensor& x) const override { return x.flatten(1); }
   Batch start() const override { return {a_, {}}; }
   Tensor endpoints() const override { return b_; }
   Batch data(int64_t n) const override { return {b_.narrow(0, 0, std::min(n, b_.size(0))), {}}; }

@@ -20,6 +20,18 @@ struct TrainingStep {
   at::Generator generator;  // of this step alone: losses that draw in the same order see the same numbers
   double progress;          // 0 at the first step, towards 1 at the last
   int64_t classes;          // of the data set; also the label that means "no class"
+  // In data-parallel training, where this process's rows begin within the whole batch, and how many that has.
+  int64_t first_row = 0;
+  int64_t all_rows = 0;  // 0: the batch is whole
+
+  /// Random numbers are drawn for the whole batch, so that they do not depend on how many processes share it.
+  int64_t whole_rows() const { return all_rows > 0 ? all_rows : batch.x.size(0); }
+  /// This process's rows of what was drawn for the whole batch.
+  RETORT_API Tensor part(const Tensor& whole) const;
+  /// Standard normal noise like batch.x.
+  RETORT_API Tensor noise() const;
+  /// Indices [B] int64 of the intervals to train on, of `count`, as the schedule draws them.
+  RETORT_API Tensor intervals(int64_t count) const;
 };
 
 struct LossValue {

@@ -25,6 +25,8 @@ class RETORT_API Evaluation {
   /// Features [n, F] of both in the configured feature network; the samples themselves, flattened, where there is none.
   virtual Tensor sample_features() const = 0;
   virtual Tensor reference_features() const = 0;
+  /// The same features of any samples.
+  virtual Tensor features(const Tensor& x) const = 0;
 
   /// The noise [n, …] that the samples began from, at the first time of the grid, and its conditions.
   virtual Batch start() const = 0;

@@ -20,8 +20,13 @@ class RETORT_API Network {
   virtual ~Network();
 
   /// x: [B, …]; noise: [B] float32, of order one; labels: [B] int64 or undefined. Returns x's shape for a denoiser,
-  /// [B, classes] for a classifier. Must treat every row alike and alone.
+  /// [B, classes] for a classifier. Must treat every row alike and alone. Where the task is guided, noise is [B, 2]:
+  /// the noise label, and log(1 + w) of the guidance weight.
   virtual Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
+
+  /// Whether it was built for a guided task. Its weights for that are called "guidance.…" and begin without effect, so
+  /// that a student can begin at a teacher that has none of them. False by default.
+  virtual bool guided() const;
 
   /// Features of a sample for metrics, [B, F]. Throws Error where the network has none.
   virtual Tensor features(const Tensor& x);
@@ -34,6 +39,7 @@ class RETORT_API Network {
 struct Task {
   std::vector<int64_t> shape;  // of one sample
   int64_t classes = 0;         // 0: unconditional
+  bool guided = false;         // conditioned on the weight of classifier-free guidance as well
 };
 
 /// A network ready to be evaluated by a backend.

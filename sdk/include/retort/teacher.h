@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "retort/condition.h"
@@ -26,6 +27,9 @@ class RETORT_API Teacher {
   virtual int64_t classes() const;
   /// Network evaluations per row and `predict` (2 with classifier-free guidance).
   virtual int64_t cost() const;
+  /// The weights of classifier-free guidance, least and greatest, where they are given with every row
+  /// (`Condition::guidance`); none where the teacher's weight is fixed, or it has none.
+  virtual std::optional<std::pair<double, double>> guidance() const;
   /// log p_t(x), [B], where the teacher knows it; undefined otherwise.
   virtual Tensor log_density(const Tensor& x, const Tensor& t) const;
 };
