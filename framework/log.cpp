@@ -22,7 +22,22 @@ spdlog::logger& logger() {
 
 }  // namespace
 
-void info(const std::string& message) { logger().info("{}", message); }
+namespace {
+bool quiet = false;
+bool in_cells = false;
+std::string prefix;
+}  // namespace
+
+void info(const std::string& message) {
+  if (!quiet && !in_cells) {
+    logger().info("{}", message);
+  }
+}
+void done(const std::string& message) {
+  if (!quiet) {
+    logger().info("{}", message);
+  }
+}
 void warn(const std::string& message) { logger().warn("warning: {}", message); }
 void error(const std::string& message) { logger().error("error: {}", message); }
 
@@ -35,6 +50,32 @@ std::string duration(double seconds) {
   return s >= 60 ? std::to_string(s / 60) + " min " + two(s % 60) + " s" : std::to_string(s) + " s";
 }
 
+void be_quiet() { quiet = true; }
+
+Cells::Cells(size_t total) : total_(total), start_(std::chrono::steady_clock::now()) { in_cells = total > 1; }
+
+Cells::~Cells() {
+  in_cells = false;
+  prefix.clear();
+}
+
+void Cells::begin(const std::string& name, size_t done) {
+  if (total_ < 2) {
+    return;
+  }
+  if (!begun_) {
+    done_before_ = done;
+    begun_ = true;
+  }
+  prefix = "[" + std::to_string(done + 1) + "/" + std::to_string(total_);
+  if (done > done_before_) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    prefix += ", " + duration(seconds / static_cast<double>(done - done_before_) * static_cast<double>(total_ - done)) +
+              " left";
+  }
+  prefix += "] " + name + ": ";
+}
+
 Progress::Progress(std::string label, int64_t total, int64_t done)
     : label_(std::move(label)),
       total_(total),
@@ -43,7 +84,7 @@ Progress::Progress(std::string label, int64_t total, int64_t done)
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       drawn_(start_) {
-  if (terminal_) {
+  if (terminal_ && !quiet) {
     draw("");
   }
 }
@@ -78,8 +119,11 @@ void Progress::draw(const std::string& note) {
   if (!note.empty()) {
     line += "  " + note;
   }
+  if (quiet) {
+    return;
+  }
   if (!terminal_) {
-    info(label_ + ": " + line);
+    done(prefix + label_ + ": " + line);
     return;
   }
   constexpr int width = 24;
@@ -88,7 +132,7 @@ void Progress::draw(const std::string& note) {
   for (int i = 0; i < width; ++i) {
     bar += i < filled ? "━" : "╌";
   }
-  std::fprintf(stderr, "\r\033[K%s  %s  %s", label_.c_str(), bar.c_str(), line.c_str());
+  std::fprintf(stderr, "\r\033[K%s%s  %s  %s", prefix.c_str(), label_.c_str(), bar.c_str(), line.c_str());
   std::fflush(stderr);
 }
 

@@ -16,6 +16,29 @@ void error(const std::string& message);
 /// "1 h 02 min", "3 min 20 s", "12 s".
 std::string duration(double seconds);
 
+/// From now on only errors are said: for the processes of a group but the first.
+void be_quiet();
+/// Says a line that stays, also while the cells of a sweep are shown.
+void done(const std::string& message);
+
+/// The one display of a sweep: while it lives, a bar's label begins with how far the sweep has come and which cell is
+/// under way, and info lines are held back. Of a single cell it shows nothing.
+class Cells {
+ public:
+  explicit Cells(size_t total);
+  ~Cells();
+  Cells(const Cells&) = delete;
+  Cells& operator=(const Cells&) = delete;
+  /// A cell begins, after `done` have ended (some of them before this display began).
+  void begin(const std::string& name, size_t done);
+
+ private:
+  size_t total_;
+  size_t done_before_ = 0;
+  bool begun_ = false;
+  std::chrono::steady_clock::time_point start_;
+};
+
 /// A bar with rate and time left on a terminal; elsewhere a plain line every 20 seconds.
 class Progress {
  public:

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "log.h"
+#include "sample/sampler.h"
 
 namespace retort {
 
@@ -94,6 +95,9 @@ Workbench::Workbench(Experiment& e)
   if (e.classes() == 0) {
     data.condition = {};
   }
+  if (e.task().guided) {
+    data.condition.guidance = at::full({batch}, middle_guidance(e), data.x.options().dtype(at::kDouble));
+  }
   if (e.teacher != nullptr && e.solver != nullptr && e.schedule != nullptr) {
     grid = e.schedule->times(e.process());
     ode_.emplace(*e.teacher, data.condition);
@@ -121,6 +125,21 @@ void Workbench::train() {
                          e_.classes()};
   (*e_.loss)(one).per_row.mean().backward();
   optimizer_.step(step_++);
+}
+
+TrainingCost Workbench::training_cost() {
+  train();
+  constexpr int least = 3;
+  constexpr double enough = 0.5;
+  const int64_t before = ode_ ? ode_->evaluations() : 0;
+  TrainingCost out;
+  int steps = 0;
+  for (; steps < least || out.seconds < enough; ++steps) {
+    out.seconds += seconds_of([this] { train(); });
+  }
+  out.seconds /= steps;
+  out.evaluations = ode_ ? static_cast<double>(ode_->evaluations() - before) / steps : 0;
+  return out;
 }
 
 void Workbench::add_stages() {

@@ -20,6 +20,12 @@ struct Stage {
   std::vector<double> seconds;
 };
 
+/// What one training step takes of one batch.
+struct TrainingCost {
+  double seconds = 0;
+  double evaluations = 0;  // of the teacher
+};
+
 /// One batch of an experiment, with all that a training step needs, taken apart into stages.
 class Workbench {
  public:
@@ -34,6 +40,8 @@ class Workbench {
   Tensor intervals;  // in which t lies
   Tensor grid;
 
+  /// The mean of a few steps, after one that is not counted; half a second, or three steps at least.
+  TrainingCost training_cost();
   /// GFLOP of one row's way through the student.
   double gflop_of_row() const;
 

@@ -25,6 +25,26 @@ void add_run(CLI::App& app, Shared& shared) {
   add_request(*all, *request);
   all->callback([request, &shared] { run(*request, shared.registry()); });
 
+  struct Sweep {
+    RunRequest request;
+    bool dry = false;
+  };
+  auto sweep = std::make_shared<Sweep>();
+  CLI::App* cells = app.add_subcommand(
+      "sweep", "run all cells of [sweep]: shows what they will cost, or takes them one by one, beside other processes");
+  add_request(*cells, sweep->request);
+  cells->add_flag("--dry-run", sweep->dry, "only show the cells, their states and the estimated cost");
+  cells->add_flag("--worker", sweep->request.worker,
+                  "take cells as one of several processes, on machines that share the folder; prints no table");
+  cells->callback([sweep, &shared] {
+    if (sweep->dry || !sweep->request.worker) {
+      print_plan(sweep->request, shared.registry());
+    }
+    if (!sweep->dry) {
+      run(sweep->request, shared.registry());
+    }
+  });
+
   CLI::App* train = app.add_subcommand("train", "train only; `run` then goes on from there");
   add_request(*train, *request);
   train->callback([request, &shared] {

@@ -7,6 +7,7 @@
 #include "io/png.h"
 #include "io/safetensors.h"
 #include "log.h"
+#include "run/cell_run.h"
 #include "run/run.h"
 
 namespace retort {
@@ -19,11 +20,13 @@ struct SampleRequest {
   int64_t count = 64;
   int64_t steps = 1;
   int64_t seed = 0;
+  double guidance = 0;
 };
 
 Tensor sample(const SampleRequest& request, Experiment& experiment) {
   const Tensor grid = experiment.schedule->times(experiment.process(), 1.0);
-  const Batch start = starting_noise(experiment, grid, request.count, request.seed);
+  const Batch start = starting_noise(experiment, grid, request.count, request.seed,
+                                     request.guidance > 0 ? request.guidance : middle_guidance(experiment));
   const int64_t batch = experiment.evaluate->batch;
   if (request.steps == 0) {
     return sample_teacher(Ode(*experiment.teacher), *experiment.solver, grid, start, batch);
@@ -39,7 +42,8 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
 
 void sample_command(const SampleRequest& request, const Registry& registry) {
   const Value config = expand(load_config(request.run))[0].config;
-  Experiment experiment(config, "sample", registry);
+  Experiment experiment(config, "sample", registry, Parts::all,
+                        model_maker(registry, Store(shared_folder(config, request.run))));
   if (!experiment.schedule || !experiment.solver) {
     throw RequestError(request.run.config + ": [schedule] and [solver] are needed to sample");
   }
@@ -78,6 +82,8 @@ void add_sample(CLI::App& app, Shared& shared) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--guidance", request->guidance,
+                      "weight w, for models with a range of them; by default its middle");
   command->callback([request, &shared] { sample_command(*request, shared.registry()); });
 }
 

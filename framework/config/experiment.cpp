@@ -7,6 +7,7 @@
 
 #include "config/toml.h"
 #include "io/checkpoint.h"
+#include "io/files.h"
 
 namespace retort {
 
@@ -45,8 +46,9 @@ std::string spell(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-Experiment::Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts)
-    : registry_(registry), root_(root) {
+Experiment::Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts,
+                       ModelMaker maker)
+    : registry_(registry), maker_(std::move(maker)), root_(root) {
   for (const auto& [key, value] : root_.table()) {
     if (std::find(tables.begin(), tables.end(), key) == tables.end()) {
       std::vector<std::string> known = tables;
@@ -72,6 +74,7 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
 
 template <class F>
 void Experiment::host_table(const std::string& table, F read) {
+  table_ = table;
   const Value* found = root_.find(table);
   Value empty;
   empty.origin = root_.origin;
@@ -89,6 +92,7 @@ void Experiment::keep(const Params& p, const std::string& path) {
 }
 
 std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::string& table, const Value& value) {
+  table_ = table.substr(0, table.find('.'));
   const Value* type = value.is_table() ? value.find("type") : nullptr;
   const std::vector<std::string> names = registry_.names(kind);
   std::string name;
@@ -112,6 +116,7 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   } catch (const RequestError& e) {
     throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " + e.what());
   }
+  note_use(kind, name);
   made = registry_.make(kind, name, p, prefer_);
   p.finish();
   keep(p, table);
@@ -124,7 +129,12 @@ std::shared_ptr<T> Experiment::build(const std::string& table) {
   return value == nullptr ? nullptr : std::static_pointer_cast<T>(build_plugin(T::kind, table, *value));
 }
 
+void Experiment::note_use(const char* kind, const std::string& name) {
+  used_[table_].insert(std::string(kind) + " " + name + " " + sha256_of_file(registry_.find(kind, name, prefer_).path));
+}
+
 std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
+  note_use(kind, name);
   return registry_.make(kind, name, params, prefer_);
 }
 
@@ -183,7 +193,7 @@ void Experiment::build_parts() {
                          std::to_string(dataset->classes()));
     }
     process_ = teacher->process();
-    task_ = {teacher->shape(), teacher->classes()};
+    task_ = {teacher->shape(), teacher->classes(), teacher->guidance().has_value()};
   }
   solver = build<Solver>("solver");
   schedule = build<Schedule>("schedule");
@@ -219,7 +229,7 @@ void Experiment::build_trained_model() {
       throw RequestError(to_string(network->origin) +
                          ": [network] has no effect with student.init = \"teacher\"; leave it out");
     }
-    const Checkpoint source = checkpoint(teacher_checkpoint_);
+    const Checkpoint source = read_checkpoint(teacher_checkpoint_);
     network_table_ = *source.config.find("model")->find("network");
     // The teacher's parametrisation is taken over; written in [student] it would be an unknown key.
     parametrisation_ = teacher->parametrisation();
@@ -297,7 +307,16 @@ void Experiment::check_parts() const {
 
 Checkpoint Experiment::checkpoint(const std::string& path) {
   last_checkpoint_ = path;
-  return read_checkpoint(path);
+  if (std::filesystem::path(path).extension() == ".toml" && std::filesystem::exists(path)) {
+    if (!maker_) {
+      throw RequestError(path + ": is a configuration; expected a checkpoint here");
+    }
+    if (!made_.contains(path)) {
+      made_[path] = maker_(path);
+    }
+    last_checkpoint_ = made_.at(path);
+  }
+  return read_checkpoint(last_checkpoint_);
 }
 
 std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
@@ -309,7 +328,8 @@ std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const
 std::shared_ptr<Network> Experiment::new_network() {
   at::manual_seed(static_cast<uint64_t>(run->seed));
   if (student->from_teacher) {
-    const std::shared_ptr<Network> made = build_network(*this, checkpoint(teacher_checkpoint_), teacher_checkpoint_);
+    const std::shared_ptr<Network> made =
+        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, task_.guided);
     training_backend_->place(*made);
     return made;
   }
@@ -339,6 +359,7 @@ Value Experiment::model_table() const {
   }
   out["shape"] = Value{shape, {}};
   out["classes"] = Value{task_.classes, {}};
+  out["guided"] = Value{task_.guided, {}};
   return out;
 }
 
@@ -354,14 +375,54 @@ Value Experiment::resolved_for(const std::filesystem::path& folder) const {
   return out;
 }
 
-std::string Experiment::teacher_key() const {
+std::string Experiment::content_of(const std::string& path) const {
+  const auto made = made_.find(path);
+  const std::string& file = made != made_.end() ? made->second : path;
+  return std::filesystem::is_regular_file(file) ? sha256_of_file(file) : path;
+}
+
+std::string Experiment::fingerprint(const std::vector<std::string>& tables) const {
+  Value values = resolved_;
+  for (const std::string& key : paths_) {
+    const Value* value = at_path(values, key);
+    const std::string* path = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
+    if (path != nullptr && !path->empty()) {
+      set_path(values, key, Value{content_of(*path), {}});
+    }
+  }
   std::string out;
-  for (const char* table : {"backend", "process", "dataset", "teacher", "solver", "schedule", "evaluate"}) {
-    if (const Value* value = resolved_.find(table)) {
-      out += std::string(table) + value->text();
+  for (const std::string& table : tables) {
+    if (const Value* value = values.find(table)) {
+      out += "[" + table + "] " + value->text() + "\n";
+    }
+    if (const auto used = used_.find(table); used != used_.end()) {
+      for (const std::string& plugin : used->second) {
+        out += plugin + "\n";
+      }
     }
   }
   return out;
 }
+
+std::string Experiment::fingerprint() const {
+  return fingerprint({"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
+                      "train", "evaluate", "metric"}) +
+         "seed " + std::to_string(run->seed);
+}
+
+std::string Experiment::teacher_key() const {
+  std::string out = fingerprint({"backend", "process", "dataset", "teacher", "solver", "schedule", "metric"});
+  const Value* settings = resolved_.find("evaluate");
+  for (const char* key : {"samples", "features", "reference", "reference_samples", "batch", "seed"}) {
+    const Value* value = settings != nullptr ? settings->find(key) : nullptr;
+    if (value != nullptr) {
+      const std::string* text = std::get_if<std::string>(&value->data);
+      out += std::string(key) + " " + (text != nullptr ? content_of(*text) : value->text()) + "\n";
+    }
+  }
+  return out;
+}
+
+std::string Experiment::solve_key() const { return fingerprint({"backend", "process", "teacher", "solver"}); }
 
 }  // namespace retort

@@ -1,6 +1,8 @@
 /// A configuration made into parts: every plugin built, every key checked.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -17,13 +19,18 @@
 
 namespace retort {
 
+/// Trains the model of a configuration, or finds it trained, and returns its checkpoint.
+using ModelMaker = std::function<std::string(const std::string& config)>;
+
 /// Which parts a command needs; the tables of the others are left alone.
 enum class Parts { all, solving };
 
 class Experiment final : public Host {
  public:
   /// `root` is a checked-for-syntax configuration without [sweep]. Throws RequestError for whatever is wrong in it.
-  Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts = Parts::all);
+  /// Where a checkpoint is wanted and a configuration (.toml) is named, `maker` makes one of it.
+  Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts = Parts::all,
+             ModelMaker maker = {});
 
   std::optional<RunSettings> run;
   std::optional<StudentSettings> student;
@@ -49,8 +56,16 @@ class Experiment final : public Host {
   const Value& resolved() const { return resolved_; }
   /// The same with its paths spelled from `folder`, to be kept there.
   Value resolved_for(const std::filesystem::path& folder) const;
-  /// A text that is equal for experiments with the same teacher, solve, noise and data.
+  /// What the given tables amount to: their values, the contents of the files that they name and of the plugins that
+  /// they load. Equal texts, equal numbers.
+  std::string fingerprint(const std::vector<std::string>& tables) const;
+  /// The fingerprint of everything that results depend on.
+  std::string fingerprint() const;
+  /// The same for the teacher's samples and what is measured of them, and for solves by the configured solver.
   std::string teacher_key() const;
+  std::string solve_key() const;
+  /// The checkpoint that a student with student.init = "teacher" begins from, or "".
+  const std::string& teacher_checkpoint() const { return teacher_checkpoint_; }
 
   /// Whether the trained model is given class labels.
   int64_t classes() const { return task_.classes; }
@@ -78,9 +93,15 @@ class Experiment final : public Host {
   void build_trained_model();
   void check_parts() const;
   void keep(const Params& p, const std::string& path);
+  void note_use(const char* kind, const std::string& name);
+  std::string content_of(const std::string& path) const;
 
   const Registry& registry_;
-  std::filesystem::path prefer_;  // [plugins]
+  ModelMaker maker_;
+  std::map<std::string, std::string> made_;            // configuration to the checkpoint made of it
+  std::string table_;                                  // the one that is being read
+  std::map<std::string, std::set<std::string>> used_;  // table to its plugins' hashes
+  std::filesystem::path prefer_;                       // [plugins]
   Value root_;
   Value resolved_;
   std::vector<std::string> paths_;  // dotted keys whose values are paths

@@ -5,8 +5,12 @@ namespace retort {
 RunSettings::RunSettings(Params& p, const std::string& default_name)
     : name(p.get("name", default_name.c_str(), "title of the run, and of its folder")),
       seed(p.get("seed", 0, "of initial weights, data order and noise", at_least(0))),
-      output(p.get("output", "",
-                   "folder for results; empty: runs/NAME, with the overrides of the command line appended")) {
+      output(
+          p.get("output", "", "folder for results; empty: runs/NAME, with the overrides of the command line appended")),
+      cache(
+          p.get("cache", "",
+                "folder for what runs share by content: models, the teacher's samples, features, solves; empty: cache "
+                "within run.output, or runs/cache. It may be deleted at any time")) {
   if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos)) {
     throw p.error("name", "'" + name + "' is no folder name");
   }
@@ -21,7 +25,20 @@ StudentSettings::StudentSettings(Params& p)
     : from_teacher(
           p.choice("init", "random", {"random", "teacher"},
                    "where the trained network's weights begin; \"teacher\" also takes over its architecture and "
-                   "parametrisation") == "teacher") {}
+                   "parametrisation") == "teacher"),
+      low_rank(
+          p.choice("adapter", "none", {"none", "lora"},
+                   "\"lora\": only low-rank changes of the teacher's weights are trained, W = W0 + (alpha / rank) B A "
+                   "(Hu et al. 2022); needs init = \"teacher\"") == "lora"),
+      rank(p.get("rank", 64, "adapter = \"lora\": columns of B and rows of A", at_least(1))),
+      alpha(p.get("alpha", 0.0, "adapter = \"lora\": the change's weight, times rank; 0: as rank", at_least(0))),
+      layers(p.get("layers", std::vector<std::string>{"*"},
+                   "adapter = \"lora\": patterns of the weights' names, such as \"*.qkv.*\"; only matrices and "
+                   "convolutions count")) {
+  if (low_rank && !from_teacher) {
+    throw p.error("adapter", "\"lora\" changes a teacher's weights; expected init = \"teacher\" with it");
+  }
+}
 
 TrainSettings::TrainSettings(Params& p)
     : steps(p.get("steps", 1000, "optimizer steps", at_least(1))),
@@ -48,6 +65,9 @@ EvaluateSettings::EvaluateSettings(Params& p)
     : at(p.get("at", std::vector<int64_t>{}, "training steps to evaluate at, besides the last", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
+      guidance(p.get("guidance", std::vector<double>{},
+                     "guidance weights to evaluate at, where the teacher has a guidance_range; empty: the middle of it",
+                     at_least(0))),
       metrics(p.get("metrics", std::vector<std::string>{}, "metric plugins; [metric.NAME] holds their parameters")),
       features(p.path("features", "",
                       "safetensors file of the network whose features fd, kid and precision_recall use; empty: the "
@@ -64,7 +84,9 @@ EvaluateSettings::EvaluateSettings(Params& p)
       pictures(p.get("pictures", 32, "samples shown in the report", at_least(0))) {}
 
 ReportSettings::ReportSettings(Params& p)
-    : plot(p.get("plot", std::vector<std::string>{},
+    : compare(p.get("compare", "",
+                    "the swept key whose values are compared pair by pair, such as loss.type; empty: the first one")),
+      plot(p.get("plot", std::vector<std::string>{},
                  "the two metrics of the report's main plot, x and y; empty: the first two measured")),
       columns(p.get("columns", std::vector<std::string>{}, "metrics shown in tables; empty: all")) {
   if (!plot.empty() && plot.size() != 2) {

@@ -14,7 +14,7 @@ struct RunSettings {
   explicit RunSettings(Params& p, const std::string& default_name);
   std::string name;
   int64_t seed;
-  std::string output;
+  std::string output, cache;
 };
 
 /// [plugins]
@@ -27,6 +27,10 @@ struct PluginSettings {
 struct StudentSettings {
   explicit StudentSettings(Params& p);
   bool from_teacher;
+  bool low_rank;
+  int64_t rank;
+  double alpha;
+  std::vector<std::string> layers;
 };
 
 /// [train]
@@ -48,6 +52,7 @@ struct EvaluateSettings {
   std::vector<int64_t> at;
   int64_t samples;
   std::vector<int64_t> student_steps;
+  std::vector<double> guidance;
   std::vector<std::string> metrics;
   std::string features;
   bool against_teacher;
@@ -59,6 +64,7 @@ struct EvaluateSettings {
 /// [report]
 struct ReportSettings {
   explicit ReportSettings(Params& p);
+  std::string compare;
   std::vector<std::string> plot;
   std::vector<std::string> columns;
 };

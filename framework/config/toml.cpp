@@ -106,6 +106,51 @@ Value read_toml(const std::string& path) {
   return parse_toml(text.str(), path);
 }
 
+namespace {
+
+void lay_over(Value& below, const Value& above) {
+  below.origin = above.origin;
+  for (const auto& [key, value] : above.table()) {
+    Value* old = below.find(key);
+    const Value* type = value.is_table() ? value.find("type") : nullptr;
+    const Value* old_type = old != nullptr && old->is_table() ? old->find("type") : nullptr;
+    const bool another = type != nullptr && old_type != nullptr && !(*type == *old_type);
+    if (old != nullptr && old->is_table() && value.is_table() && !another) {
+      lay_over(*old, value);
+    } else {
+      below[key] = value;
+    }
+  }
+}
+
+Value read_extended(const std::string& path, int depth) {
+  Value own = read_toml(path);
+  const Value* extends = own.find("extends");
+  if (extends == nullptr) {
+    return own;
+  }
+  const std::string* base = std::get_if<std::string>(&extends->data);
+  constexpr int deepest = 8;
+  if (base == nullptr || depth > deepest) {
+    throw RequestError(to_string(extends->origin) + ": extends " +
+                       (base == nullptr ? "is " + extends->type_name() + "; expected the path of a configuration"
+                                        : "goes round in a circle"));
+  }
+  Value out = read_extended((std::filesystem::path(path).parent_path() / *base).string(), depth + 1);
+  out.erase("sweep");
+  own.erase("extends");
+  lay_over(out, own);
+  return out;
+}
+
+}  // namespace
+
+Value read_config(const std::string& path) {
+  Value out = read_extended(path, 0);
+  out.origin = {path, 1};
+  return out;
+}
+
 const Value* at_path(const Value& root, const std::string& path) {
   const Value* at = &root;
   for (const std::string& part : split_path(path)) {

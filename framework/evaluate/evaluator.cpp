@@ -7,19 +7,37 @@ namespace retort {
 
 Tensor SharedTensors::get(const std::string& key, const std::function<Tensor()>& compute) {
   const auto found = tensors_.find(key);
-  return found != tensors_.end() ? found->second : tensors_[key] = compute();
+  if (found != tensors_.end()) {
+    return found->second;
+  }
+  if (!store_) {
+    return tensors_[key] = compute();
+  }
+  const TensorFile file = store_->get(key, [&] {
+    TensorFile out;
+    out.tensors["x"] = compute().to(at::kCPU).contiguous();
+    return out;
+  });
+  return tensors_[key] = file.tensors.at("x");
 }
 
 class ModelEvaluator::Context final : public Evaluation {
  public:
-  Context(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string key)
-      : experiment_(experiment), settings_(*experiment.evaluate), shared_(shared), key_(std::move(key)) {
+  Context(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string key, double guidance)
+      : experiment_(experiment),
+        settings_(*experiment.evaluate),
+        shared_(shared),
+        key_(std::move(key)),
+        guidance_(guidance) {
+    if (experiment.task().guided) {
+      key_ += "guidance " + Value{guidance, {}}.text() + "\n";
+    }
     if (teacher != nullptr) {
       ode_.emplace(*teacher);
     }
     if (experiment.schedule) {
       grid_ = experiment.schedule->times(experiment.process(), 1.0);
-      start_ = starting_noise(experiment, grid_, settings_.samples, settings_.seed);
+      start_ = starting_noise(experiment, grid_, settings_.samples, settings_.seed, guidance);
     }
   }
 
@@ -64,10 +82,15 @@ class ModelEvaluator::Context final : public Evaluation {
     }
     return shared("endpoints", [&] {
       const int64_t before = ode_->evaluations();
-      const Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch);
-      endpoint_evaluations = ode_->evaluations() - before;
+      Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch);
+      shared("evaluations of the endpoints", [&] { return at::tensor({ode_->evaluations() - before}, at::kLong); });
       return out;
     });
+  }
+
+  int64_t endpoint_evaluations() const {
+    const auto unknown = [] { return at::tensor({int64_t{0}}, at::kLong); };
+    return endpoints().defined() ? shared("evaluations of the endpoints", unknown).item<int64_t>() : 0;
   }
 
   Batch data(int64_t n) const override {
@@ -83,6 +106,9 @@ class ModelEvaluator::Context final : public Evaluation {
     if (experiment_.classes() == 0) {
       out.condition = {};
     }
+    if (experiment_.task().guided) {
+      out.condition.guidance = at::full({count}, guidance_, out.x.options().dtype(at::kDouble));
+    }
     return out;
   }
 
@@ -97,13 +123,10 @@ class ModelEvaluator::Context final : public Evaluation {
     return seeded(static_cast<uint64_t>(settings_.seed), stream);
   }
   Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
-    return shared_.get(key_ + "/" + key, compute);
+    return shared_.get(key_ + key, compute).to(experiment_.backend().device());
   }
 
-  mutable int64_t endpoint_evaluations = 0;
-
- private:
-  Tensor features(const Tensor& x) const {
+  Tensor features(const Tensor& x) const override {
     if (settings_.features.empty()) {
       return x.flatten(1);
     }
@@ -118,10 +141,12 @@ class ModelEvaluator::Context final : public Evaluation {
     return at::cat(parts);
   }
 
+ private:
   Experiment& experiment_;
   const EvaluateSettings& settings_;
   SharedTensors& shared_;
   std::string key_;
+  double guidance_;
   std::optional<Ode> ode_;
   Tensor grid_;
   Batch start_;
@@ -132,8 +157,8 @@ class ModelEvaluator::Context final : public Evaluation {
 };
 
 ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared,
-                               std::string shared_key)
-    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key))),
+                               std::string shared_key, double guidance)
+    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key), guidance)),
       experiment_(experiment) {}
 
 ModelEvaluator::~ModelEvaluator() = default;
@@ -152,7 +177,7 @@ EvaluationResult ModelEvaluator::measure(const Subject& subject) {
   return out;
 }
 
-int64_t ModelEvaluator::endpoint_evaluations() const { return context_->endpoint_evaluations; }
+int64_t ModelEvaluator::endpoint_evaluations() const { return context_->endpoint_evaluations(); }
 
 Json to_json(const Measurement& measurement) {
   Json values = Json::object();

@@ -9,15 +9,19 @@
 #include "config/experiment.h"
 #include "io/json.h"
 #include "sample/sampler.h"
+#include "share/store.h"
 
 namespace retort {
 
-/// Tensors that do not depend on the student, shared by all students of a run: teacher's endpoints, features, …
+/// Tensors that do not depend on the student, shared by all students: teacher's endpoints, features, …
 class SharedTensors {
  public:
+  /// With a store, other runs find them too.
+  explicit SharedTensors(std::optional<Store> store = {}) : store_(std::move(store)) {}
   Tensor get(const std::string& key, const std::function<Tensor()>& compute);
 
  private:
+  std::optional<Store> store_;
   std::map<std::string, Tensor> tensors_;
 };
 
@@ -36,7 +40,9 @@ struct EvaluationResult {
 class ModelEvaluator {
  public:
   /// `teacher` is the experiment's, or a trained denoiser that plays its part; null for classifiers.
-  ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key);
+  /// Guided models are evaluated at one weight w.
+  ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key,
+                 double guidance = 1);
   ~ModelEvaluator();
 
   EvaluationResult measure(const Subject& subject);

@@ -3,7 +3,11 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <filesystem>
+
+#include "io/files.h"
 #include "io/json.h"
+#include "io/low_rank.h"
 #include "io/safetensors.h"
 
 namespace retort {
@@ -33,6 +37,25 @@ class HostForTask final : public Host {
 
 }  // namespace
 
+namespace {
+
+// The checkpoint that an adapter's file names, with its change added to the weights.
+void merge_adapter(Checkpoint& adapter, const std::string& path) {
+  Params p(*adapter.config.find("adapter"), "adapter", nullptr);
+  const std::string base = p.get("base", "", "");
+  const std::string found =
+      std::filesystem::path(base).is_relative() ? (std::filesystem::path(path).parent_path() / base).string() : base;
+  if (!std::filesystem::exists(found) || sha256_of_file(found) != p.get("base_sha256", "", "")) {
+    throw RequestError(path + ": is an adapter of " + found + ", which is " +
+                       (std::filesystem::exists(found) ? "another file now" : "missing"));
+  }
+  std::map<std::string, Tensor> weights = read_checkpoint(found).tensors;
+  merge_low_rank(weights, adapter.tensors, p.get("scale", 1.0, ""), path);
+  adapter.tensors = std::move(weights);
+}
+
+}  // namespace
+
 Checkpoint read_checkpoint(const std::string& path) {
   TensorFile file = read_safetensors(path);
   Checkpoint out;
@@ -50,21 +73,33 @@ Checkpoint read_checkpoint(const std::string& path) {
   if (model == nullptr || !model->is_table() || model->find("network") == nullptr) {
     throw RequestError(path + ": is a checkpoint without a model");
   }
+  if (out.config.find("adapter") != nullptr) {
+    merge_adapter(out, path);
+  }
   return out;
 }
 
-std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path) {
+std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path, bool guided) {
   const Value* model = checkpoint.config.find("model");
   Params form(*model, "model", nullptr);
   Task task;
   task.shape = form.get("shape", std::vector<int64_t>{}, "");
   task.classes = form.get("classes", 0, "");
+  task.guided = form.get("guided", false, "") || guided;
   HostForTask here(host, task);
   Params p(*model, "model", &here);
   const std::shared_ptr<Network> network = p.plugin<Network>("network", "", "");
+  if (task.guided && !network->guided()) {
+    throw RequestError(path +
+                       ": its network takes no guidance weight; networks 'unet' and 'mlp' do, or fix "
+                       "teacher.guidance");
+  }
   const at::NoGradGuard no_grad;
   for (const auto& parameter : network->module()->named_parameters()) {
     const auto found = checkpoint.tensors.find(parameter.key());
+    if (found == checkpoint.tensors.end() && task.guided && parameter.key().starts_with("guidance.")) {
+      continue;  // begins without effect
+    }
     if (found == checkpoint.tensors.end()) {
       throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
     }

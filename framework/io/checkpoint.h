@@ -8,10 +8,13 @@
 
 namespace retort {
 
-/// Throws RequestError where the file is missing, damaged, or no checkpoint.
+/// Throws RequestError where the file is missing, damaged, or no checkpoint. A low-rank adapter is read with the
+/// checkpoint that it changes, and comes out merged.
 Checkpoint read_checkpoint(const std::string& path);
 
-/// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend.
-std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path);
+/// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `guided` asks for one
+/// that is conditioned on the guidance weight as well, whether the checkpoint has weights for that or not.
+std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
+                                       bool guided = false);
 
 }  // namespace retort

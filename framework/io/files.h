@@ -20,5 +20,6 @@ std::string read_text(const std::filesystem::path& path);
 
 /// Lower-case hexadecimal SHA-256 of a file.
 std::string sha256_of_file(const std::filesystem::path& path);
+std::string sha256_of_text(const std::string& text);
 
 }  // namespace retort

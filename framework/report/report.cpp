@@ -12,9 +12,11 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "retort/error.h"
+#include "sweep/gather.h"
 
 extern "C" {
-extern const char retort_page_html[], retort_page_html_end[], retort_chart_js[], retort_chart_js_end[];
+extern const char retort_page_html[], retort_page_html_end[], retort_page_js[], retort_page_js_end[], retort_chart_js[],
+    retort_chart_js_end[];
 }
 
 namespace retort {
@@ -122,6 +124,15 @@ std::vector<std::string> columns_of(const Json& results) {
   return columns;
 }
 
+fs::path cell_part(const fs::path& folder, const std::string& cell) {
+  return cell.empty() ? folder : folder / "cells" / cell;
+}
+
+// Characters, not bytes.
+size_t length(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
 std::string number(const Json& value) {
   if (!value.is_number()) {
     return "-";
@@ -138,79 +149,69 @@ std::string number(const Json& value) {
 void write_report(const fs::path& folder) {
   Json results = read_results(folder);
   Json page;
+  page["statistics"] = results.contains("statistics") ? results["statistics"] : statistics_of(results["progress"], "");
   page["pictures"] = Json::object();
   page["points"] = Json::object();
   page["losses"] = Json::object();
-  if (fs::is_directory(folder / "samples")) {
-    std::set<fs::path> files;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder / "samples")) {
-      files.insert(entry.path());
+  const auto take = [&](const fs::path& file, const std::string& name) {
+    if (file.extension() == ".png" && fs::exists(file)) {
+      page["pictures"][name] = "data:image/png;base64," + base64(read_text(file));
+    } else if (file.extension() == ".csv" && fs::exists(file)) {
+      page["points"][name] = points_of(file);
     }
-    for (const fs::path& file : files) {
-      if (file.extension() == ".png") {
-        page["pictures"][file.stem().string()] = "data:image/png;base64," + base64(read_text(file));
-      } else if (file.extension() == ".csv") {
-        page["points"][file.stem().string()] = points_of(file);
-      }
+  };
+  // One seed of each setting is shown, or the page would grow beyond what a browser likes.
+  std::set<std::string> shown;
+  for (const Json& group : page["statistics"]["groups"]) {
+    shown.insert(group.value("cell", ""));
+  }
+  const std::string first = results["students"].empty() ? "" : results["students"][0].value("cell", "");
+  for (const char* name : {"data", "teacher"}) {
+    for (const char* ending : {".png", ".csv"}) {
+      take(cell_part(folder, first) / "samples" / (name + std::string(ending)), name);
     }
   }
-  std::set<std::string> cells;
   for (const Json& row : results["students"]) {
-    cells.insert(row.value("cell", ""));
-  }
-  for (const std::string& cell : cells) {
-    page["losses"][cell] = loss_curve((cell.empty() ? folder : folder / "cells" / cell) / "metrics.jsonl");
+    const std::string cell = row.value("cell", "");
+    if (!shown.contains(cell)) {
+      continue;
+    }
+    if (row.contains("samples")) {
+      take(folder / row["samples"].get<std::string>(), row["samples"].get<std::string>());
+    }
+    if (!page["losses"].contains(cell)) {
+      page["losses"][cell] = loss_curve(cell_part(folder, cell) / "metrics.jsonl");
+    }
   }
   page["columns"] = columns_of(results);
   page["toml"] = fs::exists(folder / "config.toml") ? read_text(folder / "config.toml") : "";
+  results.erase("libraries");  // long, and in results.json
   page["results"] = std::move(results);
 
   std::string html(retort_page_html, retort_page_html_end);
   replace(html, "{{title}}", escape_html(page["results"].value("name", "Retort")));
+  replace(html, "{{page.js}}", std::string(retort_page_js, retort_page_js_end));
   replace(html, "{{chart.js}}", std::string(retort_chart_js, retort_chart_js_end));
   replace(html, "{{data}}", embeddable(page));
   write_text(folder / "report.html", html);
 }
 
-std::string terminal_table(const fs::path& folder) {
-  const Json results = read_results(folder);
-  const std::vector<std::string> columns = columns_of(results);
-  std::vector<std::vector<std::string>> lines;
-  std::vector<std::string> head = {"model", "trained", "steps"};
-  head.insert(head.end(), columns.begin(), columns.end());
-  head.insert(head.end(), {"teacher evals", "seconds"});
-  lines.push_back(head);
-  const auto add = [&](std::vector<std::string> line, const Json& metrics, const std::string& evaluations,
-                       const std::string& seconds) {
-    for (const std::string& column : columns) {
-      line.push_back(metrics.contains(column) ? number(metrics[column]) : "-");
-    }
-    line.push_back(evaluations);
-    line.push_back(seconds);
-    lines.push_back(line);
-  };
-  const Json& teacher = results["teacher"];
-  if (!teacher["metrics"].empty()) {
-    add({"teacher", "-", "-"}, teacher["metrics"], std::to_string(teacher["evaluations"].get<int64_t>()), "-");
-  }
-  for (const Json& row : results["progress"]) {
-    const std::string cell = row.value("cell", "");
-    const int64_t steps = row.value("student_steps", 0);
-    add({cell.empty() ? row.value("loss", "") : cell, std::to_string(row.value("train_steps", 0)),
-         steps > 0 ? std::to_string(steps) : "-"},
-        row["metrics"], std::to_string(row.value("teacher_evaluations", int64_t{0})),
-        std::to_string(static_cast<int64_t>(std::lround(row.value("train_seconds", 0.0)))));
-  }
-  std::vector<size_t> widths(head.size(), 0);
+namespace {
+
+using Lines = std::vector<std::vector<std::string>>;
+
+// A head, a rule and lines, in columns; the first one to the left.
+std::string align(const Lines& lines) {
+  std::vector<size_t> widths(lines[0].size(), 0);
   for (const auto& line : lines) {
     for (size_t i = 0; i < line.size(); ++i) {
-      widths[i] = std::max(widths[i], line[i].size());
+      widths[i] = std::max(widths[i], length(line[i]));
     }
   }
   std::stringstream out;
   for (size_t l = 0; l < lines.size(); ++l) {
     for (size_t i = 0; i < lines[l].size(); ++i) {
-      const std::string pad(widths[i] - lines[l][i].size(), ' ');
+      const std::string pad(widths[i] - length(lines[l][i]), ' ');
       out << (i == 0 ? lines[l][i] + pad : "  " + pad + lines[l][i]);
     }
     out << '\n';
@@ -223,6 +224,94 @@ std::string terminal_table(const fs::path& folder) {
     }
   }
   return out.str();
+}
+
+std::string seconds_of(double seconds) { return std::to_string(static_cast<int64_t>(std::lround(seconds))); }
+
+std::string steps_of(const Json& row) {
+  const int64_t steps = row.value("student_steps", int64_t{0});
+  return steps > 0 ? std::to_string(steps) : "-";
+}
+
+std::vector<std::string> teacher_line(const Json& results, const std::vector<std::string>& columns) {
+  const Json& teacher = results["teacher"];
+  std::vector<std::string> line = {"teacher", "-", "-"};
+  for (const std::string& column : columns) {
+    line.push_back(teacher["metrics"].contains(column) ? number(teacher["metrics"][column]) : "-");
+  }
+  line.push_back(std::to_string(teacher["evaluations"].get<int64_t>()));
+  line.push_back("-");
+  return line;
+}
+
+// A line for each row.
+void add_rows(const Json& results, const std::vector<std::string>& columns, Lines& lines) {
+  for (const Json& row : results["progress"]) {
+    const std::string cell = row.value("cell", "");
+    std::vector<std::string> line = {cell.empty() ? row.value("loss", "") : cell,
+                                     std::to_string(row.value("train_steps", 0)), steps_of(row)};
+    for (const std::string& column : columns) {
+      line.push_back(row["metrics"].contains(column) ? number(row["metrics"][column]) : "-");
+    }
+    line.push_back(std::to_string(row.value("teacher_evaluations", int64_t{0})));
+    line.push_back(seconds_of(row.value("train_seconds", 0.0)));
+    lines.push_back(line);
+  }
+}
+
+std::string label(const Json& setting) {
+  std::string out;
+  for (const auto& [key, value] : setting.items()) {
+    if (key != "train_steps" && key != "student_steps" && key != "guidance") {
+      out += (out.empty() ? "" : " ") +
+             (value.is_string() ? value.get<std::string>() : key.substr(key.rfind('.') + 1) + "=" + value.dump());
+    }
+  }
+  return out;
+}
+
+// A line for each setting: the mean over seeds, and half the width of its interval.
+void add_means(const Json& statistics, const std::vector<std::string>& columns, Lines& lines) {
+  for (const Json& group : statistics["groups"]) {
+    const Json& setting = group["setting"];
+    std::vector<std::string> line = {label(setting), std::to_string(setting.value("train_steps", 0)),
+                                     steps_of(setting)};
+    for (const std::string& column : columns) {
+      if (!group["metrics"].contains(column)) {
+        line.emplace_back("-");
+        continue;
+      }
+      const Json& m = group["metrics"][column];
+      line.push_back(number(m["mean"]));
+      if (m.contains("low")) {
+        line.back() += " ± " + number((m["high"].get<double>() - m["low"].get<double>()) / 2);
+      }
+    }
+    line.push_back(std::to_string(std::llround(group["teacher_evaluations"].get<double>())));
+    line.push_back(seconds_of(group["train_seconds"]));
+    lines.push_back(line);
+  }
+}
+
+}  // namespace
+
+std::string terminal_table(const fs::path& folder) {
+  const Json results = read_results(folder);
+  const std::vector<std::string> columns = columns_of(results);
+  Lines lines = {{"model", "trained", "steps"}};
+  lines[0].insert(lines[0].end(), columns.begin(), columns.end());
+  lines[0].insert(lines[0].end(), {"teacher evals", "seconds"});
+  if (!results["teacher"]["metrics"].empty()) {
+    lines.push_back(teacher_line(results, columns));
+  }
+  const Json statistics = results.value("statistics", Json::object());
+  const bool seeds = statistics.contains("groups") && statistics["groups"].size() < results["progress"].size();
+  if (seeds) {
+    add_means(statistics, columns, lines);
+  } else {
+    add_rows(results, columns, lines);
+  }
+  return align(lines) + (seeds ? "means over seeds ± half of their 95 % bootstrap intervals\n" : "");
 }
 
 }  // namespace retort

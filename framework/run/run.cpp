@@ -1,21 +1,25 @@
 #include "run/run.h"
 
-#include <ATen/ATen.h>
-#include <torch/nn/module.h>
-#include <torch/headeronly/version.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <map>
+#include <thread>
+#include <utility>
 
+#include "bench/bench.h"
 #include "config/toml.h"
-#include "evaluate/evaluator.h"
+#include "interrupt.h"
 #include "io/files.h"
-#include "io/png.h"
-#include "io/safetensors.h"
 #include "log.h"
 #include "report/report.h"
+#include "run/cell_run.h"
 #include "run/provenance.h"
-#include "train/trainer.h"
+#include "share/claim.h"
+#include "sweep/gather.h"
+#include "train/group.h"
 
 namespace retort {
 
@@ -23,297 +27,360 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Keeps what stood in the folder if it belongs to another configuration: "runs/a" becomes "runs/a~1".
-void set_aside(const fs::path& folder) {
-  fs::path aside;
-  for (int i = 1; fs::exists(aside = folder.string() + "~" + std::to_string(i)); ++i) {
-  }
-  std::error_code error;
-  fs::rename(folder, aside, error);
-  if (error) {
-    throw Error(folder.string() + ": holds other results, which cannot be moved to " + aside.string() + ": " +
-                error.message());
-  }
-  log::info("the earlier results of another configuration are now in " + aside.string());
-}
+using Clock = std::chrono::steady_clock;
 
-std::string joined_config(const std::vector<Cell>& cells, const std::vector<std::unique_ptr<Experiment>>& experiments,
-                          const fs::path& folder) {
-  if (cells.size() == 1 && cells[0].name.empty()) {
-    return write_toml(experiments[0]->resolved_for(folder));
-  }
-  Value config = experiments[0]->resolved_for(folder);
-  Value sweep;
-  for (const auto& [key, value] : cells[0].values.table()) {
-    Array values;
-    for (const Cell& cell : cells) {
-      const Value& v = *cell.values.find(key);
-      if (std::find(values.begin(), values.end(), v) == values.end()) {
-        values.push_back(v);
-      }
-    }
-    sweep[key] = Value{values, {}};
-    if (key.ends_with(".type")) {
-      // Each plugin's keys in a table of its own, as they differ: [loss.cm], [loss.direct_cm], …
-      const std::string table = key.substr(0, key.size() - 5);
-      Value joined;
-      joined["type"] = values.front();
-      for (const auto& experiment : experiments) {
-        Value own = *at_path(experiment->resolved_for(folder), table);
-        const std::string type = std::get<std::string>(own.find("type")->data);
-        own.erase("type");
-        joined[type] = own;
-      }
-      set_path(config, table, joined);
-    }
-  }
-  config["sweep"] = sweep;
-  return write_toml(config);
-}
-
-// Pictures as a PNG grid, points as CSV, in the run's samples folder.
-void save_samples(const Experiment& experiment, const Tensor& samples, const fs::path& folder,
-                  const std::string& name) {
-  make_folder(folder / "samples");
-  const int64_t shown = std::min(experiment.evaluate->pictures, samples.size(0));
-  const Tensor pictures =
-      experiment.dataset && shown > 0 ? experiment.dataset->pictures(samples.narrow(0, 0, shown)) : Tensor();
-  if (pictures.defined()) {
-    write_text(folder / "samples" / (name + ".png"), encode_png(picture_grid(pictures, std::min<int64_t>(shown, 16))));
-  } else if (samples.dim() == 2) {
-    constexpr int64_t most = 2000;
-    write_samples(folder / "samples" / (name + ".csv"),
-                  samples.narrow(0, 0, std::min(most, samples.size(0))).to(at::kFloat));
-  }
-}
-
-Json series_json(const Measurement& m) {
-  Json out = Json::object();
-  for (const auto& [name, points] : m.series) {
-    out[name] = points;
-  }
-  return out;
-}
+// A retried cell whose worker died this often is left alone: it is likely to bring the next one down too.
+constexpr int64_t most_deaths = 3;
 
 class Run {
  public:
-  Run(const RunRequest& request, Registry& registry) : request_(request), config_(load_config(request)) {
-    cells_ = expand(config_);
-    output_ = output_folder(config_, request);
+  // With `prepare` the folder is made ready for work.
+  Run(const RunRequest& request, Registry& registry, bool prepare)
+      : request_(request),
+        registry_(registry),
+        config_(load_config(request)),
+        cells_(expand(config_)),
+        output_(output_folder(config_, request)),
+        store_(shared_folder(config_, request)),
+        shared_(store_) {
     if (request.frozen) {
       freeze(registry, request.config, output_);
     }
-    for (const Cell& cell : cells_) {
-      experiments_.push_back(
-          std::make_unique<Experiment>(cell.config, fs::path(request.config).stem().string(), registry));
-      if (!experiments_.back()->loss) {
-        throw RequestError(to_string(config_.origin) + ": [loss] is missing; there is nothing to train");
-      }
+    check_cells();
+    if (prepare && Group::world().first()) {
+      prepare_folder();
     }
-    prepare_folder();
+    Group::world().meet();
   }
 
-  void train() {
-    for (size_t i = 0; i < cells_.size(); ++i) {
-      const fs::path folder = cell_folder(output_, cells_[i]);
-      const Experiment& experiment = *experiments_[i];
-      if (fs::exists(Trainer::checkpoint_path(folder, experiment.train->steps))) {
-        continue;
-      }
-      log::info("training" + (cells_[i].name.empty() ? "" : " " + cells_[i].name) + ": " +
-                std::to_string(experiment.train->steps) + " steps of " +
-                std::to_string(experiment.train->batch * experiment.train->accumulate) + " on " +
-                experiment.training_backend().describe());
-      if (!cells_[i].name.empty()) {
-        make_folder(folder);
-        write_text(folder / "config.toml", write_toml(experiment.resolved_for(folder)));
-      }
-      Trainer(*experiments_[i], folder).run();
-    }
-  }
-
-  void evaluate() {
-    results_["name"] = experiments_[0]->run->name;
-    Json config = retort::to_json(experiments_[0]->resolved());
-    if (!cells_[0].name.empty()) {
-      config["sweep"] = retort::to_json(*config_.find("sweep"));
-    }
-    results_["config"] = config;
-    results_["versions"] = {
-        {"retort", RETORT_VERSION},
-        {"libtorch", std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR) + "." +
-                         std::to_string(TORCH_VERSION_PATCH)},
-        {"backend", experiments_[0]->backend().describe()}};
-    results_["teacher"] = {{"evaluations", 0}, {"metrics", Json::object()}};
-    results_["students"] = Json::array();
-    results_["progress"] = Json::array();
-    save_reference();
-    for (size_t i = 0; i < cells_.size(); ++i) {
-      evaluate_cell(cells_[i], *experiments_[i]);
-    }
-    const Json provenance = write_provenance(output_, request_.frozen);
-    results_["plugins"] = provenance["plugins"];
-    results_["libraries"] = provenance["libraries"];
-    write_text(output_ / "results.json", results_.dump(1) + "\n");
-  }
-
+  bool is_sweep() const { return !cells_[0].name.empty(); }
   const fs::path& output() const { return output_; }
-  bool complete() const { return complete_; }
+  bool complete() const {
+    return std::all_of(finished_.begin(), finished_.end(), [](bool f) { return f; });
+  }
+
+  // Takes one cell after another, until all are done by somebody.
+  void work(Stages stages) {
+    std::vector<CellState> states(cells_.size(), CellState::open);
+    log::Cells display(cells_.size());
+    for (int64_t i = 0; (i = next(states)) >= 0;) {
+      display.begin(cells_[static_cast<size_t>(i)].name, count(states, CellState::done));
+      states[static_cast<size_t>(i)] = take(static_cast<size_t>(i), stages);
+    }
+    failed_ = count(states, CellState::failed);
+  }
+
+  void finish() {
+    if (Group::world().first()) {
+      if (is_sweep()) {
+        write_provenance(output_, request_.frozen);
+      }
+      gather(cells_, cell_folders(), output_, config_);
+      write_report(output_);
+    }
+  }
+
+  size_t failed() const { return failed_; }
+  size_t size() const { return cells_.size(); }
+
+  std::vector<fs::path> cell_folders() const {
+    std::vector<fs::path> out;
+    for (const Cell& cell : cells_) {
+      out.push_back(cell_folder(output_, cell));
+    }
+    return out;
+  }
+
+  std::unique_ptr<CellRun> open(size_t i) const {
+    return std::make_unique<CellRun>(cells_[i], fs::path(request_.config).stem().string(),
+                                     cell_folder(output_, cells_[i]), registry_, store_);
+  }
+  const Cell& cell(size_t i) const { return cells_[i]; }
+  bool finished(size_t i) const { return finished_[i]; }
 
  private:
-  void prepare_folder() {
-    const std::string text = joined_config(cells_, experiments_, output_);
-    if (fs::exists(output_ / "config.toml")) {
-      const bool same = read_text(output_ / "config.toml") == text;
-      if (!same || request_.fresh) {
-        set_aside(output_);
-      } else {
-        complete_ = fs::exists(output_ / "results.json") && fs::exists(output_ / "report.html");
+  enum class CellState { open, done, failed, elsewhere };
+
+  static size_t count(const std::vector<CellState>& states, CellState state) {
+    return static_cast<size_t>(std::count(states.begin(), states.end(), state));
+  }
+
+  // Builds every cell once, so that errors come before any work, and learns which are done and which share their
+  // solves.
+  void check_cells() {
+    for (size_t i = 0; i < cells_.size(); ++i) {
+      const std::unique_ptr<CellRun> cell = open(i);
+      finished_.push_back(cell->finished());
+      const Experiment& e = cell->experiment();
+      solves_.push_back(sha256_of_text(e.solve_key() + e.fingerprint({"dataset", "schedule"}) +
+                                       std::to_string(e.run->seed) + " " + std::to_string(e.train->batch) + " " +
+                                       std::to_string(e.train->accumulate) + " " + type_of(e, "loss")));
+      sharing_[solves_.back()] += 1;
+      if (is_sweep()) {
+        note_parts(e);
       }
     }
-    make_folder(output_);
-    write_text(output_ / "config.toml", text);
+  }
+
+  static std::string type_of(const Experiment& e, const std::string& table) {
+    const Value* found = e.resolved().find(table);
+    const Value* type = found != nullptr ? found->find("type") : nullptr;
+    return type != nullptr ? std::get<std::string>(type->data) : "";
+  }
+
+  // Of each table whose plugin is swept, what each plugin's keys are, so that one configuration holds them all.
+  void note_parts(const Experiment& e) {
+    const Value resolved = e.resolved_for(output_);
+    for (const auto& [key, value] : cells_[0].values.table()) {
+      if (key.ends_with(".type")) {
+        const std::string table = key.substr(0, key.size() - 5);
+        if (const Value* own = at_path(resolved, table)) {
+          const std::string type = std::get<std::string>(own->find("type")->data);
+          Value keys = *own;
+          keys.erase("type");
+          parts_[table].try_emplace(type, keys);
+        }
+      }
+    }
+  }
+
+  void prepare_folder() {
+    if (!is_sweep()) {
+      return;  // the cell's folder is the run's
+    }
+    const bool other = fs::exists(output_ / "config.toml") && !fs::exists(output_ / "cells");
+    if (other || (request_.fresh && fs::exists(output_))) {
+      set_aside(output_);
+    }
+    make_folder(output_ / "cells");
+    Value config = open(0)->experiment().resolved_for(output_);
+    for (const auto& [table, types] : parts_) {
+      Value joined;
+      joined["type"] = *at_path(config, table + ".type");
+      for (const auto& [type, keys] : types) {
+        joined[type] = keys;
+      }
+      set_path(config, table, joined);
+    }
+    for (const auto& [key, value] : cells_[0].values.table()) {  // [sweep] says these
+      unset(config, key);
+    }
+    config["sweep"] = *config_.find("sweep");
+    write_text(output_ / "config.toml", write_toml(config));
     write_provenance(output_, request_.frozen);
   }
 
-  void save_reference() {
-    Experiment& experiment = *experiments_[0];
-    if (experiment.dataset && experiment.loss->objective() != Objective::classifier) {
-      // Real samples of the same classes as the generated ones beside them.
-      const int64_t wanted =
-          std::max<int64_t>(experiment.evaluate->pictures, experiment.task().shape.size() == 1 ? 2000 : 0);
-      const int64_t size = experiment.dataset->size(Split::test);
-      Batch data = experiment.dataset->batch(
-          Split::test, at::arange(std::min<int64_t>(size, std::max<int64_t>(wanted, 1000)), at::kLong));
-      Tensor x = data.x;
-      if (experiment.classes() > 0 && data.condition.labels.defined()) {
-        x = by_class(data, experiment.classes(), wanted);
-      }
-      save_samples(experiment, x, output_, "data");
-    }
-  }
-
-  static Tensor by_class(const Batch& data, int64_t classes, int64_t wanted) {
-    std::vector<int64_t> used(static_cast<size_t>(classes), 0);
-    std::vector<Tensor> rows;
-    for (int64_t i = 0; i < wanted; ++i) {
-      const int64_t label = i % classes;
-      const Tensor of_class = at::nonzero(data.condition.labels == label).view({-1});
-      if (of_class.numel() == 0) {
-        continue;
-      }
-      int64_t& next = used[static_cast<size_t>(label)];
-      rows.push_back(data.x[of_class[next++ % of_class.numel()].item<int64_t>()]);
-    }
-    return at::stack(rows);
-  }
-
-  // The teacher's own row, once for all cells that share it.
-  void evaluate_teacher(ModelEvaluator& evaluator, const Experiment& experiment, const std::string& key) {
-    if (std::find(teachers_done_.begin(), teachers_done_.end(), key) != teachers_done_.end()) {
+  void unset(Value& config, const std::string& key) const {
+    const size_t dot = key.rfind('.');
+    Value* table = dot == std::string::npos ? nullptr : const_cast<Value*>(at_path(config, key.substr(0, dot)));
+    if (table == nullptr || !table->is_table()) {
       return;
     }
-    teachers_done_.push_back(key);
-    const EvaluationResult result = evaluator.measure({});
-    if (teachers_done_.size() == 1) {
-      results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
-                             {"metrics", to_json(result.measurement)}};
-      save_samples(experiment, result.samples, output_, "teacher");
-    }
-  }
-
-  void evaluate_cell(const Cell& cell, Experiment& experiment) {
-    const fs::path folder = cell_folder(output_, cell);
-    const std::string key = experiment.teacher_key();
-    std::vector<int64_t> steps = experiment.evaluate->at;
-    steps.push_back(experiment.train->steps);
-    std::sort(steps.begin(), steps.end());
-    steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-    std::unique_ptr<ModelEvaluator> of_teacher;
-    if (experiment.teacher && experiment.loss->objective() == Objective::consistency) {
-      of_teacher = std::make_unique<ModelEvaluator>(experiment, experiment.teacher.get(), shared_, key);
-      evaluate_teacher(*of_teacher, experiment, key);
-    }
-    for (const int64_t step : steps) {
-      const fs::path path = Trainer::checkpoint_path(folder, step);
-      const Checkpoint checkpoint = experiment.checkpoint(path.string());
-      const TrainingRecord record = Trainer::record(checkpoint);
-      const Model model = experiment.model(experiment.backend().compile(experiment.network(checkpoint, path.string())));
-      log::info("evaluating" + (cell.name.empty() ? "" : " " + cell.name) + " after " + std::to_string(step) +
-                " steps");
-      if (of_teacher) {
-        for (const int64_t student_steps : experiment.evaluate->student_steps) {
-          add_row(cell, experiment, record, student_steps, of_teacher->measure({&model, student_steps}));
-        }
-      } else if (experiment.loss->objective() == Objective::denoiser) {
-        const ModelTeacher as_teacher(model, experiment.task().shape, experiment.classes());
-        ModelEvaluator evaluator(experiment, &as_teacher, shared_, key + folder.string() + std::to_string(step));
-        const EvaluationResult result = evaluator.measure({});
-        add_row(cell, experiment, record, 0, result);
-        results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
-                               {"metrics", to_json(result.measurement)}};
-      } else {
-        ModelEvaluator evaluator(experiment, nullptr, shared_, key);
-        add_row(cell, experiment, record, 0, evaluator.measure({&model, 0}));
+    table->erase(key.substr(dot + 1));
+    for (auto& [name, inner] : table->table()) {
+      if (inner.is_table() && parts_.contains(key.substr(0, dot))) {
+        inner.erase(key.substr(dot + 1));
       }
     }
   }
 
-  void add_row(const Cell& cell, const Experiment& experiment, const TrainingRecord& record, int64_t student_steps,
-               const EvaluationResult& result) {
-    Json row;
-    row["cell"] = cell.name;
-    row["loss"] = std::get<std::string>(experiment.resolved().find("loss")->find("type")->data);
-    for (const auto& [key, value] : cell.values.table()) {
-      row["swept"][key] = retort::to_json(value);
+  // The next cell to take, claimed; -1 where all are done or failed. Waits while others work on what is left, as they
+  // may die.
+  int64_t next(std::vector<CellState>& states) {
+    Group& group = Group::world();
+    while (true) {
+      int64_t chosen = -1;
+      bool waiting = false;
+      if (group.first()) {
+        for (size_t i = 0; i < states.size() && chosen < 0; ++i) {
+          if (states[i] == CellState::done || states[i] == CellState::failed) {
+            continue;
+          }
+          const fs::path folder = cell_folder(output_, cells_[i]);
+          if (states[i] == CellState::elsewhere && others_result(i, folder, states[i])) {
+            continue;
+          }
+          claim_ = Claim::take(claim_path(i));
+          if (!claim_) {
+            states[i] = CellState::elsewhere;
+            waiting = true;
+            continue;
+          }
+          chosen = static_cast<int64_t>(i);
+        }
+      }
+      chosen = group.from_first(chosen >= 0 ? chosen : waiting ? -2 : -1);
+      if (chosen != -2) {
+        return chosen;
+      }
+      if (stop_requested()) {
+        throw Error("interrupted; the same command goes on from there");
+      }
+      if (!std::exchange(waiting_said_, true)) {
+        log::done("other processes are at work on what is left; waiting for them, in case one dies");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
     }
-    row["student_steps"] = student_steps;
-    row["train_steps"] = record.step;
-    row["teacher_evaluations"] = record.teacher_evaluations;
-    row["train_seconds"] = record.seconds;
-    row["metrics"] = to_json(result.measurement);
-    row["series"] = series_json(result.measurement);
-    if (result.samples.defined()) {
-      const std::string name = (cell.name.empty() ? "model" : cell.name) + "_after_" + std::to_string(record.step) +
-                               (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "");
-      save_samples(experiment, result.samples, output_, name);
-      row["samples"] = name;
+  }
+
+  fs::path claim_path(size_t i) const {
+    return is_sweep() ? output_ / "cells" / cells_[i].name : fs::path(output_.string() + ".work");
+  }
+
+  // What another worker made of a cell that was not claimed any more.
+  bool others_result(size_t i, const fs::path& folder, CellState& state) {
+    if (!Claim::holder(claim_path(i)).empty()) {
+      return false;
     }
-    results_["progress"].push_back(row);
-    if (record.step == experiment.train->steps) {
-      results_["students"].push_back(row);
+    if (fs::exists(folder / "failed.json") && fs::last_write_time(folder / "failed.json") > began_) {
+      state = CellState::failed;
+      return true;
+    }
+    return false;
+  }
+
+  CellState take(size_t i, Stages stages) {
+    const auto claim = std::move(claim_);
+    const fs::path folder = cell_folder(output_, cells_[i]);
+    Group& group = Group::world();
+    at::set_num_threads(threads_);  // a backend of the cell before may have changed it
+    try {
+      const std::unique_ptr<CellRun> cell = open(i);
+      if (stages == Stages::everything && cell->finished() && !(request_.fresh && !is_sweep())) {
+        return CellState::done;
+      }
+      if (claim && claim->deaths() >= most_deaths) {
+        throw Error("its worker died " + std::to_string(claim->deaths()) + " times at it; not tried again");
+      }
+      if (group.first()) {
+        cell->prepare(request_.fresh && !is_sweep(), request_.frozen);
+      }
+      group.meet();
+      const auto began = Clock::now();
+      if (stages != Stages::evaluate) {
+        say_begin(*cell);
+        const bool share = sharing_.at(solves_[i]) > 1;
+        cell->train(share ? stored_solves(Store(store_.folder() / "solves"), cell->experiment().solve_key()) : nullptr);
+      }
+      if (stages != Stages::train && group.first()) {
+        cell->evaluate(shared_, request_.frozen);
+        std::error_code ignored;
+        fs::remove(folder / "failed.json", ignored);
+        if (is_sweep()) {
+          log::done(cells_[i].name + ": " + summary(folder) + " (" +
+                    log::duration(std::chrono::duration<double>(Clock::now() - began).count()) + ")");
+        }
+      }
+      return CellState::done;
+    } catch (const std::bad_alloc&) {
+      return fail(i, folder, "out of memory");
+    } catch (const std::exception& e) {
+      if (!is_sweep() || stop_requested() || group.size() > 1) {
+        throw;
+      }
+      return fail(i, folder, e.what());
+    }
+  }
+
+  CellState fail(size_t i, const fs::path& folder, const std::string& what) {
+    const std::string line = what.substr(0, what.find('\n'));
+    log::error("cell " + cells_[i].name + " failed: " + line);
+    make_folder(folder);
+    write_text(folder / "failed.json", Json({{"error", line}}).dump() + "\n");
+    return CellState::failed;
+  }
+
+  void say_begin(const CellRun& cell) const {
+    const Experiment& e = cell.experiment();
+    if (!cell.trained()) {
+      log::info(
+          "training: " + std::to_string(e.train->steps) + " steps of " +
+          std::to_string(e.train->batch * e.train->accumulate) + " on " + e.training_backend().describe() +
+          (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
     }
   }
 
   RunRequest request_;
+  Registry& registry_;
   Value config_;  // as written and overridden, before its cells
   std::vector<Cell> cells_;
-  std::vector<std::unique_ptr<Experiment>> experiments_;
   fs::path output_;
-  bool complete_ = false;
+  Store store_;
   SharedTensors shared_;
-  std::vector<std::string> teachers_done_;
-  Json results_ = Json::object();
+  std::vector<std::string> solves_;                            // of each cell, which solves its training needs
+  std::map<std::string, int> sharing_;                         // how many cells need them
+  std::map<std::string, std::map<std::string, Value>> parts_;  // table to plugin to its keys
+  std::vector<bool> finished_;
+  size_t failed_ = 0;
+  std::unique_ptr<Claim> claim_;
+  bool waiting_said_ = false;
+  fs::file_time_type began_ = fs::file_time_type::clock::now();
+  int threads_ = at::get_num_threads();
 };
+
+// Cells that cost the same: all settings but the seed, the length and the optimizer's are equal.
+std::string kind_of(const Experiment& e) {
+  return e.fingerprint(
+             {"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss"}) +
+         std::to_string(e.train->batch * e.train->accumulate);
+}
 
 }  // namespace
 
+void print_plan(const RunRequest& request, Registry& registry) {
+  const Run all(request, registry, false);
+  std::map<std::string, TrainingCost> kinds;
+  double seconds = 0, evaluations = 0;
+  size_t done = 0;
+  std::printf("%-50s  %-8s  %14s  %10s\n", "cell", "state", "teacher evals", "training");
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::string name = all.cell(i).name.empty() ? "(nothing is swept)" : all.cell(i).name;
+    if (all.finished(i)) {
+      std::printf("%-50s  %-8s\n", name.c_str(), "done");
+      done += 1;
+      continue;
+    }
+    const std::unique_ptr<CellRun> cell = all.open(i);
+    const Experiment& e = cell->experiment();
+    const auto [found, is_new] = kinds.try_emplace(kind_of(e));
+    if (is_new) {
+      found->second = Workbench(cell->experiment()).training_cost();
+    }
+    const auto steps = static_cast<double>(e.train->steps * e.train->accumulate);
+    seconds += found->second.seconds * steps;
+    evaluations += found->second.evaluations * steps;
+    std::printf("%-50s  %-8s  %14.0f  %10s\n", name.c_str(), "to do", found->second.evaluations * steps,
+                log::duration(found->second.seconds * steps).c_str());
+    std::fflush(stdout);
+  }
+  std::printf(
+      "\n%zu cells, %zu done. The rest trains for about %s on one process (solves that cells share are counted for "
+      "each of them), with %.3g teacher evaluations; sampling and metrics come on top.\n",
+      all.size(), done, log::duration(seconds).c_str(), evaluations);
+}
+
 fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
-  Run all(request, registry);
-  if (stages == Stages::everything && all.complete()) {
+  if (!Group::world().first()) {
+    log::be_quiet();
+  }
+  Run all(request, registry, true);
+  if (stages == Stages::everything && all.complete() && !request.fresh && fs::exists(all.output() / "report.html")) {
     log::info("these results are complete; --fresh runs it again");
   } else {
-    if (stages != Stages::evaluate) {
-      all.train();
-    }
+    all.work(stages);
     if (stages == Stages::train) {
       return all.output();
     }
-    all.evaluate();
-    write_report(all.output());
+    all.finish();
   }
-  std::fputs(terminal_table(all.output()).c_str(), stdout);
-  std::printf("\n%s\n", (all.output() / "report.html").c_str());
+  if (!request.worker && Group::world().first()) {
+    std::fputs(terminal_table(all.output()).c_str(), stdout);
+    std::printf("\n%s\n", (all.output() / "report.html").c_str());
+  }
+  if (all.failed() > 0) {
+    throw Error(std::to_string(all.failed()) + " of " + std::to_string(all.size()) +
+                " cells failed, for the reasons above; the same command tries them again");
+  }
   return all.output();
 }
 

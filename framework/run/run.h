@@ -1,4 +1,4 @@
-/// One run: every cell trained, sampled, evaluated and reported.
+/// A run: every cell of a configuration trained, sampled and measured, and one report over all.
 #pragma once
 
 #include <filesystem>
@@ -7,6 +7,7 @@
 
 #include "plugin/registry.h"
 #include "retort/value.h"
+#include "sweep/cells.h"
 
 namespace retort {
 
@@ -15,27 +16,23 @@ struct RunRequest {
   std::vector<std::string> overrides;  // key=value
   bool fresh = false;                  // begin anew even where results exist
   bool frozen = false;                 // load only the libraries that an earlier run recorded
-};
-
-/// A cell of [sweep]: the configuration with one value of each swept key.
-struct Cell {
-  std::string name;  // the swept values joined by "_"; empty where nothing is swept
-  Value values;      // swept key to value
-  Value config;
+  bool worker = false;                 // only take cells; leave the table to others
 };
 
 /// The configuration with its overrides. A swept key that is overridden is no longer swept.
 Value load_config(const RunRequest& request);
-/// The product of the lists in [sweep].
-std::vector<Cell> expand(const Value& config);
-/// Where results go.
+/// Where results go, and where what runs share.
 std::filesystem::path output_folder(const Value& config, const RunRequest& request);
+std::filesystem::path shared_folder(const Value& config, const RunRequest& request);
+/// The folder of a cell within a run's.
+std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);
 
 enum class Stages { train, evaluate, everything };
-/// Returns the folder of the results.
+/// Runs the cells that are not finished. Several processes may do so at once, on machines that share the folder: each
+/// cell is one's. Returns the folder of the results. Throws Error where cells failed, after all others are done.
 std::filesystem::path run(const RunRequest& request, Registry& registry, Stages stages = Stages::everything);
 
-/// The folders of the cells within a run's.
-std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);
+/// Prints the cells, what has become of them, and what the rest will cost, from a few timed steps of each kind.
+void print_plan(const RunRequest& request, Registry& registry);
 
 }  // namespace retort

@@ -9,7 +9,12 @@
 
 namespace retort {
 
-Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed) {
+double middle_guidance(const Experiment& experiment) {
+  const auto range = experiment.teacher ? experiment.teacher->guidance() : std::nullopt;
+  return range ? (range->first + range->second) / 2 : 1;
+}
+
+Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance) {
   const Backend& backend = experiment.backend();
   std::vector<int64_t> shape = experiment.task().shape;
   shape.insert(shape.begin(), n);
@@ -19,6 +24,9 @@ Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n
   out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
   if (experiment.classes() > 0) {
     out.condition.labels = at::remainder(at::arange(n, at::kLong), experiment.classes()).to(backend.device());
+  }
+  if (experiment.task().guided) {
+    out.condition.guidance = at::full({n}, guidance, at::TensorOptions().dtype(at::kDouble).device(backend.device()));
   }
   return out;
 }
@@ -36,8 +44,8 @@ Tensor in_chunks(const std::string& label, const Batch& start, int64_t batch, F 
       throw Error("interrupted; what was trained is kept, and the same command goes on from there");
     }
     const int64_t count = std::min(batch, n - first);
-    const Tensor labels = start.condition.labels.defined() ? start.condition.labels.narrow(0, first, count) : Tensor();
-    parts.push_back(f(first, start.x.narrow(0, first, count), Condition{labels}));
+    const Tensor rows = at::arange(first, first + count, at::kLong).to(start.x.device());
+    parts.push_back(f(first, start.x.narrow(0, first, count), start.condition.rows(rows)));
     progress.advance(count);
   }
   return at::cat(parts);

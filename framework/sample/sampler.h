@@ -7,8 +7,11 @@
 namespace retort {
 
 /// Noise [n, …] at the first time of the grid and, for class-conditional models, labels that go round the classes.
-/// Depends on the seed alone, so that every model begins from the same.
-Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed);
+/// Depends on the seed alone, so that every model begins from the same. `guidance` is the weight of all rows, for
+/// guided models.
+Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance = 1);
+/// The middle of the teacher's range of guidance weights; 1 where it has none.
+double middle_guidance(const Experiment& experiment);
 
 /// Consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al.
 /// 2023, algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them.

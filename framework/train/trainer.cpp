@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <utility>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -19,126 +20,54 @@ namespace retort {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
-  std::string number = std::to_string(step);
-  number.insert(0, number.size() < 6 ? 6 - number.size() : 0, '0');
-  return folder / "checkpoints" / ("step_" + number + ".safetensors");
-}
-
-Trainer::Trainer(Experiment& experiment, fs::path folder)
+Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveMemory> memory)
     : experiment_(experiment),
       folder_(std::move(folder)),
       network_(experiment.new_network()),
+      memory_(std::move(memory)),
       weights_(*network_),
-      optimizer_(weights_, *experiment.train),
-      loss_scale_(experiment.training_backend().loss_scale()) {
+      adapter_(experiment.student->low_rank ? std::make_optional<Adapter>(weights_, *experiment.student,
+                                                                          static_cast<uint64_t>(experiment.run->seed))
+                                            : std::nullopt),
+      trained_(adapter_ ? adapter_->factors() : weights_),
+      optimizer_(trained_, *experiment.train),
+      loss_scale_(experiment.training_backend().loss_scale()),
+      group_(Group::world()) {
+  const int64_t batch = experiment_.train->batch;
+  if (batch < group_.size()) {
+    throw RequestError("train.batch = " + std::to_string(batch) + " is shared by " + std::to_string(group_.size()) +
+                       " processes; expected at least a sample for each");
+  }
+  first_row_ = batch * group_.rank() / group_.size();
+  rows_ = batch * (group_.rank() + 1) / group_.size() - first_row_;
   if (experiment_.loss->target_decay() > 0) {
     target_network_ = experiment_.new_network();
     Weights(*target_network_).assign(weights_.tensors);
     target_network_->module()->eval();
+    target_average_ = adapter_ ? trained_.copy() : Weights(*target_network_).tensors;
   }
   if (experiment_.train->ema > 0) {
-    average_ = weights_.copy();
+    average_ = trained_.copy();
   }
-  make_folder(folder_ / "checkpoints");
+  if (group_.first()) {
+    make_folder(folder_ / "checkpoints");
+  }
+  group_.meet();
   restore_state();
 }
 
-namespace {
-fs::path state_path(const fs::path& folder) { return folder / "checkpoints" / "state.safetensors"; }
-}  // namespace
-
-void Trainer::save_state() const {
-  TensorFile file;
-  weights_.store("weights/", weights_.tensors, file.tensors);
-  if (!average_.empty()) {
-    weights_.store("average/", average_, file.tensors);
-  }
-  if (target_network_) {
-    weights_.store("target/", Weights(*target_network_).tensors, file.tensors);
-  }
-  optimizer_.store(file.tensors);
-  const Json state = {{"step", record_.step},
-                      {"teacher_evaluations", record_.teacher_evaluations},
-                      {"seconds", record_.seconds},
-                      {"loss_sum", loss_sum_},
-                      {"loss_count", loss_count_},
-                      {"loss_scale", loss_scale_.factor()},
-                      {"good_steps", loss_scale_.good_steps()}};
-  file.metadata["state"] = state.dump();
-  write_safetensors(state_path(folder_), file);
-}
-
-void Trainer::restore_state() {
-  if (!fs::exists(state_path(folder_))) {
-    write_text(folder_ / "metrics.jsonl", "");
-    return;
-  }
-  const TensorFile file = read_safetensors(state_path(folder_));
-  try {
-    const Json state = Json::parse(file.metadata.at("state"));
-    record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("seconds")};
-    loss_sum_ = state.at("loss_sum");
-    loss_count_ = state.at("loss_count");
-    loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
-  } catch (const std::exception&) {
-    throw RequestError(state_path(folder_).string() + ": is no saved state of a training run");
-  }
-  weights_.assign(weights_.restore("weights/", file.tensors));
-  if (!average_.empty()) {
-    average_ = weights_.restore("average/", file.tensors);
-  }
-  if (target_network_) {
-    Weights(*target_network_).assign(weights_.restore("target/", file.tensors));
-  }
-  optimizer_.restore(file.tensors);
-  // Lines of steps after the saved one will be written again.
-  std::ifstream lines(folder_ / "metrics.jsonl");
-  std::string kept;
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", record_.step + 1) <= record_.step) {
-      kept += line + "\n";
-    }
-  }
-  write_text(folder_ / "metrics.jsonl", kept);
-  if (record_.step < experiment_.train->steps) {
-    log::info("goes on from step " + std::to_string(record_.step));
-  }
-}
-
-void Trainer::save_weights() const {
-  TensorFile file;
-  const bool last = experiment_.evaluate->last_weights || average_.empty();
-  weights_.store("", last ? weights_.tensors : average_, file.tensors);
-  Value config;
-  config["model"] = experiment_.model_table();
-  config["experiment"] = experiment_.resolved();
-  Json json = to_json(config);
-  json["training"] = {
-      {"step", record_.step}, {"teacher_evaluations", record_.teacher_evaluations}, {"seconds", record_.seconds}};
-  file.metadata["format"] = "pt";
-  file.metadata["retort"] = json.dump();
-  write_safetensors(checkpoint_path(folder_, record_.step), file);
-}
-
-TrainingRecord Trainer::record(const Checkpoint& checkpoint) {
-  TrainingRecord out;
-  if (const Value* training = checkpoint.config.find("training")) {
-    Params p(*training, "training", nullptr);
-    out.step = p.get("step", 0, "");
-    out.teacher_evaluations = p.get("teacher_evaluations", 0, "");
-    out.seconds = p.get("seconds", 0.0, "");
-  }
-  return out;
+// Gives a network the weights that these trained tensors amount to.
+void Trainer::load(Network& network, const std::vector<Tensor>& trained) const {
+  Weights(network).assign(adapter_ ? adapter_->merged(trained) : trained);
 }
 
 // Batches run through one shuffled epoch after another; the order depends on the seed and the epoch alone.
 Batch Trainer::load_batch(int64_t index) {
   const int64_t size = experiment_.dataset->size(Split::train);
   const int64_t batch = experiment_.train->batch;
+  const int64_t end = index * batch + first_row_ + rows_;
   std::vector<Tensor> parts;
-  for (int64_t at = index * batch; at < (index + 1) * batch;) {
+  for (int64_t at = index * batch + first_row_; at < end;) {
     const int64_t epoch = at / size;
     if (epoch != epoch_) {
       epoch_ = epoch;
@@ -146,7 +75,7 @@ Batch Trainer::load_batch(int64_t index) {
                             seeded(static_cast<uint64_t>(experiment_.run->seed), "order", static_cast<uint64_t>(epoch)),
                             at::TensorOptions().dtype(at::kLong));
     }
-    const int64_t count = std::min((index + 1) * batch - at, (epoch + 1) * size - at);
+    const int64_t count = std::min(end - at, (epoch + 1) * size - at);
     parts.push_back(order_.narrow(0, at - epoch * size, count));
     at += count;
   }
@@ -157,6 +86,13 @@ Batch Trainer::load_batch(int64_t index) {
     out.condition = {};
   } else if (out.condition.labels.defined()) {
     out.condition.labels = out.condition.labels.to(backend.device());
+  }
+  if (experiment_.task().guided) {
+    const auto [low, high] = *experiment_.teacher->guidance();
+    const Tensor uniform = at::rand(
+        {batch}, seeded(static_cast<uint64_t>(experiment_.run->seed), "guidance", static_cast<uint64_t>(index)),
+        at::TensorOptions().dtype(at::kDouble));
+    out.condition.guidance = (low + (high - low) * uniform.narrow(0, first_row_, rows_)).to(backend.device());
   }
   return out;
 }
@@ -196,41 +132,84 @@ void Trainer::read_losses() {
   unread_.clear();
 }
 
+TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index) const {
+  return {batch,
+          *student_,
+          *target_,
+          ode,
+          experiment_.solver.get(),
+          experiment_.schedule.get(),
+          experiment_.process(),
+          seeded(static_cast<uint64_t>(experiment_.run->seed), "train", static_cast<uint64_t>(index)),
+          static_cast<double>(record_.step) / static_cast<double>(experiment_.train->steps),
+          experiment_.classes(),
+          first_row_,
+          experiment_.train->batch};
+}
+
+// Adds up over all processes the gradients, and with them what is counted.
+void Trainer::share_gradients() {
+  if (group_.size() == 1) {
+    stop_ = stop_requested();
+    return;
+  }
+  std::vector<Tensor> all;
+  for (const Tensor& p : trained_.parameters()) {
+    if (!p.grad().defined()) {
+      Tensor(p).mutable_grad() = at::zeros_like(p);
+    }
+    all.push_back(p.grad());
+  }
+  const Tensor counts = at::tensor(
+      {loss_sum_, static_cast<double>(evaluations_), static_cast<double>(remembered_), stop_requested() ? 1.0 : 0.0},
+      at::kDouble);
+  all.push_back(counts);
+  group_.sum(all);
+  loss_sum_ = counts[0].item<double>();
+  evaluations_ = counts[1].item<int64_t>();
+  remembered_ = counts[2].item<int64_t>();
+  stop_ = counts[3].item<double>() > 0;
+}
+
 void Trainer::train_step(const Ode* ode) {
   const TrainSettings& settings = *experiment_.train;
-  const auto seed = static_cast<uint64_t>(experiment_.run->seed);
   if (!student_) {
     student_.emplace(experiment_.model(experiment_.training_backend().trainable(network_)));
     target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
   }
   target_->evaluator().refresh();  // its weights moved with the last step
+  const int64_t evaluations = ode != nullptr ? ode->evaluations() : 0;
+  const int64_t remembered = ode != nullptr ? ode->remembered() : 0;
+  const double loss_before = group_.size() > 1 ? std::exchange(loss_sum_, 0) : 0;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
     const int64_t index = record_.step * settings.accumulate + part;
-    at::manual_seed(seeded(seed, "dropout", static_cast<uint64_t>(index)).current_seed());
-    Batch batch = next_batch(index);
+    at::manual_seed(seeded(static_cast<uint64_t>(experiment_.run->seed), "dropout",
+                           static_cast<uint64_t>(index * group_.size() + group_.rank()))
+                        .current_seed());
+    const Batch batch = next_batch(index);
     std::optional<Ode> bound;
     if (ode != nullptr) {
       bound = ode->with(batch.condition);
     }
-    const TrainingStep step{batch,
-                            *student_,
-                            *target_,
-                            bound ? &*bound : nullptr,
-                            experiment_.solver.get(),
-                            experiment_.schedule.get(),
-                            experiment_.process(),
-                            seeded(seed, "train", static_cast<uint64_t>(index)),
-                            static_cast<double>(record_.step) / static_cast<double>(settings.steps),
-                            experiment_.classes()};
-    const LossValue value = (*experiment_.loss)(step);
-    const Tensor loss = value.per_row.mean() / static_cast<double>(settings.accumulate);
+    const LossValue value = (*experiment_.loss)(step_of(batch, bound ? &*bound : nullptr, index));
+    const Tensor mean =
+        group_.size() == 1 ? value.per_row.mean() : value.per_row.sum() / static_cast<double>(settings.batch);
+    const Tensor loss = mean / static_cast<double>(settings.accumulate);
     unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
-    if (loss.is_cpu()) {  // reading costs nothing here, and the state before a broken step can be saved
+    if (loss.is_cpu() ||
+        group_.size() > 1) {  // on a processor reading costs nothing, and what stood before is not lost
       read_losses();
     }
     (loss_scale_.is_on() ? loss * loss_scale_.factor() : loss).backward();
   }
-  gradient_norm_ = clip_gradients(weights_.parameters(), settings.clip, loss_scale_.factor());
+  if (adapter_) {
+    adapter_->pull_gradients();
+  }
+  evaluations_ = ode != nullptr ? ode->evaluations() - evaluations : 0;
+  remembered_ = ode != nullptr ? ode->remembered() - remembered : 0;
+  share_gradients();
+  loss_sum_ += loss_before;
+  gradient_norm_ = clip_gradients(trained_.parameters(), settings.clip, loss_scale_.factor());
   if (!gradient_norm_.is_cpu() && !loss_scale_.is_on()) {
     optimizer_.step(record_.step);
     return;
@@ -248,6 +227,9 @@ void Trainer::train_step(const Ode* ode) {
 }
 
 void Trainer::log(double loss, double norm) {
+  if (!group_.first()) {
+    return;
+  }
   const Json line = {{"step", record_.step},
                      {"loss", loss},
                      {"learning_rate", optimizer_.rate(record_.step - 1)},
@@ -267,13 +249,15 @@ void Trainer::run() {
   std::optional<Ode> ode;
   if (experiment_.teacher) {
     ode.emplace(*experiment_.teacher);
+    if (memory_ && experiment_.solver) {
+      ode = ode->with(memory_, experiment_.solver.get());
+    }
   }
   network_->module()->train();
   log::Progress progress("training", settings.steps, record_.step);
   auto saved = Clock::now();
   while (record_.step < settings.steps) {
     const auto begin = Clock::now();
-    const int64_t evaluations = ode ? ode->evaluations() : 0;
     try {
       train_step(ode ? &*ode : nullptr);
     } catch (const Error&) {
@@ -283,15 +267,22 @@ void Trainer::run() {
       throw;
     }
     record_.step += 1;
+    if (adapter_) {
+      load(*network_, trained_.tensors);
+    }
     if (target_network_) {
-      move_average(Weights(*target_network_).tensors, weights_.tensors, experiment_.loss->target_decay());
+      move_average(target_average_, trained_.tensors, experiment_.loss->target_decay());
+      if (adapter_) {
+        load(*target_network_, target_average_);
+      }
     }
     if (!average_.empty()) {
       // The average begins short, so that the first weights do not linger in it.
       const auto k = static_cast<double>(record_.step);
-      move_average(average_, weights_.tensors, std::min(settings.ema, (1 + k) / (10 + k)));
+      move_average(average_, trained_.tensors, std::min(settings.ema, (1 + k) / (10 + k)));
     }
-    record_.teacher_evaluations += ode ? ode->evaluations() - evaluations : 0;
+    record_.teacher_evaluations += evaluations_;
+    record_.remembered += remembered_;
     record_.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
     loss_count_ += 1;
     const bool last = record_.step == settings.steps;
@@ -307,17 +298,17 @@ void Trainer::run() {
     }
     const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every;
     const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();
-    if (due || wanted || stop_requested()) {
+    if (due || wanted || stop_) {
       read_losses();
     }
     if (wanted) {
       save_weights();
       save_state();
-    } else if (due || stop_requested()) {
+    } else if (due || stop_) {
       save_state();
       saved = Clock::now();
     }
-    if (stop_requested() && !last) {
+    if (stop_ && !last) {
       throw Error("interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(settings.steps) +
                   "; the same command goes on from there");
     }

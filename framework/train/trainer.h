@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "config/experiment.h"
+#include "train/adapter.h"
+#include "train/group.h"
 #include "train/loss_scale.h"
 #include "train/optimizer.h"
 #include "train/weights.h"
@@ -16,13 +18,14 @@ namespace retort {
 struct TrainingRecord {
   int64_t step = 0;
   int64_t teacher_evaluations = 0;
+  int64_t remembered = 0;  // of those, what other runs had done already
   double seconds = 0;
 };
 
 class Trainer {
  public:
-  /// Begins anew, or from the state in `folder` if there is one.
-  Trainer(Experiment& experiment, std::filesystem::path folder);
+  /// Begins anew, or from the state in `folder` if there is one. `memory`, if any, remembers the teacher's solves.
+  Trainer(Experiment& experiment, std::filesystem::path folder, std::shared_ptr<SolveMemory> memory = nullptr);
 
   /// Trains to the last step. After each step of evaluate.at and the last one, weights for evaluation are saved.
   void run();
@@ -33,6 +36,9 @@ class Trainer {
   static TrainingRecord record(const Checkpoint& checkpoint);
 
  private:
+  TrainingStep step_of(const Batch& batch, const Ode* ode, int64_t index) const;
+  void share_gradients();
+  void load(Network& network, const std::vector<Tensor>& trained) const;
   Batch load_batch(int64_t index);
   Batch next_batch(int64_t index);
   void train_step(const Ode* ode);
@@ -47,12 +53,19 @@ class Trainer {
   std::shared_ptr<Network> network_;
   std::shared_ptr<Network> target_network_;
   std::optional<Model> student_, target_;  // around the networks; made at the first step
+  std::shared_ptr<SolveMemory> memory_;
   Weights weights_;
+  std::optional<Adapter> adapter_;
+  Weights trained_;  // the adapter's factors, or the weights
   Optimizer optimizer_;
-  std::vector<Tensor> average_;
+  std::vector<Tensor> average_, target_average_;  // of what is trained
   TrainingRecord record_;
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
+  Group& group_;
+  int64_t first_row_, rows_;                  // this process's share of each batch
+  bool stop_ = false;                         // whether any of the processes was asked to stop
+  int64_t evaluations_ = 0, remembered_ = 0;  // of the last step
   // Losses that have not been read from the device yet, with the times of their rows.
   struct Unread {
     int64_t step;

@@ -27,10 +27,10 @@ std::vector<Tensor> Weights::copy() const {
   return out;
 }
 
-void Weights::assign(const std::vector<Tensor>& values) const {
+void Weights::assign(const std::vector<Tensor>& to, const std::vector<Tensor>& values) {
   const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    Tensor(tensors[i]).copy_(values[i]);
+  for (size_t i = 0; i < to.size(); ++i) {
+    Tensor(to[i]).copy_(values[i]);
   }
 }
 

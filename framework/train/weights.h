@@ -11,6 +11,7 @@ namespace retort {
 
 /// Parameters and buffers by name, sharing memory with the network.
 struct Weights {
+  Weights() = default;
   explicit Weights(Network& network);
 
   std::vector<std::string> names;
@@ -22,7 +23,8 @@ struct Weights {
   }
   std::vector<Tensor> copy() const;
   /// Takes over the values of another list of the same order.
-  void assign(const std::vector<Tensor>& values) const;
+  void assign(const std::vector<Tensor>& values) const { assign(tensors, values); }
+  static void assign(const std::vector<Tensor>& to, const std::vector<Tensor>& values);
 
   /// Entries "PREFIX/name" of a checkpoint.
   void store(const std::string& prefix, const std::vector<Tensor>& values, std::map<std::string, Tensor>& out) const;

@@ -1,0 +1,44 @@
+#include "io/low_rank.h"
+
+#include <ATen/ATen.h>
+
+#include "retort/error.h"
+
+namespace retort {
+
+namespace {
+const std::string ending = ".weight";
+}
+
+std::string low_rank_name(const std::string& weight, char factor) {
+  const std::string module = weight.ends_with(ending) ? weight.substr(0, weight.size() - ending.size()) : weight;
+  return module + ".lora_" + factor + ending;
+}
+
+Tensor low_rank_change(const Tensor& a, const Tensor& b, double scale) {
+  std::vector<int64_t> shape = a.sizes().vec();
+  shape[0] = b.size(0);
+  return at::mm(b.flatten(1), a.flatten(1)).mul_(scale).view(shape);
+}
+
+void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors, double scale,
+                    const std::string& path) {
+  size_t merged = 0;
+  for (auto& [name, weight] : weights) {
+    const auto a = factors.find(low_rank_name(name, 'A')), b = factors.find(low_rank_name(name, 'B'));
+    if (a == factors.end() || b == factors.end()) {
+      continue;
+    }
+    if (a->second.dim() < 2 || b->second.dim() < 2 || a->second.size(0) != b->second.size(1) ||
+        b->second.size(0) * a->second.numel() != weight.numel() * a->second.size(0)) {
+      throw RequestError(path + ": its change of '" + name + "' has another shape than the weights");
+    }
+    weight = weight + low_rank_change(a->second, b->second, scale).view(weight.sizes()).to(weight.options());
+    merged += 2;
+  }
+  if (merged != factors.size()) {
+    throw RequestError(path + ": changes weights that its base does not have");
+  }
+}
+
+}  // namespace retort

@@ -1,0 +1,22 @@
+/// Low-rank changes of weights, and their names in files: W = W0 + scale B A.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "retort/tensor.h"
+
+namespace retort {
+
+/// The names of A and B for the weight "conv0.weight": "conv0.lora_A.weight" and "conv0.lora_B.weight", as PEFT has
+/// them.
+std::string low_rank_name(const std::string& weight, char factor);
+
+/// scale B A in the shape of W. A: [r, in] or [r, in, h, w]; B: [out, r] or [out, r, 1, 1].
+Tensor low_rank_change(const Tensor& a, const Tensor& b, double scale);
+
+/// Adds the changes in `factors` to the weights. Throws RequestError, naming `path`, where one has no weight to change.
+void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors, double scale,
+                    const std::string& path);
+
+}  // namespace retort

@@ -1,0 +1,25 @@
+/// The results of all cells together: results.json, results.csv and progress.csv of a sweep.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "sweep/cells.h"
+
+namespace retort {
+
+/// Reads what each cell left in its folder and writes the whole. Cells without results are listed with their state:
+/// "failed" (with the reason), "running" or "open". The results of a run without [sweep] are its only cell's own.
+void gather(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders,
+            const std::filesystem::path& output, const Value& config);
+
+/// "ode_error 0.0349, fd 10.4": of a cell's last row.
+std::string summary(const std::filesystem::path& folder);
+
+/// Means over seeds and paired differences of a sweep's rows: {"compare", "groups", "differences"}. A group is what
+/// differs in the seed alone; a difference is between two values of the compared key, all else equal, seed by seed.
+Json statistics_of(const Json& rows, const std::string& compare);
+
+}  // namespace retort

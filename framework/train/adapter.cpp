@@ -1,0 +1,77 @@
+#include "train/adapter.h"
+
+#include <ATen/ATen.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "io/low_rank.h"
+#include "retort/error.h"
+
+namespace retort {
+
+Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed)
+    : weights_(weights),
+      base_(weights.copy()),
+      scale_((settings.alpha > 0 ? settings.alpha : static_cast<double>(settings.rank)) /
+             static_cast<double>(settings.rank)) {
+  for (size_t i = 0; i < weights.parameter_count; ++i) {
+    const std::string& name = weights.names[i];
+    const Tensor& w = weights.tensors[i];
+    const bool chosen =
+        w.dim() >= 2 && std::any_of(settings.layers.begin(), settings.layers.end(), [&](const std::string& pattern) {
+          return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+        });
+    if (!chosen) {
+      Tensor(w).set_requires_grad(false);
+      continue;
+    }
+    adapted_.push_back(i);
+    std::vector<int64_t> a_shape = w.sizes().vec(), b_shape(a_shape.size(), 1);
+    a_shape[0] = settings.rank;
+    b_shape[0] = w.size(0);
+    b_shape[1] = settings.rank;
+    const double bound = 1 / std::sqrt(static_cast<double>(w[0].numel()));
+    const Tensor uniform = at::rand(a_shape, seeded(seed, "adapter", i), at::TensorOptions().dtype(at::kDouble));
+    factors_.names.push_back(low_rank_name(name, 'A'));
+    factors_.tensors.push_back(((2 * uniform - 1) * bound).to(w.options()).set_requires_grad(true));
+    factors_.names.push_back(low_rank_name(name, 'B'));
+    factors_.tensors.push_back(at::zeros(b_shape, w.options()).set_requires_grad(true));
+  }
+  if (adapted_.empty()) {
+    std::string some;
+    for (size_t i = 0; i < std::min<size_t>(3, weights.names.size()); ++i) {
+      some += (i > 0 ? ", " : "") + weights.names[i];
+    }
+    throw RequestError("student.layers: no matrix or convolution is called so; the weights' names are like " + some);
+  }
+  factors_.parameter_count = factors_.tensors.size();
+}
+
+void Adapter::pull_gradients() const {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < adapted_.size(); ++i) {
+    Tensor w = weights_.tensors[adapted_[i]], a = factors_.tensors[2 * i], b = factors_.tensors[2 * i + 1];
+    if (!w.grad().defined()) {
+      continue;
+    }
+    const Tensor gradient = w.grad().contiguous().flatten(1);
+    a.mutable_grad() = at::mm(b.flatten(1).t(), gradient).mul_(scale_).view(a.sizes());
+    b.mutable_grad() = at::mm(gradient, a.flatten(1).t()).mul_(scale_).view(b.sizes());
+    w.mutable_grad() = Tensor();
+  }
+}
+
+std::vector<Tensor> Adapter::merged(const std::vector<Tensor>& factors) const {
+  const at::NoGradGuard no_grad;
+  std::vector<Tensor> out = base_;
+  for (size_t i = 0; i < adapted_.size(); ++i) {
+    const Tensor& base = base_[adapted_[i]];
+    out[adapted_[i]] =
+        base + low_rank_change(factors[2 * i].detach(), factors[2 * i + 1].detach(), scale_).view(base.sizes());
+  }
+  return out;
+}
+
+}  // namespace retort

@@ -1,0 +1,37 @@
+/// Low-rank adaptation (Hu et al. 2022, arXiv 2106.09685): of chosen weights only W = W0 + (alpha / rank) B A is
+/// trained, everything else is frozen.
+///
+/// The network always holds the merged weights. The gradients of A and B follow from W's by the chain rule, so that any
+/// network and backend can be adapted without knowing of it: dA = scale Bᵀ dW, dB = scale dW Aᵀ.
+#pragma once
+
+#include <cstdint>
+
+#include "config/settings.h"
+#include "train/weights.h"
+
+namespace retort {
+
+class Adapter {
+ public:
+  /// A is uniform as a layer's own weights are (Kaiming, gain of sqrt 5), B is zero. Freezes what is not adapted.
+  Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed);
+
+  /// A and B of each adapted weight: what is trained, averaged and saved.
+  const Weights& factors() const { return factors_; }
+  double scale() const { return scale_; }
+
+  /// Gives A and B their gradients, from those of the weights, which are cleared.
+  void pull_gradients() const;
+  /// All weights with the change that these factors make.
+  std::vector<Tensor> merged(const std::vector<Tensor>& factors) const;
+
+ private:
+  const Weights& weights_;
+  Weights factors_;              // A0, B0, A1, B1, …
+  std::vector<size_t> adapted_;  // which of the weights
+  std::vector<Tensor> base_;     // W0 of all weights
+  double scale_;
+};
+
+}  // namespace retort

@@ -1,0 +1,147 @@
+// What a training run leaves behind, and goes on from.
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <fstream>
+
+#include "io/files.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "log.h"
+#include "train/trainer.h"
+
+namespace retort {
+
+namespace fs = std::filesystem;
+
+fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
+  std::string number = std::to_string(step);
+  number.insert(0, number.size() < 6 ? 6 - number.size() : 0, '0');
+  return folder / "checkpoints" / ("step_" + number + ".safetensors");
+}
+
+namespace {
+fs::path state_path(const fs::path& folder) { return folder / "checkpoints" / "state.safetensors"; }
+}  // namespace
+
+void Trainer::save_state() const {
+  if (!group_.first()) {
+    return;
+  }
+  TensorFile file;
+  trained_.store("weights/", trained_.tensors, file.tensors);
+  if (!average_.empty()) {
+    trained_.store("average/", average_, file.tensors);
+  }
+  if (target_network_) {
+    trained_.store("target/", target_average_, file.tensors);
+  }
+  optimizer_.store(file.tensors);
+  const Json state = {{"step", record_.step},
+                      {"teacher_evaluations", record_.teacher_evaluations},
+                      {"remembered", record_.remembered},
+                      {"seconds", record_.seconds},
+                      {"loss_sum", loss_sum_},
+                      {"loss_count", loss_count_},
+                      {"loss_scale", loss_scale_.factor()},
+                      {"good_steps", loss_scale_.good_steps()}};
+  file.metadata["state"] = state.dump();
+  write_safetensors(state_path(folder_), file);
+}
+
+void Trainer::restore_state() {
+  if (!fs::exists(state_path(folder_))) {
+    if (group_.first()) {
+      write_text(folder_ / "metrics.jsonl", "");
+    }
+    return;
+  }
+  const TensorFile file = read_safetensors(state_path(folder_));
+  try {
+    const Json state = Json::parse(file.metadata.at("state"));
+    record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("remembered"), state.at("seconds")};
+    loss_sum_ = state.at("loss_sum");
+    loss_count_ = state.at("loss_count");
+    loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
+  } catch (const std::exception&) {
+    throw RequestError(state_path(folder_).string() + ": is no saved state of a training run");
+  }
+  trained_.assign(trained_.restore("weights/", file.tensors));
+  if (!average_.empty()) {
+    average_ = trained_.restore("average/", file.tensors);
+  }
+  if (target_network_) {
+    trained_.assign(target_average_, trained_.restore("target/", file.tensors));
+  }
+  if (adapter_) {
+    load(*network_, trained_.tensors);
+    if (target_network_) {
+      load(*target_network_, target_average_);
+    }
+  }
+  optimizer_.restore(file.tensors);
+  if (!group_.first()) {
+    return;
+  }
+  // Lines of steps after the saved one will be written again.
+  std::ifstream lines(folder_ / "metrics.jsonl");
+  std::string kept;
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("step", record_.step + 1) <= record_.step) {
+      kept += line + "\n";
+    }
+  }
+  write_text(folder_ / "metrics.jsonl", kept);
+  if (record_.step < experiment_.train->steps) {
+    log::info("goes on from step " + std::to_string(record_.step));
+  }
+}
+
+// What is evaluated: merged weights as any checkpoint, and beside it, where there is one, the adapter alone.
+void Trainer::save_weights() const {
+  if (!group_.first()) {
+    return;
+  }
+  const std::vector<Tensor>& values =
+      experiment_.evaluate->last_weights || average_.empty() ? trained_.tensors : average_;
+  Value config;
+  config["model"] = experiment_.model_table();
+  config["experiment"] = experiment_.resolved();
+  Json json = to_json(config);
+  json["training"] = {{"step", record_.step},
+                      {"teacher_evaluations", record_.teacher_evaluations},
+                      {"remembered", record_.remembered},
+                      {"seconds", record_.seconds}};
+  const fs::path path = checkpoint_path(folder_, record_.step);
+  TensorFile file;
+  file.metadata["format"] = "pt";
+  if (adapter_) {
+    trained_.store("", values, file.tensors);
+    const std::string& base = experiment_.teacher_checkpoint();
+    Json own = json;
+    own["adapter"] = {{"base", fs::proximate(base, path.parent_path()).string()},
+                      {"base_sha256", sha256_of_file(base)},
+                      {"scale", adapter_->scale()}};
+    file.metadata["retort"] = own.dump();
+    write_safetensors(fs::path(path).replace_extension(".adapter.safetensors"), file);
+    file.tensors.clear();
+  }
+  weights_.store("", adapter_ ? adapter_->merged(values) : values, file.tensors);
+  file.metadata["retort"] = json.dump();
+  write_safetensors(path, file);
+}
+
+TrainingRecord Trainer::record(const Checkpoint& checkpoint) {
+  TrainingRecord out;
+  if (const Value* training = checkpoint.config.find("training")) {
+    Params p(*training, "training", nullptr);
+    out.step = p.get("step", 0, "");
+    out.teacher_evaluations = p.get("teacher_evaluations", 0, "");
+    out.remembered = p.get("remembered", 0, "");
+    out.seconds = p.get("seconds", 0.0, "");
+  }
+  return out;
+}
+
+}  // namespace retort

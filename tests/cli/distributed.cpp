@@ -1,0 +1,134 @@
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "io/files.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+// Free as long as nobody else takes it between here and there.
+int port() {
+  static int next = 20000 + getpid() % 20000;
+  return next++;
+}
+
+// The processes of a group, as torchrun starts them, each with its outcome.
+std::vector<Outcome> together(int size, const std::string& arguments, const std::string& last_ones = "") {
+  const std::string address = "MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port()) +
+                              " OMP_NUM_THREADS=1 WORLD_SIZE=" + std::to_string(size);
+  std::vector<Outcome> out(static_cast<size_t>(size), Outcome{0, ""});
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      out[static_cast<size_t>(rank)] = shell(address + " RANK=" + std::to_string(rank) + " " +
+                                             (rank + 1 == size ? last_ones : "") + " '" + program() + "' " + arguments);
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  return out;
+}
+
+double greatest_difference(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const TensorFile x = read_safetensors(a), y = read_safetensors(b);
+  double out = x.tensors.size() == y.tensors.size() ? 0 : 1e9;
+  for (const auto& [name, tensor] : x.tensors) {
+    out = std::max(out, most(tensor - y.tensors.at(name)) / (1e-12 + most(tensor)));
+  }
+  return out;
+}
+
+const std::string exact = " backend.precision=float64 train.batch=10 train.steps=40 evaluate.at=[20] train.ema=0.9 ";
+
+}  // namespace
+
+TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, for every loss") {
+  for (const std::string loss : {"cm loss.target=ema", "direct_cm", "direct_cm loss.pairs=5"}) {
+    CAPTURE(loss);
+    Folder folder;
+    const std::string command =
+        "train " + mixture_config + small + exact + " loss.type=" + loss + " run.output=" + folder.string() + "/";
+    REQUIRE(run_retort(command + "one").code == 0);
+    for (const int size : {2, 3}) {
+      if (size == 3 && loss.ends_with("pairs=5")) {
+        continue;  // 10 rows among 3 do not divide into trajectories of 5 pairs
+      }
+      const std::string name = std::to_string(size);
+      for (const Outcome& outcome : together(size, command + name)) {
+        CAPTURE(outcome.output);
+        REQUIRE(outcome.code == 0);
+      }
+      for (const char* step : {"step_000020", "step_000040"}) {
+        const std::string file = std::string("checkpoints/") + step + ".safetensors";
+        CHECK(greatest_difference(folder / "one" / file, folder / name / file) < 1e-6);
+      }
+      std::ifstream a(folder / "one" / "metrics.jsonl"), b(folder / name / "metrics.jsonl");
+      for (std::string x, y; std::getline(a, x);) {
+        REQUIRE(std::getline(b, y));
+        const Json p = Json::parse(x), q = Json::parse(y);
+        CHECK(p["loss"].get<double>() == doctest::Approx(q["loss"].get<double>()).epsilon(1e-9));
+        CHECK(p["teacher_evaluations"] == q["teacher_evaluations"]);
+      }
+    }
+  }
+}
+
+TEST_CASE("a run goes on with another number of processes") {
+  Folder folder;
+  const std::string command = "train " + mixture_config + small + exact +
+                              " loss.type=cm train.schedule=constant run.output=" + folder.string() + "/";
+  REQUIRE(run_retort(command + "whole").code == 0);
+  // Stopped after some steps by two, finished by one.
+  std::atomic<bool> done = false;
+  std::thread stopper([&] {
+    for (int i = 0; i < 6000 && !done; ++i) {
+      std::ifstream lines(folder / "part" / "metrics.jsonl");
+      if (std::count(std::istreambuf_iterator<char>(lines), {}, '\n') >= 5) {
+        shell("pkill -INT -f 'run.output=" + folder.string() + "/part'");
+        return;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  });
+  const std::vector<Outcome> outcomes = together(2, command + "part");
+  done = true;
+  stopper.join();
+  if (outcomes[0].code != 0) {
+    CHECK(contains(outcomes[0].output, "interrupted at step"));
+  }
+  REQUIRE(run_retort(command + "part").code == 0);
+  const std::string file = "checkpoints/step_000040.safetensors";
+  CHECK(greatest_difference(folder / "whole" / file, folder / "part" / file) < 1e-6);
+}
+
+TEST_CASE("a run of a sweep by two processes: the first one measures and reports") {
+  Folder folder;
+  const std::vector<Outcome> outcomes =
+      together(2, "run " + mixture_config + small + " run.output=" + folder.string() + "/out");
+  CAPTURE(outcomes[0].output);
+  CAPTURE(outcomes[1].output);
+  CHECK(outcomes[0].code == 0);
+  CHECK(outcomes[1].code == 0);
+  CHECK(contains(outcomes[0].output, "ode_error"));
+  CHECK(outcomes[1].output.empty());
+  CHECK(Json::parse(read_text(folder / "out" / "results.json"))["students"].size() == 6);
+}
+
+TEST_CASE("a process that dies ends the job with a line") {
+  Folder folder;
+  const std::vector<Outcome> outcomes = together(
+      2, "train " + mixture_config + small + " loss.type=cm train.steps=1000000 run.output=" + folder.string() + "/out",
+      "timeout -s KILL 4");
+  CHECK(outcomes[0].code == 1);
+  CHECK(contains(outcomes[0].output, "error: process 0 of 2 has lost another one, which has ended"));
+  const Outcome alone =
+      shell("RANK=7 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=1 '" + program() + "' run " + mixture_config);
+  CHECK(one_line(alone, 2, {"RANK is '7'"}));
+}
