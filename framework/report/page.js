@@ -23,7 +23,9 @@ const choose = (parent, label, options, chosen, change) => {
   options.forEach(([text, value]) => { const o = element("option", text, select); o.value = JSON.stringify(value); });
   if (chosen !== undefined) select.value = JSON.stringify(chosen);
   select.onchange = change;
-  return () => JSON.parse(select.value);
+  const get = () => JSON.parse(select.value);
+  get.show = wanted => { holder.hidden = !wanted; };
+  return get;
 };
 Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
 Chart.defaults.animation = false;
@@ -105,7 +107,7 @@ if (differences.length) {
   const [from, to] = [differences[0].from, distinct(differences.map(d => d.to))];
   $("differencesTitle").textContent = `${to.map(show).join(", ")} less ${show(from)}`;
   const varying = keys.filter(k => k !== compare && distinct(differences.map(d => d.setting[k])).length > 1);
-  const shown = metrics.filter(c => differences.some(d => c in d.metrics));
+  const shown = metrics.filter(c => differences.some(d => c in d.metrics && d.metrics[c].mean !== 0));
   const heads = [...(to.length > 1 ? [short(compare)] : []), ...varying.map(k => host[k] || short(k)), "seeds", ...shown.map(pretty)];
   sortable($("differenceTable"), heads, differences.map(d => [...(to.length > 1 ? [{ value: d.to }] : []), ...varying.map(k => ({ value: d.setting[k] })), { value: Math.max(...Object.values(d.metrics).map(m => m.n)) },
     ...shown.map(c => { const m = d.metrics[c]; return m ? { value: m.mean, node: () => { const e = interval(m)(); e.classList.add(m.verdict > 0 ? "up" : m.verdict < 0 ? "down" : "tie"); return e; } } : { value: null }; })]));
@@ -121,6 +123,7 @@ if (differences.length) {
     let filters = [];
     const draw = () => {
       const [x, y, c] = [ofX(), ofY(), ofMetric()];
+      filters.forEach(([k, f]) => f.show(k !== x && k !== y));
       const fixed = filters.map(([k, f]) => [k, f()]);
       const here = differences.filter(d => same(d.to, ofTo()) && fixed.every(([k, v]) => k === x || k === y || same(d.setting[k], v)));
       const most = Math.max(...here.map(d => c in d.metrics ? Math.abs(d.metrics[c].mean) : 0)) || 1;
@@ -148,7 +151,9 @@ if (differences.length) {
     const ofX = choose(holder, "Across:", all, numbers[numbers.includes("train_steps") ? numbers.indexOf("train_steps") : 0], draw);
     const ofY = choose(holder, "Down:", all, numbers.find(k => k !== ofX()), draw);
     const ofMetric = choose(holder, "Difference in:", metricsHere.map(c => [pretty(c), c]), want.length === 2 && metricsHere.includes(want[1]) ? want[1] : metricsHere[0], draw);
-    const ofTo = choose(holder, "Of:", distinct(differences.map(d => d.to)).map(v => [show(v), v]), undefined, draw);
+    const compared = distinct(differences.map(d => d.to));
+    const ofTo = choose(holder, "Of:", compared.map(v => [show(v), v]), undefined, draw);
+    ofTo.show(compared.length > 1);
     holder.append(others);
     filters = numbers.map(k => [k, choose(others, ` ${host[k] || short(k)}:`, distinct(differences.map(d => d.setting[k])).map(v => [show(v), v]), undefined, draw)]);
     draw();

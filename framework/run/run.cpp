@@ -70,14 +70,21 @@ class Run {
     failed_ = count(states, CellState::failed);
   }
 
+  // Puts the results together and writes the report, whose settings may have changed since the results were made.
   void finish() {
-    if (Group::world().first()) {
-      if (is_sweep()) {
-        write_provenance(output_, request_.frozen);
-      }
-      gather(cells_, cell_folders(), output_, config_);
-      write_report(output_);
+    if (!Group::world().first()) {
+      return;
     }
+    const std::unique_ptr<CellRun> first = open(0);
+    const Experiment& e = first->experiment();
+    const Json report = {{"name", e.run->name}, {"report", to_json(*e.resolved().find("report"))}};
+    if (is_sweep()) {
+      write_provenance(output_, request_.frozen);
+      gather(cells_, cell_folders(), output_, report, to_json(*config_.find("sweep")));
+    } else {
+      present(output_, report);
+    }
+    write_report(output_);
   }
 
   size_t failed() const { return failed_; }
@@ -262,6 +269,9 @@ class Run {
         const bool share = sharing_.at(solves_[i]) > 1;
         cell->train(share ? stored_solves(Store(store_.folder() / "solves"), cell->experiment().solve_key()) : nullptr);
       }
+      if (claim && claim->lost()) {  // this process was suspended for so long that another took the cell over
+        return CellState::elsewhere;
+      }
       if (stages != Stages::train && group.first()) {
         cell->evaluate(shared_, request_.frozen);
         std::error_code ignored;
@@ -364,15 +374,15 @@ fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
     log::be_quiet();
   }
   Run all(request, registry, true);
-  if (stages == Stages::everything && all.complete() && !request.fresh && fs::exists(all.output() / "report.html")) {
+  if (stages == Stages::everything && all.complete() && !request.fresh) {
     log::info("these results are complete; --fresh runs it again");
   } else {
     all.work(stages);
     if (stages == Stages::train) {
       return all.output();
     }
-    all.finish();
   }
+  all.finish();
   if (!request.worker && Group::world().first()) {
     std::fputs(terminal_table(all.output()).c_str(), stdout);
     std::printf("\n%s\n", (all.output() / "report.html").c_str());

@@ -269,11 +269,18 @@ Json statistics_of(const Json& rows, const std::string& compare) {
   return {{"compare", compare}, {"groups", means_of(rows)}, {"differences", differences_of(rows, compare)}};
 }
 
-void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
-            const Value& config) {
-  if (cells.size() == 1 && cells[0].name.empty()) {
+void present(const fs::path& folder, const Json& report) {
+  Json results = read_json(folder / "results.json");
+  if (!results.is_object() || (results["name"] == report["name"] && results["config"]["report"] == report["report"])) {
     return;
   }
+  results["name"] = report["name"];
+  results["config"]["report"] = report["report"];
+  write_text(folder / "results.json", results.dump(1) + "\n");
+}
+
+void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
+            const Json& report, const Json& sweep) {
   Json out = Json::object();
   Json all = Json::array(), students = Json::array(), progress = Json::array(), plugins = Json::array();
   for (size_t i = 0; i < cells.size(); ++i) {
@@ -291,7 +298,9 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
         for (const char* key : {"name", "config", "versions", "teacher"}) {
           out[key] = results[key];
         }
-        out["config"]["sweep"] = to_json(*config.find("sweep"));
+        out["name"] = report["name"];
+        out["config"]["report"] = report["report"];
+        out["config"]["sweep"] = sweep;
       }
       cell["teacher"] = results["teacher"];
       for (auto [list, name] : {std::pair(&students, "students"), std::pair(&progress, "progress")}) {

@@ -11,9 +11,12 @@
 namespace retort {
 
 /// Reads what each cell left in its folder and writes the whole. Cells without results are listed with their state:
-/// "failed" (with the reason), "running" or "open". The results of a run without [sweep] are its only cell's own.
+/// "failed" (with the reason), "running" or "open". `report` is {"name", "report"}, as the configuration has them now.
 void gather(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders,
-            const std::filesystem::path& output, const Value& config);
+            const std::filesystem::path& output, const Json& report, const Json& sweep);
+
+/// Gives the results of a run without [sweep] the name and report settings that its configuration has now.
+void present(const std::filesystem::path& folder, const Json& report);
 
 /// "ode_error 0.0349, fd 10.4": of a cell's last row.
 std::string summary(const std::filesystem::path& folder);

@@ -10,7 +10,8 @@ namespace {
 constexpr int64_t batch = 5;
 
 std::string spell(const Task& task) {
-  return spell_shape(task.shape) + (task.classes > 0 ? " with " + std::to_string(task.classes) + " classes" : "");
+  return spell_shape(task.shape) + (task.classes > 0 ? " with " + std::to_string(task.classes) + " classes" : "") +
+         (task.guided ? " and guidance" : "");
 }
 
 // All zeros would hide errors, and some layers begin as zeros.
@@ -29,9 +30,36 @@ struct Inputs {
     shape.insert(shape.begin(), batch);
     x = at::randn(shape, seeded(6, "inputs"), at::TensorOptions().dtype(at::kFloat));
     noise = at::linspace(-1, 1, batch, at::kFloat);
+    if (task.guided) {
+      noise = at::stack({noise, at::linspace(0, 2, batch, at::kFloat)}, 1);
+    }
     labels = task.classes > 0 ? at::arange(batch, at::kLong).remainder(task.classes) : Tensor();
   }
 };
+
+// The weights that take in the guidance weight begin without effect, and can come to have one.
+void check_guidance(Network& network, const Task& task, Findings& out) {
+  const at::NoGradGuard no_grad;
+  const Inputs in(task);
+  const Tensor other = at::stack({in.noise.select(1, 0), in.noise.select(1, 1) + 1}, 1);
+  const auto change = [&] {
+    return largest(network.forward(in.x, in.noise, in.labels) - network.forward(in.x, other, in.labels));
+  };
+  for (const auto& item : network.module()->named_parameters()) {
+    if (!item.key().starts_with("guidance.")) {
+      Tensor p = item.value();
+      p.add_(at::randn(p.sizes(), seeded(7, item.key().c_str()), p.options()), 0.05);
+    }
+  }
+  network.module()->eval();
+  const double before = change();
+  out.add("guidance begins without effect on " + spell(task), before == 0,
+          "changes the output by " + conformance::spell(before), "0");
+  randomise(network);
+  const double after = change();
+  out.add("guidance can have an effect on " + spell(task), after > 0,
+          "changes the output by " + conformance::spell(after), "more than 0");
+}
 
 void check_task(Network& network, const Task& task, Findings& out) {
   const std::string on = " on " + spell(task);
@@ -82,8 +110,9 @@ void check_task(Network& network, const Task& task, Findings& out) {
 void check_network(const Subject& subject, Findings& out) {
   std::string fits;
   std::string refusal;
-  for (const Task& task : {Task{{2}, 0}, Task{{2}, 3}, Task{{1, 28, 28}, 0}, Task{{1, 28, 28}, 10},
-                           Task{{3, 32, 32}, 0}, Task{{3, 32, 32}, 10}}) {
+  for (const Task& task :
+       {Task{{2}, 0}, Task{{2}, 3}, Task{{1, 28, 28}, 0}, Task{{1, 28, 28}, 10}, Task{{3, 32, 32}, 0},
+        Task{{3, 32, 32}, 10}, Task{{2}, 3, true}, Task{{1, 28, 28}, 10, true}}) {
     out.run("built for " + spell(task), [&] {
       World world(make_process("ve"), task, subject.host);
       std::shared_ptr<Network> network;
@@ -92,6 +121,12 @@ void check_network(const Subject& subject, Findings& out) {
       } catch (const RequestError& e) {
         refusal = e.what();
         return;
+      }
+      if (task.guided) {
+        if (!network->guided()) {
+          return;  // it need not be
+        }
+        check_guidance(*network, task, out);
       }
       fits += (fits.empty() ? "" : ", ") + spell(task);
       check_task(*network, task, out);

@@ -116,7 +116,8 @@ TEST_CASE("an interrupt saves the state and says how to go on") {
   const std::string options =
       "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
   Outcome out{0, ""};
-  std::thread victim([&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options); });
+  std::thread victim(
+      [&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options); });
   for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -190,6 +191,45 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   CAPTURE(sample.output);
   REQUIRE(sample.code == 0);
   CHECK(read_safetensors(folder / "x.safetensors").tensors.at("x").sizes().vec() == std::vector<int64_t>{5, 1, 8, 8});
+  // A student of a range of guidance weights, measured at two of them; at each, its teacher is the one of that fixed
+  // weight.
+  const std::string guided = "run " + at + "/student.toml teacher.guidance_range=[1,4] evaluate.guidance=[2,3.5] ";
+  const Outcome range = run_retort(guided + "run.output=" + at + "/g");
+  CAPTURE(range.output);
+  REQUIRE(range.code == 0);
+  const Json by_weight = Json::parse(read_text(folder / "g" / "results.json"));
+  REQUIRE(by_weight["students"].size() == 2);
+  CHECK(by_weight["students"][0]["guidance"] == 2.0);
+  CHECK(by_weight["students"][1]["guidance"] == 3.5);
+  CHECK(by_weight["students"][0]["metrics"]["ode_error"] != by_weight["students"][1]["metrics"]["ode_error"]);
+  CHECK(by_weight["teacher"] == results["teacher"]);
+  CHECK(run_retort("sample " + at + "/student.toml teacher.guidance_range=[1,4] --checkpoint " + at +
+                   "/g/checkpoints/step_000003.safetensors --guidance 2 --count 5 --out " + at + "/y.safetensors")
+            .code == 0);
+  CHECK(one_line(run_retort(guided + "teacher.guidance_range=[4,1]"), 2, {"expected two rising numbers"}));
+  // A low-rank student: its adapter alone and its merged weights are the same model.
+  const Outcome low_rank = run_retort(
+      "run " + at + "/student.toml student.adapter=lora student.rank=2 train.ema=0.9 run.output=" + at + "/l");
+  CAPTURE(low_rank.output);
+  REQUIRE(low_rank.code == 0);
+  for (const char* name : {"step_000003.safetensors", "step_000003.adapter.safetensors"}) {
+    REQUIRE(run_retort("sample " + at + "/student.toml --checkpoint " + at + "/l/checkpoints/" + name +
+                       " --count 5 --out " + at + "/" + name)
+                .code == 0);
+  }
+  CHECK(same_tensors(folder / "step_000003.safetensors", folder / "step_000003.adapter.safetensors"));
+  CHECK(std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.adapter.safetensors") <
+        std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.safetensors"));
+  // A configuration in place of a checkpoint: its model is trained first, once.
+  const std::string nested =
+      "run " + at + "/student.toml teacher.checkpoint=" + at + "/teacher.toml run.output=" + at + "/n";
+  const Outcome trained = run_retort(nested);
+  CAPTURE(trained.output);
+  REQUIRE(trained.code == 0);
+  CHECK(contains(trained.output, "training the model of"));
+  CHECK(Json::parse(read_text(folder / "n" / "results.json"))["students"][0]["metrics"] ==
+        results["students"][0]["metrics"]);
+  CHECK(!contains(run_retort(nested + " train.steps=4").output, "training the model of"));
   // Foreign and damaged checkpoints: one line.
   const auto with_teacher = [&](const std::string& path) {
     return run_retort("run " + at + "/student.toml run.output=" + at + "/e teacher.checkpoint=" + path);
