@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <utility>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -110,8 +109,9 @@ Batch Trainer::next_batch(int64_t index) {
   return out;
 }
 
-// Adds up the losses that are still on the device, and looks whether they are finite.
-void Trainer::read_losses() {
+// The sum of the losses that are still on the device, all of which are finite, or an Error.
+double Trainer::read_losses() {
+  double sum = 0;
   for (const Unread& u : unread_) {
     const double loss = u.loss.item<double>();
     if (!std::isfinite(loss)) {
@@ -127,9 +127,10 @@ void Trainer::read_losses() {
       throw Error("step " + std::to_string(u.step) + ": the loss is not finite" + at +
                   "; the last state before is in " + folder_.string());
     }
-    loss_sum_ += loss;
+    sum += loss;
   }
   unread_.clear();
+  return sum;
 }
 
 TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index) const {
@@ -147,11 +148,11 @@ TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index)
           experiment_.train->batch};
 }
 
-// Adds up over all processes the gradients, and with them what is counted.
-void Trainer::share_gradients() {
+// Adds up over all processes the gradients, and with them what is counted. Returns the loss of all.
+double Trainer::share_gradients(double loss) {
   if (group_.size() == 1) {
     stop_ = stop_requested();
-    return;
+    return loss;
   }
   std::vector<Tensor> all;
   for (const Tensor& p : trained_.parameters()) {
@@ -161,14 +162,14 @@ void Trainer::share_gradients() {
     all.push_back(p.grad());
   }
   const Tensor counts = at::tensor(
-      {loss_sum_, static_cast<double>(evaluations_), static_cast<double>(remembered_), stop_requested() ? 1.0 : 0.0},
+      {loss, static_cast<double>(evaluations_), static_cast<double>(remembered_), stop_requested() ? 1.0 : 0.0},
       at::kDouble);
   all.push_back(counts);
   group_.sum(all);
-  loss_sum_ = counts[0].item<double>();
   evaluations_ = counts[1].item<int64_t>();
   remembered_ = counts[2].item<int64_t>();
   stop_ = counts[3].item<double>() > 0;
+  return counts[0].item<double>();
 }
 
 void Trainer::train_step(const Ode* ode) {
@@ -180,7 +181,7 @@ void Trainer::train_step(const Ode* ode) {
   target_->evaluator().refresh();  // its weights moved with the last step
   const int64_t evaluations = ode != nullptr ? ode->evaluations() : 0;
   const int64_t remembered = ode != nullptr ? ode->remembered() : 0;
-  const double loss_before = group_.size() > 1 ? std::exchange(loss_sum_, 0) : 0;
+  double sum = 0;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
     const int64_t index = record_.step * settings.accumulate + part;
     at::manual_seed(seeded(static_cast<uint64_t>(experiment_.run->seed), "dropout",
@@ -196,9 +197,8 @@ void Trainer::train_step(const Ode* ode) {
         group_.size() == 1 ? value.per_row.mean() : value.per_row.sum() / static_cast<double>(settings.batch);
     const Tensor loss = mean / static_cast<double>(settings.accumulate);
     unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
-    if (loss.is_cpu() ||
-        group_.size() > 1) {  // on a processor reading costs nothing, and what stood before is not lost
-      read_losses();
+    if (loss.is_cpu() || group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
+      sum += read_losses();
     }
     (loss_scale_.is_on() ? loss * loss_scale_.factor() : loss).backward();
   }
@@ -207,8 +207,7 @@ void Trainer::train_step(const Ode* ode) {
   }
   evaluations_ = ode != nullptr ? ode->evaluations() - evaluations : 0;
   remembered_ = ode != nullptr ? ode->remembered() - remembered : 0;
-  share_gradients();
-  loss_sum_ += loss_before;
+  loss_sum_ += share_gradients(sum);
   gradient_norm_ = clip_gradients(trained_.parameters(), settings.clip, loss_scale_.factor());
   if (!gradient_norm_.is_cpu() && !loss_scale_.is_on()) {
     optimizer_.step(record_.step);
@@ -287,7 +286,7 @@ void Trainer::run() {
     loss_count_ += 1;
     const bool last = record_.step == settings.steps;
     if (record_.step % settings.log_every == 0 || last) {
-      read_losses();
+      loss_sum_ += read_losses();
       const double mean = loss_sum_ / static_cast<double>(loss_count_);
       log(mean, gradient_norm_.item<double>());
       char note[40];
@@ -299,7 +298,7 @@ void Trainer::run() {
     const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every;
     const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();
     if (due || wanted || stop_) {
-      read_losses();
+      loss_sum_ += read_losses();
     }
     if (wanted) {
       save_weights();

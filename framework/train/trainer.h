@@ -37,12 +37,12 @@ class Trainer {
 
  private:
   TrainingStep step_of(const Batch& batch, const Ode* ode, int64_t index) const;
-  void share_gradients();
+  double share_gradients(double loss);
   void load(Network& network, const std::vector<Tensor>& trained) const;
   Batch load_batch(int64_t index);
   Batch next_batch(int64_t index);
   void train_step(const Ode* ode);
-  void read_losses();
+  double read_losses();
   void save_state() const;
   void save_weights() const;
   void restore_state();
