@@ -102,7 +102,8 @@ bool is_dead(const fs::path& claim, double patience) {
 
 }  // namespace
 
-std::unique_ptr<Claim> Claim::take(const fs::path& path, double patience) {
+std::unique_ptr<Claim> Claim::take(const fs::path& given, double patience) {
+  const fs::path path = fs::absolute(given);  // a bare name has no folder to look in
   make_folder(path.parent_path());
   const int64_t last = highest(path);
   if (last >= 0 && !is_dead(numbered(path, last), patience)) {
@@ -141,7 +142,8 @@ Claim::~Claim() {
   }
 }
 
-std::string Claim::holder(const fs::path& path) {
+std::string Claim::holder(const fs::path& given) {
+  const fs::path path = fs::absolute(given);
   const int64_t last = highest(path);
   const Json content = last < 0 ? Json() : content_of(numbered(path, last));
   return content.is_object()

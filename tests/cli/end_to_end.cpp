@@ -234,7 +234,8 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   const auto with_teacher = [&](const std::string& path) {
     return run_retort("run " + at + "/student.toml run.output=" + at + "/e teacher.checkpoint=" + path);
   };
-  CHECK(one_line(with_teacher(at + "/teacher.toml"), 2, {"teacher.toml: is no safetensors file"}));
+  write_text(folder / "notes.txt", "no weights");
+  CHECK(one_line(with_teacher(at + "/notes.txt"), 2, {"notes.txt: is no safetensors file"}));
   CHECK(one_line(with_teacher(at + "/x.safetensors"), 2, {"no checkpoint of Retort"}));
   CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors dataset.grey=false"), 2,
                  {"but the data set has 3 x 8 x 8"}));
