@@ -155,7 +155,7 @@ std::string plain(const Value& value) {
   return text.substr(0, 60);
 }
 
-// "direct_cm", but "steps=400": words speak for themselves, numbers do not.
+// A word as it is, but "steps=400": words speak for themselves, numbers do not.
 std::string name_of(const Value& values) {
   std::string out;
   for (const auto& [key, value] : values.table()) {

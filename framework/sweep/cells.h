@@ -1,12 +1,12 @@
 /// [sweep] made into cells: configurations that differ in the swept keys alone.
 ///
 ///   [sweep]
-///   "loss.type" = ["cm", "direct_cm"]                  lists: their product
+///   "loss.type" = ["one", "other"]                     lists: their product
 ///   seeds = 8                                          run.seed = 0 … 7; or a list of seeds
 ///   zip = [{ "train.steps" = [100, 400], "train.learning_rate" = [1e-4, 2e-5] }]     first with first, second with …
-///   cells = [{ "loss.type" = "cm", "loss.target" = "ema" }, { "loss.type" = "direct_cm" }]
+///   cells = [{ "loss.type" = "one", "loss.target" = "ema" }, { "loss.type" = "other" }]
 ///                                                      one axis whose values are tables
-///   exclude = [{ "loss.type" = "direct_cm", "solver.type" = "heun" }]      no cell that has all of these
+///   exclude = [{ "loss.type" = "other", "solver.type" = "slow" }]      no cell that has all of these
 ///
 /// All of them are axes of one product.
 #pragma once

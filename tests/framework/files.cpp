@@ -96,13 +96,19 @@ TEST_CASE("overrides are TOML, with bare words as strings") {
   CHECK(root.text() == R"({ a = { b = 2.5, c = "word" }, d = { e = { f = [1, 2] } } })");
 }
 
-TEST_CASE("a sweep is the product of its lists") {
-  const auto cells = expand(
-      parse_toml("[loss]\ntype = \"x\"\n[sweep]\n\"loss.type\" = [\"a\", \"b\"]\n\"run.seed\" = [0, 1, 2]", "x.toml"));
-  REQUIRE(cells.size() == 6);
-  CHECK(cells[1].name == "a_1");
-  CHECK(at_path(cells[5].config, "loss.type")->text() == "\"b\"");
-  CHECK(at_path(cells[5].config, "run.seed")->text() == "2");
-  CHECK(contains(request_error([] { expand(parse_toml("[sweep]\n\"a.b\" = 3", "x.toml")); }),
-                 "expected a list of values"));
+TEST_CASE("a configuration extends another one, less its sweep") {
+  Folder folder;
+  std::filesystem::create_directories(folder / "deep");
+  write_text(folder / "base.toml",
+             "[a]\nx = 1\ny = 2\n[b]\ntype = \"one\"\nonly_one = 3\n[c]\npath = \"p\"\n[sweep]\n\"a.x\" = [1, 2]\n");
+  write_text(folder / "deep" / "middle.toml", "extends = \"../base.toml\"\n[a]\ny = 5\n[b]\ntype = \"two\"\n");
+  write_text(folder / "deep" / "top.toml", "extends = \"middle.toml\"\n[a]\nz = 6\n");
+  const Value top = read_config((folder / "deep" / "top.toml").string());
+  CHECK(top.text() == R"({ a = { x = 1, y = 5, z = 6 }, b = { type = "two" }, c = { path = "p" } })");
+  CHECK(top.find("c")->find("path")->origin.file ==
+        (folder / "deep" / ".." / "base.toml").string());  // paths count from there
+  write_text(folder / "round.toml", "extends = \"round.toml\"\n");
+  CHECK(contains(request_error([&] { read_config((folder / "round.toml").string()); }), "goes round in a circle"));
+  write_text(folder / "lost.toml", "extends = \"bace.toml\"\n");
+  CHECK(contains(request_error([&] { read_config((folder / "lost.toml").string()); }), "no such file; did you mean"));
 }
