@@ -113,44 +113,54 @@ if (differences.length) {
     ...shown.map(c => { const m = d.metrics[c]; return m ? { value: m.mean, node: () => { const e = interval(m)(); e.classList.add(m.verdict > 0 ? "up" : m.verdict < 0 ? "down" : "tie"); return e; } } : { value: null }; })]));
 } else $("differences").remove();
 
-// Map: one difference over two settings
+// Maps: differences over two settings, in two measures side by side
 {
   const numbers = keys.filter(k => k !== compare && distinct(differences.map(d => d.setting[k])).length > 1);
   if (differences.length && numbers.length >= 2) {
-    const metricsHere = metrics.filter(c => differences.some(d => c in d.metrics));
-    const want = results.config.report.plot;
-    const holder = $("mapControls"), others = element("span", undefined, null);
+    const measured = metrics.filter(c => differences.some(d => c in d.metrics && d.metrics[c].mean !== 0));
+    const want = results.config.report.plot.filter(c => measured.includes(c));
+    const holder = $("mapControls"), others = element("span");
+    const order = v => [...v].sort((a, b) => typeof a === "number" ? a - b : 0);
+    const brief = v => Math.abs(v) >= 100 ? Math.round(v).toString() : v === 0 ? "0" : Number(v.toPrecision(2)).toString();
     let filters = [];
-    const draw = () => {
-      const [x, y, c] = [ofX(), ofY(), ofMetric()];
-      filters.forEach(([k, f]) => f.show(k !== x && k !== y));
-      const fixed = filters.map(([k, f]) => [k, f()]);
-      const here = differences.filter(d => same(d.to, ofTo()) && fixed.every(([k, v]) => k === x || k === y || same(d.setting[k], v)));
+    const shade = m => {
+      const colour = share => m.mean > 0 ? `rgba(217,72,15,${0.75 * share})` : `rgba(52,81,178,${0.75 * share})`;
+      return most => { const c = colour(Math.min(1, Math.sqrt(Math.abs(m.mean) / most)));
+        return m.verdict === 0 ? `repeating-linear-gradient(45deg, ${c}, ${c} 7px, #fff9 7px, #fff9 10px)` : c; };
+    };
+    const map = (here, x, y, c) => {
       const most = Math.max(...here.map(d => c in d.metrics ? Math.abs(d.metrics[c].mean) : 0)) || 1;
-      const order = v => [...v].sort((a, b) => typeof a === "number" ? a - b : 0);
       const xs = order(distinct(here.map(d => d.setting[x]))), ys = order(distinct(here.map(d => d.setting[y])));
-      const table = $("map"); table.replaceChildren();
+      const table = element("table", undefined, element("div", undefined, $("maps"), "card"), "map");
+      element("caption", `${pretty(c)}: ${show(ofTo())} less ${show(differences[0].from)}`, table);
       ys.forEach(yv => {
         const tr = element("tr", undefined, table);
         element("th", `${host[y] || short(y)} ${show(yv)}`, tr, "axis");
         xs.forEach(xv => {
           const td = element("td", undefined, tr), d = here.find(d => same(d.setting[x], xv) && same(d.setting[y], yv)), m = d && d.metrics[c];
           if (!m) return;
-          const share = Math.min(1, Math.sqrt(Math.abs(m.mean) / most));
-          td.style.background = m.mean > 0 ? `rgba(217,72,15,${0.75 * share})` : `rgba(52,81,178,${0.75 * share})`;
-          if (m.verdict === 0) td.style.background = `repeating-linear-gradient(45deg, ${td.style.background}, ${td.style.background} 7px, #fff9 7px, #fff9 10px)`;
-          element("b", (m.mean > 0 ? "+" : "") + show(m.mean), td);
-          if (m.n > 1) element("span", `${show(m.low)} … ${show(m.high)}`, td);
+          td.style.background = shade(m)(most);
+          element("b", (m.mean > 0 ? "+" : "") + brief(m.mean), td);
+          if (m.n > 1) element("span", `${brief(m.low)} … ${brief(m.high)}`, td);
         });
       });
-      const foot = element("tr", undefined, table); element("th", "", foot);
-      xs.forEach(v => element("th", `${host[x] || short(x)} ${show(v)}`, foot, "axis"));
-      $("mapNote").textContent = `${pretty(c)}: ${show(ofTo())} less ${show(differences[0].from)}. Orange: ${show(ofTo())} is higher; blue: lower. Hatched: the interval holds zero, or rests on fewer than five seeds.`;
+      const foot = element("tr", undefined, table);
+      element("th", `${host[x] || short(x)}:`, foot, "axis");
+      xs.forEach(v => element("th", show(v), foot, "axis"));
     };
-    const all = numbers.map(k => [host[k] || short(k), k]);
-    const ofX = choose(holder, "Across:", all, numbers[numbers.includes("train_steps") ? numbers.indexOf("train_steps") : 0], draw);
+    const draw = () => {
+      const [x, y] = [ofX(), ofY()];
+      filters.forEach(([k, f]) => f.show(k !== x && k !== y));
+      const here = differences.filter(d => same(d.to, ofTo()) && filters.every(([k, f]) => k === x || k === y || same(d.setting[k], f())));
+      $("maps").replaceChildren();
+      distinct([ofFirst(), ofSecond()]).forEach(c => map(here, x, y, c));
+      $("mapNote").textContent = `Orange: ${show(ofTo())} is higher; blue: lower. Hatched: the interval holds zero, or rests on fewer than five seeds, and nothing is claimed.`;
+    };
+    const all = numbers.map(k => [host[k] || short(k), k]), choices = measured.map(c => [pretty(c), c]);
+    const ofX = choose(holder, "Across:", all, numbers.includes("train_steps") ? "train_steps" : numbers[0], draw);
     const ofY = choose(holder, "Down:", all, numbers.find(k => k !== ofX()), draw);
-    const ofMetric = choose(holder, "Difference in:", metricsHere.map(c => [pretty(c), c]), want.length === 2 && metricsHere.includes(want[1]) ? want[1] : metricsHere[0], draw);
+    const ofFirst = choose(holder, "Differences in:", choices, want[0] || measured[0], draw);
+    const ofSecond = choose(holder, "and", choices, want[1] || measured[1] || measured[0], draw);
     const compared = distinct(differences.map(d => d.to));
     const ofTo = choose(holder, "Of:", compared.map(v => [show(v), v]), undefined, draw);
     ofTo.show(compared.length > 1);
