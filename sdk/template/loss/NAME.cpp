@@ -21,10 +21,10 @@ class @Name@ final : public Loss {
     const Tensor& x0 = step.batch.x;
     const Tensor grid = step.schedule->times(step.process, step.progress);
     const int64_t intervals = grid.size(0) - 1;
-    // step.generator is this step's own random stream: the same numbers in every run and for every loss.
-    const Tensor index = step.schedule->draw(intervals, x0.size(0), step.generator);
+    // Drawn from this step's own random stream: the same numbers in every run, for every loss and number of processes.
+    const Tensor index = step.intervals(intervals);
     const Tensor t = grid.index_select(0, index), s = grid.index_select(0, index + 1);
-    const Tensor x_t = step.process.add_noise(x0, normal_like(x0, step.generator), t);
+    const Tensor x_t = step.process.add_noise(x0, step.noise(), t);
 
     Tensor target;
     {
