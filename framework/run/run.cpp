@@ -68,6 +68,11 @@ class Run {
       states[static_cast<size_t>(i)] = take(static_cast<size_t>(i), stages);
     }
     failed_ = count(states, CellState::failed);
+    if (Group::world().first()) {
+      for (size_t i = 0; i < cells_.size(); ++i) {
+        Claim::take(claim_path(i));  // and given back at once: with it goes what killed processes left
+      }
+    }
   }
 
   // Puts the results together and writes the report, whose settings may have changed since the results were made.

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <vector>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -52,10 +53,30 @@ int64_t highest(const fs::path& path) {
   std::error_code error;
   for (fs::directory_iterator i(path.parent_path(), error), end; !error && i != end; i.increment(error)) {
     const std::string name = i->path().filename().string();
+    if (!name.starts_with(prefix)) {
+      continue;
+    }
+    // Files that are about to become claims have more behind the number.
     int64_t number = 0;
-    if (name.starts_with(prefix) &&
-        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), number).ec == std::errc()) {
+    const char* const end_of_name = name.data() + name.size();
+    const auto [end_of_number, wrong] = std::from_chars(name.data() + prefix.size(), end_of_name, number);
+    if (wrong == std::errc() && end_of_number == end_of_name) {
       out = std::max(out, number);
+    }
+  }
+  return out;
+}
+
+// What processes that were killed have left of claims and of attempts at them: all files of the work but the last
+// claim.
+std::vector<fs::path> left_behind(const fs::path& path) {
+  const std::string prefix = path.filename().string() + ".claim.";
+  const fs::path last = numbered(path, highest(path));
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (fs::directory_iterator i(path.parent_path(), error), end; !error && i != end; i.increment(error)) {
+    if (i->path().filename().string().starts_with(prefix) && i->path() != last) {
+      out.push_back(i->path());
     }
   }
   return out;
@@ -135,10 +156,11 @@ Claim::~Claim() {
   heart_.join();
   if (highest(path_) == number_) {
     // From below: whoever looks meanwhile sees the living claim to the last.
-    for (int64_t i = 0; i <= number_; ++i) {
-      std::error_code ignored;
-      fs::remove(numbered(path_, i), ignored);
+    std::error_code ignored;
+    for (const fs::path& left : left_behind(path_)) {
+      fs::remove(left, ignored);
     }
+    fs::remove(numbered(path_, number_), ignored);
   }
 }
 

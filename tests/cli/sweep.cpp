@@ -180,6 +180,7 @@ TEST_CASE("two workers share the cells; when one is killed, the other takes over
   const Json results = results_of(folder / "out");
   CHECK(results["students"].size() == 18);
   for (const auto& entry : std::filesystem::directory_iterator(folder / "out" / "cells")) {
+    CAPTURE(entry.path());
     CHECK(entry.path().filename().string().find(".claim") == std::string::npos);
   }
 }
