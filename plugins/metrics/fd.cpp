@@ -33,7 +33,7 @@ class Fd final : public Metric {
   }
 
   std::vector<std::pair<std::string, double>> ideal() const override { return {{"fd", 0}}; }
-  bool symmetric() const override { return true; }
+  bool symmetric() const override { return !teacher_; }  // the endpoints stay where they are
 
  private:
   bool teacher_;
