@@ -30,6 +30,10 @@
 #include "graph.h"
 #include "training.h"
 
+#ifndef INTRA_OP_PARALLEL
+#error "without OpenMP at::parallel_for runs on one thread"
+#endif
+
 using namespace retort;
 
 namespace {

@@ -7,6 +7,10 @@
 #include <array>
 #include <atomic>
 
+#ifndef INTRA_OP_PARALLEL
+#error "without OpenMP at::parallel_for runs on one thread"
+#endif
+
 namespace retort {
 
 using arithmetic::Measure;
