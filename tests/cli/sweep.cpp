@@ -104,15 +104,15 @@ TEST_CASE("a sweep: what it will cost, its cells, tables, statistics; and nothin
   const Outcome more = run_retort(sweep + out + " sweep.seeds=3");
   CAPTURE(more.output);
   CHECK(more.code == 0);
-  CHECK(times_said(more.output, "seed=2: ") == 2);
-  CHECK(times_said(more.output, "seed=1: ") == 0);
+  CHECK(times_said(more.output, "seed=2: ode_error") == 2);
+  CHECK(times_said(more.output, "seed=1: ode_error") == 0);
   const Json after = comparable(folder / "out");
   CHECK(after.size() == 36);
   CHECK(run_retort(sweep + out + " evaluate.samples=100").code == 0);
   CHECK(std::filesystem::last_write_time(folder / "out" / "cells" / "cm_seed=0" / "metrics.jsonl") == trained);
   // Another learning rate: all four, and what was there is kept aside.
   const Outcome other = run_retort(sweep + out + " train.learning_rate=0.01");
-  CHECK(times_said(other.output, "seed=0: ") == 2);
+  CHECK(times_said(other.output, "seed=0: ode_error") == 2);
   CHECK(std::filesystem::exists(folder / "out" / "cells" / "cm_seed=0~1" / "results.json"));
 }
 
@@ -154,7 +154,8 @@ TEST_CASE("killed and taken up again, a sweep gives what an uninterrupted one gi
   const Outcome resumed = run_retort(options + "killed");
   CAPTURE(resumed.output);
   REQUIRE(resumed.code == 0);
-  CHECK(times_said(resumed.output, "seed=0: ") + times_said(resumed.output, "seed=1: ") == 4 - before);
+  CHECK(times_said(resumed.output, "seed=0: ode_error") + times_said(resumed.output, "seed=1: ode_error") ==
+        4 - before);
   CHECK(comparable(folder / "whole") == comparable(folder / "killed"));
 }
 
@@ -173,7 +174,7 @@ TEST_CASE("two workers share the cells; when one is killed, the other takes over
   CHECK(finished_cells(folder / "out") == 6);  // none is lost, and none was done twice:
   for (const char* loss : {"cm", "direct_cm"}) {
     for (const char* seed : {"0", "1", "2"}) {
-      const std::string name = std::string("\n") + loss + "_seed=" + seed + ": ";
+      const std::string name = std::string("\n") + loss + "_seed=" + seed + ": ode_error";  // said at its end
       CHECK(times_said("\n" + log1, name) + times_said("\n" + log2, name) <= 1);
     }
   }
