@@ -10,7 +10,8 @@
 #include <charconv>
 #include <chrono>
 #include <cstring>
-#include <optional>
+#include <fstream>
+#include <sstream>
 #include <vector>
 
 #include "io/files.h"
@@ -29,14 +30,28 @@ std::string host() {
   return name.data();
 }
 
+// A file that others may remove at any time; empty where it is gone.
+std::string text_if_there(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return file ? text.str() : "";
+}
+
+// A file of this call alone. It is not put in place by a rename, which would fail if the holder of the claim, giving
+// it back, cleared this file away meanwhile; then the attempt fails, and no more.
+void write_own(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (!file) {
+    throw Error(path.string() + ": cannot be written: " + std::strerror(errno));
+  }
+}
+
 // Tells processes apart that had the same number: when this one began, in clock ticks since the machine did.
 std::string begin_of(int64_t pid) {
-  std::error_code missing;
-  const fs::path path = "/proc/" + std::to_string(pid) + "/stat";
-  if (!fs::exists(path, missing)) {
-    return "";
-  }
-  const std::string text = read_text(path);
+  const std::string text = text_if_there("/proc/" + std::to_string(pid) + "/stat");
   size_t at = text.rfind(')');  // the name before it may hold anything
   for (int field = 2; field < 22 && at != std::string::npos; ++field) {
     at = text.find(' ', at + 1);
@@ -87,7 +102,7 @@ bool make(const fs::path& claim) {
   static std::atomic<int64_t> count = 0;
   const fs::path own = claim.string() + "." + host() + "." + std::to_string(getpid()) + "." + std::to_string(count++);
   const Json content = {{"host", host()}, {"process", getpid()}, {"began", begin_of(getpid())}};
-  write_text(own, content.dump() + "\n");
+  write_own(own, content.dump() + "\n");
   const int linked = link(own.c_str(), claim.c_str());
   struct stat info {};
   const bool mine = linked == 0 || (stat(own.c_str(), &info) == 0 && info.st_nlink == 2);
@@ -95,10 +110,7 @@ bool make(const fs::path& claim) {
   return mine;
 }
 
-Json content_of(const fs::path& claim) {
-  std::error_code missing;
-  return fs::exists(claim, missing) ? Json::parse(read_text(claim), nullptr, false) : Json();
-}
+Json content_of(const fs::path& claim) { return Json::parse(text_if_there(claim), nullptr, false); }
 
 bool is_dead(const fs::path& claim, double patience) {
   struct stat then {};
@@ -112,7 +124,7 @@ bool is_dead(const fs::path& claim, double patience) {
   }
   // Clocks differ between machines: the file system's own is the judge, read off a file that is written now.
   const fs::path probe = claim.string() + ".now." + host() + "." + std::to_string(getpid());
-  write_text(probe, "");
+  write_own(probe, "");
   struct stat now {};
   const bool read = stat(probe.c_str(), &now) == 0;
   unlink(probe.c_str());

@@ -38,6 +38,25 @@ TEST_CASE("of many who want a claim at once, one gets it, again and again") {
   }
 }
 
+TEST_CASE("a claim that is taken and given back without pause disturbs nobody who asks for it") {
+  Folder folder;
+  std::atomic<int64_t> taken = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 300; ++round) {
+        CHECK_NOTHROW(taken += Claim::take(folder / "work") ? 1 : 0);
+        CHECK_NOTHROW(Claim::holder(folder / "work"));
+      }
+    });
+  }
+  for (std::thread& t : threads) {
+    t.join();
+  }
+  CHECK(taken > 0);
+  CHECK(std::filesystem::is_empty(folder.string()));
+}
+
 TEST_CASE("a dead process's claim is taken over by one, who knows of the death") {
   Folder folder;
   for (int deaths = 0; deaths < 3; ++deaths) {
