@@ -41,7 +41,7 @@ void Optimizer::step(int64_t step) {
       g = at::empty_like(p).copy_(g);
     }
     gradients.push_back(g);
-    steps.push_back(at::full({}, static_cast<float>(step + 1)));
+    steps.push_back(at::full({}, static_cast<float>(step + 1), p.options().dtype(at::kFloat)));
   }
   const TrainSettings& s = settings_;
   if (s.optimizer == "adam") {

@@ -33,9 +33,9 @@ class Cm final : public Loss {
       history.grow(at.x.size(0));
       const Tensor x_s = step.solver->step(*step.ode, at.x, at.t, at.s, history);
       target = by_rows(
-          at.last, [&](const Tensor& i) { return x_s.index_select(0, i); },
+          at.last, [&](const Tensor& i) { return x_s.index_select(0, i.to(x_s.device())); },
           [&](const Tensor& i) {
-            return step.target.consistency(x_s.index_select(0, i), at.s.index_select(0, i),
+            return step.target.consistency(x_s.index_select(0, i.to(x_s.device())), at.s.index_select(0, i),
                                            step.batch.condition.rows(i));
           });
     }

@@ -38,6 +38,10 @@ class DirectCm final : public Loss {
 
   LossValue from_trajectories(const TrainingStep& step) const {
     const int64_t rows = step.batch.x.size(0);
+    if (step.whole_rows() != rows && rows % pairs_ != 0) {
+      throw RequestError("loss.pairs: " + std::to_string(pairs_) + " does not divide the " + std::to_string(rows) +
+                         " rows of each process; expected a divisor, so that no trajectory is split");
+    }
     const int64_t count = (rows + pairs_ - 1) / pairs_;
     const Tensor grid = step.schedule->times(step.process, step.progress);
     const Tensor interval = step.intervals(grid.size(0) - 1);

@@ -26,9 +26,8 @@ class Kid final : public Metric {
     std::vector<double> values;
     for (int64_t i = 0; i < subsets_; ++i) {
       const auto pick = [&](const Tensor& all) {
-        return all
-            .index_select(0, at::randperm(all.size(0), generator, at::TensorOptions().dtype(at::kLong)).narrow(0, 0, m))
-            .to(at::kDouble);
+        const Tensor order = at::randperm(all.size(0), generator, at::TensorOptions().dtype(at::kLong));
+        return all.index_select(0, order.narrow(0, 0, m).to(all.device())).to(at::kDouble);
       };
       const Tensor x = pick(a);
       const Tensor y = pick(b);

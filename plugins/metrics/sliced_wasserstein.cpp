@@ -20,7 +20,7 @@ class SlicedWasserstein final : public Metric {
     const int64_t n = std::min(a.size(0), b.size(0));
     Tensor directions = at::randn({a.size(1), directions_}, evaluation.generator("sliced wasserstein"),
                                   at::TensorOptions().dtype(at::kDouble));
-    directions = directions / directions.norm(2, {0}, /*keepdim=*/true);
+    directions = (directions / directions.norm(2, {0}, /*keepdim=*/true)).to(a.device());
     const auto project = [&](const Tensor& x) {
       return std::get<0>(at::matmul(x.narrow(0, 0, n), directions).sort(0));
     };

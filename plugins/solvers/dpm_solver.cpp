@@ -24,11 +24,11 @@ class DpmSolver final : public Solver {
     return by_rows(
         h.isfinite().bitwise_and(order_ > 1),
         [&](const Tensor& i) {
-          const Tensor xi = x.index_select(0, i), ti = t.index_select(0, i), si = s.index_select(0, i);
+          const Tensor xi = x.index_select(0, i.to(x.device())), ti = t.index_select(0, i), si = s.index_select(0, i);
           return order_ == 2 ? second(ode.rows(i), xi, ti, si) : third(ode.rows(i), xi, ti, si);
         },
         [&](const Tensor& i) {
-          const Tensor xi = x.index_select(0, i), ti = t.index_select(0, i);
+          const Tensor xi = x.index_select(0, i.to(x.device())), ti = t.index_select(0, i);
           return ddim_step(process, xi, ode.rows(i).data(xi, ti), ti, s.index_select(0, i));
         });
   }

@@ -34,11 +34,11 @@ class Heun final : public Solver {
     return by_rows(
         regular,
         [&](const Tensor& i) {
-          const Tensor xi = x.index_select(0, i), ti = t.index_select(0, i), si = s.index_select(0, i);
+          const Tensor xi = x.index_select(0, i.to(x.device())), ti = t.index_select(0, i), si = s.index_select(0, i);
           return in_time_ ? step_in_time(ode.rows(i), xi, ti, si) : step_in_sigma(ode.rows(i), xi, ti, si);
         },
         [&](const Tensor& i) {
-          const Tensor xi = x.index_select(0, i), ti = t.index_select(0, i), si = s.index_select(0, i);
+          const Tensor xi = x.index_select(0, i.to(x.device())), ti = t.index_select(0, i), si = s.index_select(0, i);
           const Ode part = ode.rows(i);
           return in_time_ ? xi + rows(si - ti, xi) * part.velocity(xi, ti)
                           : ddim_step(process, xi, part.data(xi, ti), ti, si);

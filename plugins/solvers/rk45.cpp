@@ -68,9 +68,9 @@ class Rk45 final : public Solver {
       const Tensor goal = end.index_select(0, active);
       const Tensor step = at::maximum(h.index_select(0, active), goal - a);  // both are negative
       const Ode part = ode.rows(active);
-      const Tensor from = z.index_select(0, active);
+      const Tensor from = z.index_select(0, active.to(z.device()));
       std::array<Tensor, stages> k;
-      k[0] = slope.index_select(0, active);
+      k[0] = slope.index_select(0, active.to(z.device()));
       Tensor to;
       for (int i = 1; i < stages; ++i) {
         Tensor sum = tableau[i][0] * k[0];
@@ -95,8 +95,9 @@ class Rk45 final : public Solver {
       const Tensor arrived = step == goal - a;
       const Tensor good = at::nonzero(accepted).view({-1});
       const Tensor target = active.index_select(0, good);
-      z.index_copy_(0, target, to.index_select(0, good));
-      slope.index_copy_(0, target, k[stages - 1].index_select(0, good));
+      const Tensor good_there = good.to(z.device()), target_there = target.to(z.device());
+      z.index_copy_(0, target_there, to.index_select(0, good_there));
+      slope.index_copy_(0, target_there, k[stages - 1].index_select(0, good_there));
       angle.index_copy_(0, target, at::where(arrived, goal, a + step).index_select(0, good));
       h.index_copy_(0, active, step * factor);
     }

@@ -5,8 +5,8 @@
 namespace retort {
 
 Condition Condition::rows(const Tensor& index) const {
-  return {labels.defined() ? labels.index_select(0, index) : Tensor(),
-          guidance.defined() ? guidance.index_select(0, index) : Tensor()};
+  return {labels.defined() ? labels.index_select(0, index.to(labels.device())) : Tensor(),
+          guidance.defined() ? guidance.index_select(0, index.to(guidance.device())) : Tensor()};
 }
 
 Condition Condition::first(int64_t count) const {

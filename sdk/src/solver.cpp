@@ -41,7 +41,8 @@ Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& y
   if (in.numel() == 0) {
     return no(out);
   }
-  return at::cat({yes(in), no(out)}).index_select(0, at::cat({in, out}).argsort());
+  const Tensor joined = at::cat({yes(in), no(out)});
+  return joined.index_select(0, at::cat({in, out}).argsort().to(joined.device()));
 }
 
 namespace {
