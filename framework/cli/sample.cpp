@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "cli/commands.h"
 #include "io/files.h"
 #include "io/png.h"
@@ -20,19 +22,36 @@ struct SampleRequest {
   int64_t count = 64;
   int64_t steps = 1;
   int64_t seed = 0;
-  double guidance = 0;
+  std::optional<double> guidance;
 };
+
+void check_guidance(const SampleRequest& request, const Experiment& experiment) {
+  if (!request.guidance) {
+    return;
+  }
+  const auto range = experiment.teacher ? experiment.teacher->guidance() : std::nullopt;
+  if (!range) {
+    throw RequestError("--guidance: this model has one weight, teacher.guidance; expected a teacher.guidance_range");
+  }
+  if (*request.guidance < range->first || *request.guidance > range->second) {
+    throw RequestError("--guidance: is " + Value{*request.guidance, {}}.text() + "; expected a weight from " +
+                       Value{range->first, {}}.text() + " to " + Value{range->second, {}}.text());
+  }
+}
 
 Tensor sample(const SampleRequest& request, Experiment& experiment) {
   const Tensor grid = experiment.schedule->times(experiment.process(), 1.0);
+  check_guidance(request, experiment);
   const Batch start = starting_noise(experiment, grid, request.count, request.seed,
-                                     request.guidance > 0 ? request.guidance : middle_guidance(experiment));
+                                     request.guidance.value_or(middle_guidance(experiment)));
   const int64_t batch = experiment.evaluate->batch;
   if (request.steps == 0) {
     return sample_teacher(Ode(*experiment.teacher), *experiment.solver, grid, start, batch);
   }
-  const Model model = experiment.model(
-      experiment.backend().compile(experiment.network(experiment.checkpoint(request.checkpoint), request.checkpoint)));
+  const Checkpoint checkpoint = experiment.checkpoint(request.checkpoint);
+  experiment.check_model(checkpoint, request.checkpoint);
+  const Model model =
+      experiment.model(experiment.backend().compile(experiment.network(checkpoint, request.checkpoint)));
   if (experiment.loss && experiment.loss->objective() == Objective::denoiser) {
     const ModelTeacher teacher(model, experiment.task().shape, experiment.classes());
     return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch);

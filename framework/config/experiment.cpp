@@ -70,6 +70,7 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
     build_trained_model();
     check_parts();
   }
+  table_.clear();
 }
 
 template <class F>
@@ -130,6 +131,9 @@ std::shared_ptr<T> Experiment::build(const std::string& table) {
 }
 
 void Experiment::note_use(const char* kind, const std::string& name) {
+  if (table_.empty()) {
+    return;  // what is built later is built of the same plugins again
+  }
   used_[table_].insert(std::string(kind) + " " + name + " " + sha256_of_file(registry_.find(kind, name, prefer_).path));
 }
 
@@ -192,6 +196,10 @@ void Experiment::build_parts() {
                          std::to_string(teacher->classes()) + " classes, but the data set has " +
                          std::to_string(dataset->classes()));
     }
+    if (dataset && teacher->classes() > 0 && dataset->classes() == 0) {
+      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is class-conditional, with " +
+                         std::to_string(teacher->classes()) + " classes, but the data set has no labels");
+    }
     process_ = teacher->process();
     task_ = {teacher->shape(), teacher->classes(), teacher->guidance().has_value()};
   }
@@ -238,6 +246,14 @@ void Experiment::build_trained_model() {
   if (const Value* network = root_.find("network")) {
     build_plugin(Network::kind, "network", *network);  // once here, so that errors come before any work
     network_table_ = *resolved_.find("network");
+    for (const std::string& key : paths_) {  // checkpoints hold this table, and may be read from anywhere
+      const std::string own = key.starts_with("network.") ? key.substr(8) : "";
+      const Value* value = own.empty() ? nullptr : at_path(network_table_, own);
+      const std::string* path = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
+      if (path != nullptr && !path->empty()) {
+        set_path(network_table_, own, Value{std::filesystem::absolute(*path).lexically_normal().string(), {}});
+      }
+    }
   }
   host_table("train", [&](Params& p) { train.emplace(p); });
   host_table("evaluate", [&](Params& p) {
@@ -248,7 +264,7 @@ void Experiment::build_trained_model() {
       }
     }
     if (!evaluate->features.empty()) {
-      checkpoint(evaluate->features);  // read once here, so that a wrong file is found before any work
+      feature_network = network(checkpoint(evaluate->features), evaluate->features);
     }
   });
   host_table("report", [&](Params& p) { report.emplace(p); });
@@ -363,6 +379,19 @@ Value Experiment::model_table() const {
   return out;
 }
 
+void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {
+  const Value ours = model_table();
+  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided"}) {
+    const Value* want = ours.find(key);
+    const Value* have = checkpoint.config.find("model")->find(key);
+    if (want != nullptr && have != nullptr && want->text() != have->text()) {
+      throw RequestError(path + ": was trained with " + key + " = " + have->text() +
+                         ", but the configuration amounts to " + want->text() +
+                         "; give the configuration and overrides that it was trained with");
+    }
+  }
+}
+
 Value Experiment::resolved_for(const std::filesystem::path& folder) const {
   Value out = resolved_;
   for (const std::string& key : paths_) {
@@ -412,6 +441,11 @@ std::string Experiment::fingerprint() const {
 
 std::string Experiment::teacher_key() const {
   std::string out = fingerprint({"backend", "process", "dataset", "teacher", "solver", "schedule", "metric"});
+  if (const auto used = used_.find("evaluate"); used != used_.end()) {
+    for (const std::string& plugin : used->second) {
+      out += plugin + "\n";
+    }
+  }
   const Value* settings = resolved_.find("evaluate");
   for (const char* key : {"samples", "features", "reference", "reference_samples", "batch", "seed"}) {
     const Value* value = settings != nullptr ? settings->find(key) : nullptr;

@@ -44,6 +44,7 @@ class Experiment final : public Host {
   std::shared_ptr<Schedule> schedule;
   std::shared_ptr<Loss> loss;
   std::vector<std::pair<std::string, std::shared_ptr<Metric>>> metrics;
+  std::shared_ptr<Network> feature_network;  // of evaluate.features
 
   /// A network for training, with its initial weights, on the backend.
   std::shared_ptr<Network> new_network();
@@ -51,6 +52,8 @@ class Experiment final : public Host {
   Model model(std::shared_ptr<Evaluator> evaluator) const;
   /// What a checkpoint says of the trained model: the table "model".
   Value model_table() const;
+  /// Throws RequestError where a checkpoint's table "model" is of another kind of model than this experiment trains.
+  void check_model(const Checkpoint& checkpoint, const std::string& path) const;
 
   /// The configuration with every default filled in.
   const Value& resolved() const { return resolved_; }

@@ -130,13 +130,10 @@ class ModelEvaluator::Context final : public Evaluation {
     if (settings_.features.empty()) {
       return x.flatten(1);
     }
-    if (!feature_network_) {
-      feature_network_ = experiment_.network(experiment_.checkpoint(settings_.features), settings_.features);
-    }
     const at::NoGradGuard no_grad;
     std::vector<Tensor> parts;
     for (const Tensor& part : x.split(settings_.batch)) {
-      parts.push_back(feature_network_->features(part));
+      parts.push_back(experiment_.feature_network->features(part));
     }
     return at::cat(parts);
   }
@@ -153,7 +150,6 @@ class ModelEvaluator::Context final : public Evaluation {
   Subject subject_;
   mutable Tensor samples_;
   mutable Tensor sample_features_;
-  mutable std::shared_ptr<Network> feature_network_;
 };
 
 ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared,

@@ -109,6 +109,12 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     Tensor weights = parameter.value();
     weights.copy_(found->second);
   }
+  for (const auto& buffer : network->module()->named_buffers()) {
+    const auto found = checkpoint.tensors.find(buffer.key());
+    if (found != checkpoint.tensors.end() && found->second.sizes() == buffer.value().sizes()) {
+      Tensor(buffer.value()).copy_(found->second);
+    }
+  }
   network->module()->eval();
   return network;
 }

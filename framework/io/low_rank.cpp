@@ -21,8 +21,30 @@ Tensor low_rank_change(const Tensor& a, const Tensor& b, double scale) {
   return at::mm(b.flatten(1), a.flatten(1)).mul_(scale).view(shape);
 }
 
+namespace {
+
+// Weights that the base was trained without, and that begin at zero.
+void add_guidance(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors) {
+  const std::string suffix = low_rank_name("", 'A');
+  for (const auto& [name, a] : factors) {
+    if (!name.starts_with("guidance.") || !name.ends_with(suffix)) {
+      continue;
+    }
+    const std::string weight = name.substr(0, name.size() - suffix.size()) + ending;
+    const auto b = factors.find(low_rank_name(weight, 'B'));
+    if (b != factors.end() && a.dim() >= 2 && b->second.dim() >= 2 && !weights.contains(weight)) {
+      std::vector<int64_t> shape = a.sizes().vec();
+      shape[0] = b->second.size(0);
+      weights[weight] = at::zeros(shape, a.options());
+    }
+  }
+}
+
+}  // namespace
+
 void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors, double scale,
                     const std::string& path) {
+  add_guidance(weights, factors);
   size_t merged = 0;
   for (auto& [name, weight] : weights) {
     const auto a = factors.find(low_rank_name(name, 'A')), b = factors.find(low_rank_name(name, 'B'));

@@ -41,8 +41,9 @@ ModelMaker model_maker(const Registry& registry, const Store& store) {
     const TrainSettings& train = *made.experiment().train;
     const std::string name = Trainer::checkpoint_path("", train.steps).string();
     if (Group::world().size() > 1 && !fs::exists(store.folder_of(made.experiment().fingerprint()) / name)) {
-      throw RequestError(config + ": its model is not trained yet, which one process has to do: retort train " +
-                         config);
+      throw RequestError(config +
+                         ": its model is not trained yet, which one process has to do; start this once "
+                         "without torchrun");
     }
     return store
         .make(made.experiment().fingerprint(), name,

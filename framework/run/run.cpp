@@ -288,6 +288,9 @@ class Run {
       }
       return CellState::done;
     } catch (const std::bad_alloc&) {
+      if (group.size() > 1) {  // the others wait for this process, and must learn that it is gone
+        throw;
+      }
       return fail(i, folder, "out of memory");
     } catch (const std::exception& e) {
       if (!is_sweep() || stop_requested() || group.size() > 1) {

@@ -16,14 +16,17 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
       base_(weights.copy()),
       scale_((settings.alpha > 0 ? settings.alpha : static_cast<double>(settings.rank)) /
              static_cast<double>(settings.rank)) {
+  bool any = false;
   for (size_t i = 0; i < weights.parameter_count; ++i) {
     const std::string& name = weights.names[i];
     const Tensor& w = weights.tensors[i];
-    const bool chosen =
+    const bool matches =
         w.dim() >= 2 && std::any_of(settings.layers.begin(), settings.layers.end(), [&](const std::string& pattern) {
           return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
         });
-    if (!chosen) {
+    any |= matches;
+    // The guidance weight's own layer begins without effect: frozen, the student would never learn what it is told.
+    if (!matches && !(w.dim() >= 2 && name.starts_with("guidance."))) {
       Tensor(w).set_requires_grad(false);
       continue;
     }
@@ -39,7 +42,7 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
     factors_.names.push_back(low_rank_name(name, 'B'));
     factors_.tensors.push_back(at::zeros(b_shape, w.options()).set_requires_grad(true));
   }
-  if (adapted_.empty()) {
+  if (!any) {
     std::string some;
     for (size_t i = 0; i < std::min<size_t>(3, weights.names.size()); ++i) {
       some += (i > 0 ? ", " : "") + weights.names[i];

@@ -56,7 +56,11 @@ std::vector<Tensor> Weights::restore(const std::string& prefix, const std::map<s
 void move_average(const std::vector<Tensor>& average, const std::vector<Tensor>& values, double decay) {
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < average.size(); ++i) {
-    Tensor(average[i]).lerp_(values[i].detach(), 1 - decay);
+    if (average[i].is_floating_point()) {
+      Tensor(average[i]).lerp_(values[i].detach(), 1 - decay);
+    } else {  // counters, such as BatchNorm's
+      Tensor(average[i]).copy_(values[i]);
+    }
   }
 }
 

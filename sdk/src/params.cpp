@@ -331,6 +331,9 @@ std::shared_ptr<void> Params::nested(const char* kind, std::string_view name, st
   const std::string type = p.get("type", std::string(fallback_type).c_str(), "which plugin");
   std::shared_ptr<void> made = host().make(kind, type, p);
   p.finish();
+  for (const std::string& key : p.paths()) {
+    paths_.insert(std::string(name) + "." + key);
+  }
   keep(name, p.resolved());
   return made;
 }

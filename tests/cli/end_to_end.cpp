@@ -6,6 +6,7 @@
 #include "io/png.h"
 #include "io/safetensors.h"
 #include "support/program.h"
+#include "support/torchscript.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -207,6 +208,13 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
                    "/g/checkpoints/step_000003.safetensors --guidance 2 --count 5 --out " + at + "/y.safetensors")
             .code == 0);
   CHECK(one_line(run_retort(guided + "teacher.guidance_range=[4,1]"), 2, {"expected two rising numbers"}));
+  const auto sample_range = [&](const std::string& more) {
+    return run_retort("sample " + at + "/student.toml --checkpoint " + at + "/g/checkpoints/step_000003.safetensors " +
+                      "--count 5 --out " + at + "/y.safetensors " + more);
+  };
+  CHECK(one_line(sample_range("teacher.guidance_range=[1,4] --guidance 0"), 2, {"expected a weight from 1.0 to 4.0"}));
+  CHECK(one_line(sample_range("--guidance 2"), 2, {"teacher.guidance_range"}));
+  CHECK(one_line(sample_range(""), 2, {"was trained with guided = true"}));
   // A low-rank student: its adapter alone and its merged weights are the same model.
   const Outcome low_rank = run_retort(
       "run " + at + "/student.toml student.adapter=lora student.rank=2 train.ema=0.9 run.output=" + at + "/l");
@@ -218,6 +226,23 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
                 .code == 0);
   }
   CHECK(same_tensors(folder / "step_000003.safetensors", folder / "step_000003.adapter.safetensors"));
+  // So are those of a range of guidance weights, whose layer the teacher lacks and no pattern needs to name.
+  const std::string told = " teacher.guidance_range=[1,4] ";
+  REQUIRE(run_retort("run " + at + "/student.toml" + told + "student.adapter=lora 'student.layers=[\"*conv*\"]' " +
+                     "student.rank=2 train.learning_rate=0.1 run.output=" + at + "/k")
+              .code == 0);
+  for (const char* name : {"step_000003.safetensors", "step_000003.adapter.safetensors"}) {
+    for (const char* weight : {"1", "4"}) {
+      const Outcome taken =
+          run_retort("sample " + at + "/student.toml" + told + "--checkpoint " + at + "/k/checkpoints/" + name +
+                     " --count 5 --guidance " + weight + " --out " + at + "/" + weight + name);
+      CAPTURE(taken.output);
+      REQUIRE(taken.code == 0);
+    }
+  }
+  CHECK(same_tensors(folder / "1step_000003.safetensors", folder / "1step_000003.adapter.safetensors"));
+  CHECK(same_tensors(folder / "4step_000003.safetensors", folder / "4step_000003.adapter.safetensors"));
+  CHECK(!same_tensors(folder / "1step_000003.safetensors", folder / "4step_000003.safetensors"));
   CHECK(std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.adapter.safetensors") <
         std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.safetensors"));
   // A configuration in place of a checkpoint: its model is trained first, once.
@@ -244,4 +269,25 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
     std::ofstream(folder / "cut.safetensors", std::ios::binary) << whole.substr(0, size);
     CHECK(one_line(with_teacher(at + "/cut.safetensors"), 2, {"cut.safetensors"}));
   }
+}
+
+TEST_CASE("a network's buffers are saved and read with its weights, and its file is found from the checkpoint") {
+  Folder folder;
+  const std::string at = std::filesystem::proximate(folder.string()).string();
+  write_counting_script(folder / "net.pt");
+  std::ofstream(folder / "net.toml")
+      << "[dataset]\ntype = \"gaussian_mixture\"\n[teacher]\ntype = \"gaussian_mixture\"\n[network]\ntype = "
+         "\"torchscript\"\nfile = \"net.pt\"\n[solver]\ntype = \"euler\"\n[schedule]\ntype = \"karras\"\nsteps = 5\n"
+         "[loss]\ntype = \"cm\"\n[train]\nsteps = 2\nlearning_rate = 1e-12\nema = 0.5\n[evaluate]\nat = [1]\n"
+         "weights = \"last\"\nsamples = 20\nmetrics = [\"fd\"]\n";
+  const std::string config = at + "/net.toml ";
+  const Outcome run = run_retort("run " + config + "run.output=" + at + "/out");
+  CAPTURE(run.output);
+  REQUIRE(run.code == 0);
+  for (const char* step : {"1", "2"}) {
+    REQUIRE(run_retort("sample " + config + "--checkpoint " + at + "/out/checkpoints/step_00000" + step +
+                       ".safetensors --count 5 --out " + at + "/" + step + ".safetensors")
+                .code == 0);
+  }
+  CHECK(!same_tensors(folder / "1.safetensors", folder / "2.safetensors"));  // the weights barely moved
 }

@@ -22,6 +22,21 @@ inline void write_pointwise_script(const std::filesystem::path& path) {
   net.save(path.string());
 }
 
+/// A network that counts, in a buffer, how often it was trained, and shows it in what it predicts.
+inline void write_counting_script(const std::filesystem::path& path) {
+  torch::jit::Module net("counting");
+  net.register_attribute("training", c10::BoolType::get(), true);
+  net.register_parameter("gain", at::full({1}, 0.5), false);
+  net.register_buffer("count", at::zeros({1}, at::kLong));
+  net.define(R"(
+    def forward(self, x, noise):
+        if self.training:
+            self.count.add_(1)
+        return self.gain * self.count.to(x.dtype) * x
+  )");
+  net.save(path.string());
+}
+
 /// A residual block of pictures with 16 channels, its weights in modules within the module.
 inline void write_picture_script(const std::filesystem::path& path) {
   torch::jit::Module net("pictures"), body("body");
