@@ -86,16 +86,7 @@ class Cpu final : public Backend {
   c10::Device device() const override { return at::kCPU; }
   c10::ScalarType dtype() const override { return precision_ == "float64" ? at::kDouble : at::kFloat; }
 
-  void place(Network& network) const override {
-    const at::NoGradGuard no_grad;
-    network.module()->to(dtype());
-    for (Tensor& p : network.module()->parameters()) {
-      if (channels_last_ && p.dim() == 4) {
-        p.set_data(p.contiguous(at::MemoryFormat::ChannelsLast));
-      }
-    }
-  }
-
+  void place(Network& network) const override { move_weights(network, device(), dtype(), channels_last_); }
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Trainable>(std::move(network), precision_ == "bfloat16");
   }

@@ -204,15 +204,7 @@ class Cuda final : public Backend {
   c10::Device device() const override { return {at::kCUDA, static_cast<c10::DeviceIndex>(index_)}; }
   c10::ScalarType dtype() const override { return at::kFloat; }
 
-  void place(Network& network) const override {
-    const at::NoGradGuard no_grad;
-    network.module()->to(device(), dtype(), /*non_blocking=*/true);
-    for (Tensor& p : network.module()->parameters()) {
-      if (p.dim() == 4) {
-        p.set_data(p.contiguous(at::MemoryFormat::ChannelsLast));
-      }
-    }
-  }
+  void place(Network& network) const override { move_weights(network, device(), dtype(), true); }
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Trainable>(std::move(network), precision_);
   }

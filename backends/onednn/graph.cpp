@@ -1,6 +1,7 @@
 #include "graph.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <retort/error.h>
 #include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -9,6 +10,7 @@
 #include <torch/csrc/jit/passes/remove_mutation.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "lowering.h"
@@ -17,28 +19,70 @@ namespace retort {
 
 namespace jit = torch::jit;
 
-std::shared_ptr<jit::Graph> trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels) {
-  // The tracer takes no constant that asks for a gradient.
-  std::vector<std::pair<Tensor, bool>> asked;
-  for (Tensor& p : network.module()->parameters()) {
-    asked.emplace_back(p, p.requires_grad());
-    p.requires_grad_(false);
-  }
-  const auto restore = [&] {
-    for (auto& [p, before] : asked) {
-      p.requires_grad_(before);
+namespace {
+
+// While it lives, no parameter asks for a gradient, LibTorch's tracer says nothing, and random numbers, buffers and
+// flags are put back at the end as they were: a network in training moves its buffers and draws for dropout.
+class Aside {
+ public:
+  explicit Aside(Network& network) : random_(at::globalContext().defaultGenerator(at::kCPU)), drawn_(random_.get_state()) {
+    for (const Tensor& p : network.module()->parameters()) {
+      asked_.emplace_back(p, p.requires_grad());
+      asked_.back().first.requires_grad_(false);
     }
+    for (const Tensor& b : network.module()->buffers()) {
+      buffers_.emplace_back(b, b.detach().clone());
+    }
+  }
+  ~Aside() {
+    const at::NoGradGuard no_grad;
+    for (auto& [b, before] : buffers_) {
+      b.copy_(before);
+    }
+    // The last first: of a tensor with two names, what was asked of it before any of this is told by the first.
+    for (auto p = asked_.rbegin(); p != asked_.rend(); ++p) {
+      p->first.requires_grad_(p->second);
+    }
+    random_.set_state(drawn_);
+  }
+  Aside(const Aside&) = delete;
+  Aside& operator=(const Aside&) = delete;
+
+ private:
+  class Silent final : public c10::WarningHandler {
+    void process(const c10::Warning&) override {}
   };
+  std::vector<std::pair<Tensor, bool>> asked_;
+  std::vector<std::pair<Tensor, Tensor>> buffers_;
+  at::Generator random_;
+  Tensor drawn_;
+  Silent silent_;
+  c10::WarningUtils::WarningHandlerGuard quiet_{&silent_};
+};
+
+}  // namespace
+
+TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels) {
+  const Aside aside(network);
   jit::Stack examples;
   for (const Tensor& t : {x, noise, labels}) {
     if (t.defined()) {
       examples.emplace_back(t.clone());
     }
   }
-  // Dropout draws numbers while it is traced; those of the first step after must not depend on that.
-  at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
-  const Tensor drawn = generator.get_state();
-  std::shared_ptr<jit::Graph> graph;
+  const size_t given = examples.size();
+  // Tied weights are one tensor under two names, and one input.
+  std::vector<Tensor> weights;
+  for (const auto& list : {network.module()->parameters(), network.module()->buffers()}) {
+    for (const Tensor& t : list) {
+      const auto is_t = [&](const Tensor& other) { return other.is_same(t); };
+      if (t.defined() && std::none_of(weights.begin(), weights.end(), is_t)) {
+        weights.push_back(t);
+        examples.emplace_back(t);
+      }
+    }
+  }
+  TracedNetwork out;
   try {
     const at::NoGradGuard no_grad;
     const auto call = [&](jit::Stack in) -> jit::Stack {
@@ -47,18 +91,53 @@ std::shared_ptr<jit::Graph> trace(Network& network, const Tensor& x, const Tenso
       const Tensor a = next(x), b = next(noise), c = next(labels);
       return {network.forward(a, b, c)};
     };
-    graph = jit::tracer::trace(examples, call, [](const auto&) { return ""; }).first->graph;
+    out.graph = jit::tracer::trace(examples, call, [](const auto&) { return ""; }).first->graph;
   } catch (const std::exception& e) {
-    restore();
     const std::string what = e.what();
     throw Error("the network cannot be traced: " + what.substr(0, what.find('\n')));
   }
-  restore();
-  generator.set_state(drawn);
-  jit::RemoveTensorMutation(graph);
-  jit::EliminateDeadCode(graph);
-  jit::EliminateCommonSubexpression(graph);
-  return graph;
+  jit::RemoveTensorMutation(out.graph);
+  jit::EliminateDeadCode(out.graph);
+  jit::EliminateCommonSubexpression(out.graph);
+  for (size_t i = 0; i < out.graph->inputs().size(); ++i) {
+    const jit::Value* value = out.graph->inputs()[i];
+    if (i < given) {
+      out.inputs.push_back(value);
+    } else {
+      out.weights.emplace(value, weights[i - given]);
+    }
+  }
+  for (const jit::Node* node : out.graph->nodes()) {
+    const c10::FunctionSchema* schema = node->maybeSchema();
+    if (schema != nullptr && schema->is_mutable() && out.obstacle.empty()) {
+      out.obstacle = std::string("it changes tensors in place (") + node->kind().toQualString() + ")";
+    }
+    out.random = out.random || node->isNondeterministic();
+  }
+  return out;
+}
+
+std::string disagreement(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels, double tolerance,
+                         const std::function<Tensor(const Tensor&, const Tensor&, const Tensor&)>& made) {
+  const at::NoGradGuard no_grad;
+  const Aside aside(network);
+  const auto other = [](const Tensor& t) { return t.defined() ? 0.5 * t.flip(0) - 0.25 : t; };
+  const Tensor labels_too = labels.defined() ? labels.flip(0) : labels;
+  for (const auto& [a, b, c] : {std::tuple(x, noise, labels), std::tuple(other(x), other(noise), labels_too)}) {
+    const Tensor exact = network.forward(a, b, c).to(at::kDouble), got = made(a, b, c).to(at::kDouble);
+    if (got.sizes() != exact.sizes()) {
+      return "what was made of it has another shape";
+    }
+    if (!exact.isfinite().all().item<bool>()) {
+      continue;  // not its fault, and seen elsewhere
+    }
+    const double error = (got - exact).square().mean().sqrt().item<double>();
+    const double size = exact.square().mean().sqrt().item<double>();
+    if (!(error <= tolerance * size + 1e-6)) {
+      return "what it computes depends on more than its trace shows";
+    }
+  }
+  return "";
 }
 
 struct Graph::Implementation {
@@ -66,10 +145,9 @@ struct Graph::Implementation {
   std::vector<LoweredStep> shown;
 };
 
-Graph::Graph(const std::shared_ptr<jit::Graph>& traced, bool bfloat16, const retort_onednn::Kernels& kernels,
-             PackedWeights& weights) {
+Graph::Graph(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels, PackedWeights& weights) {
   const at::NoGradGuard no_grad;
-  implementation_.reset(new Implementation{{*traced, bfloat16, kernels, weights}, {}});
+  implementation_.reset(new Implementation{{traced, bfloat16, kernels, weights}, {}});
   for (const Step& step : implementation_->lowered.steps) {
     implementation_->shown.push_back(step.shown);
   }

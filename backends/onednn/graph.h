@@ -3,15 +3,18 @@
 
 #include <retort/network.h>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "weights.h"
 
 namespace torch::jit {
 struct Graph;
-}
+struct Value;
+}  // namespace torch::jit
 
 namespace retort {
 
@@ -22,16 +25,32 @@ struct LoweredStep {
   double seconds = 0;  // summed over the calls that were timed
 };
 
-/// What a network computes for inputs of these shapes: network(x, noise, labels), as operators of LibTorch. Weights are
-/// constants that share their memory with the network's. Throws Error where the network cannot be traced.
-std::shared_ptr<torch::jit::Graph> trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels);
+/// What a network computes for inputs of certain shapes, as operators of LibTorch.
+///
+/// The graph's inputs are x, noise and labels, as far as they are given, and then every parameter and buffer of the
+/// network. So a weight is told from another, and from a constant, by which tensor it is and never by its numbers:
+/// passes that join equal constants leave weights alone, however equal they begin.
+struct TracedNetwork {
+  std::shared_ptr<torch::jit::Graph> graph;
+  std::vector<const torch::jit::Value*> inputs;                      // of x, noise, labels
+  std::unordered_map<const torch::jit::Value*, at::Tensor> weights;  // the network's own tensors
+  std::string obstacle;  // why steps must not be reordered or computed ahead: what is changed in place; else empty
+  bool random = false;   // draws numbers, as dropout does
+};
+
+/// Throws Error where the network cannot be traced. Its weights and buffers are afterwards what they were.
+TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels);
+
+/// Holds what was made of a traced network against the network itself, on inputs of the same shapes but with other
+/// numbers: a network that decides by its inputs' values is not one graph. Returns why it is not to be used, or "".
+std::string disagreement(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels, double tolerance,
+                         const std::function<Tensor(const Tensor& x, const Tensor& noise, const Tensor& labels)>& made);
 
 /// A network for inputs of one shape. One thread at a time may run it.
 class Graph {
  public:
   /// `bfloat16` keeps pictures in bfloat16 between the first convolution and the result.
-  Graph(const std::shared_ptr<torch::jit::Graph>& traced, bool bfloat16, const retort_onednn::Kernels& kernels,
-        PackedWeights& weights);
+  Graph(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels, PackedWeights& weights);
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;

@@ -22,28 +22,13 @@ std::optional<std::vector<int64_t>> pair(std::optional<std::vector<int64_t>> lis
   return list;
 }
 
-std::optional<Tensor> weight_of(const jit::Value* value) {
-  if (value->node()->kind() != c10::prim::Constant) {
-    return {};
-  }
-  const auto c = jit::toIValue(value);
-  return c && c->isTensor() ? std::optional(c->toTensor()) : c && c->isNone() ? std::optional(Tensor()) : std::nullopt;
-}
+}  // namespace
 
-// A linear layer of any of its spellings. LibTorch's tracer sees its parts: x W^T + b as addmm, or as matmul.
-struct Linear {
-  const jit::Value* x;
-  Tensor weight, bias;
-};
-
-std::optional<Linear> as_linear(const jit::Node* node) {
-  const auto turned = [](const jit::Value* v) -> std::optional<Tensor> {
+std::optional<Lowering::Linear> Lowering::as_linear(const Node* node) const {
+  const auto turned = [&](const Value* v) -> std::optional<Tensor> {
     return is(v->node(), "aten::t") ? weight_of(v->node()->input(0)) : std::nullopt;
   };
-  const auto one = [](const jit::Value* v) {
-    const auto c = v->node()->kind() == c10::prim::Constant ? jit::toIValue(v) : std::nullopt;
-    return c && c->isScalar() && c->toScalar().toDouble() == 1.0;
-  };
+  const auto one = [&](const Value* v) { return number(v) == 1.0; };
   std::optional<Linear> out;
   if (is(node, "aten::linear")) {
     const auto w = weight_of(node->input(1)), b = weight_of(node->input(2));
@@ -61,16 +46,19 @@ std::optional<Linear> as_linear(const jit::Node* node) {
     }
   }
   const bool fits = out && out->weight.defined() && out->weight.dim() == 2 && sizes_of(out->x).size() >= 2 &&
-                    (!out->bias.defined() || out->bias.dim() == 1);
+                    (!out->bias.defined() || (out->bias.dim() == 1 && out->bias.size(0) == out->weight.size(0)));
   return fits ? out : std::nullopt;
 }
 
-bool can_lower_norm(const jit::Node* node) {
-  return is(node, "aten::group_norm") && weight_of(node->input(2)) && weight_of(node->input(3)) &&
+// Its vectors are read as plain float32 numbers.
+bool Lowering::can_lower_norm(const Node* node) const {
+  const auto plain = [&](const Value* v) {
+    const auto w = weight_of(v);
+    return w && (!w->defined() || (w->is_contiguous() && w->scalar_type() == at::kFloat));
+  };
+  return is(node, "aten::group_norm") && plain(node->input(2)) && plain(node->input(3)) &&
          sizes_of(node->input(0)).size() >= 3;
 }
-
-}  // namespace
 
 // [rearranged] [+ residual] [* factor] [silu], each used by the next alone.
 Lowering::Tail Lowering::follow(const Value* result, const Tensor& meta) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <retort/error.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
 
 #include <algorithm>
 #include <numeric>
@@ -50,6 +51,14 @@ std::optional<c10::IValue> Lowering::constant(const Value* value) const {
   return found == known_.end() ? std::nullopt : found->second.constant;
 }
 
+std::optional<Tensor> Lowering::weight_of(const Value* value) const {
+  if (const auto found = known_.find(value); found != known_.end() && found->second.weight.defined()) {
+    return found->second.weight;
+  }
+  const auto c = constant(value);
+  return c && c->isTensor() ? std::optional(c->toTensor()) : c && c->isNone() ? std::optional(Tensor()) : std::nullopt;
+}
+
 // A number, also where the tracer made a tensor without dimensions of it.
 std::optional<double> Lowering::number(const Value* value) const {
   const auto c = constant(value);
@@ -69,7 +78,8 @@ std::optional<std::vector<int64_t>> Lowering::integers(const Value* value) const
 
 bool Lowering::is_ready(const Value* value) const {
   const auto found = known_.find(value);
-  return found != known_.end() && (found->second.constant || found->second.view || found->second.slot);
+  return found != known_.end() && (found->second.constant || found->second.weight.defined() || found->second.view ||
+                                   found->second.slot);
 }
 
 View Lowering::new_view(at::IntArrayRef sizes, at::IntArrayRef order, at::ScalarType type) {
@@ -104,6 +114,8 @@ size_t Lowering::slot(const Value* value) {
   held_.emplace_back();
   if (k.constant) {
     frame.slots.back() = *k.constant;
+  } else if (k.weight.defined()) {
+    frame.slots.back() = k.weight;
   } else if (k.view) {
     held_.back().insert(k.view->buffer);
     blobs_.push_back({*k.slot, {*k.view}, false});
@@ -156,15 +168,14 @@ std::optional<View> Lowering::row_vectors(const Value* value, int64_t rows, int6
   return in_memory(value, as_listed(static_cast<int64_t>(sizes.size())), at::kFloat);
 }
 
-// What depends on numbers alone is computed now. Weights stay what they are: they may change.
+// What depends on numbers alone is computed now.
 bool Lowering::lower_constant(Node* node) {
   if (node->kind() == c10::prim::Constant) {
     return true;
   }
   for (const Value* v : node->inputs()) {
     const auto c = constant(v);
-    if (!c || (c->isTensor() && c->toTensor().defined() && c->toTensor().dim() > 0 &&
-               v->node()->kind() == c10::prim::Constant)) {
+    if (!c) {
       return false;
     }
   }
@@ -258,41 +269,54 @@ bool Lowering::lower_view(Node* node) {
   return true;
 }
 
-// One of LibTorch's operators, or what builds and takes apart its lists.
+namespace {
+
+// A node that is no operator (lists, tuples, dictionaries) as a graph of its own, for LibTorch's interpreter.
+jit::Code code_of(jit::Node* node) {
+  auto alone = std::make_shared<jit::Graph>();
+  std::unordered_map<const jit::Value*, jit::Value*> inputs;
+  for (jit::Value* v : node->inputs()) {
+    jit::Value*& input = inputs[v];
+    if (input == nullptr) {
+      input = alone->addInput()->copyMetadata(v);
+    }
+  }
+  jit::Node* copy = alone->appendNode(alone->createClone(node, [&](jit::Value* v) { return inputs.at(v); }));
+  for (jit::Value* v : copy->outputs()) {
+    alone->registerOutput(v);
+  }
+  return jit::Code(alone, "step");
+}
+
+std::function<void(std::vector<c10::IValue>&)> interpreted_step(jit::Node* node, const std::vector<size_t>& reads,
+                                                                const std::vector<size_t>& writes) {
+  std::vector<size_t> distinct;  // as code_of takes them
+  for (const size_t i : reads) {
+    if (std::find(distinct.begin(), distinct.end(), i) == distinct.end()) {
+      distinct.push_back(i);
+    }
+  }
+  // The tracer may keep a size as a tensor without dimensions.
+  const bool integers = node->kind() == c10::prim::ListConstruct &&
+                        node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
+  return [code = code_of(node), distinct, writes, integers](std::vector<c10::IValue>& slots) {
+    jit::Stack stack;
+    for (const size_t i : distinct) {
+      stack.push_back(integers && slots[i].isTensor() ? c10::IValue(slots[i].toTensor().item<int64_t>()) : slots[i]);
+    }
+    jit::InterpreterState(code).run(stack);
+    for (size_t i = 0; i < writes.size(); ++i) {
+      slots[writes[i]] = std::move(stack[i]);
+    }
+  };
+}
+
+}  // namespace
+
 std::function<void(std::vector<c10::IValue>&)> general_step(jit::Node* node, const std::vector<size_t>& reads,
                                                             const std::vector<size_t>& writes) {
-  if (node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::TupleConstruct) {
-    const bool tensors = node->output()->type()->isSubtypeOf(*c10::ListType::ofTensors());
-    const bool integers_only = node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
-    return [reads, writes, tensors, integers_only](std::vector<c10::IValue>& slots) {
-      if (tensors) {
-        c10::List<Tensor> list;
-        for (const size_t i : reads) {
-          list.push_back(slots[i].toTensor());
-        }
-        slots[writes[0]] = list;
-      } else if (integers_only) {
-        c10::List<int64_t> list;
-        for (const size_t i : reads) {
-          list.push_back(slots[i].isTensor() ? slots[i].toTensor().item<int64_t>() : slots[i].toInt());
-        }
-        slots[writes[0]] = list;
-      } else {
-        c10::impl::GenericList list(c10::AnyType::get());
-        for (const size_t i : reads) {
-          list.push_back(slots[i]);
-        }
-        slots[writes[0]] = list;
-      }
-    };
-  }
-  if (node->kind() == c10::prim::ListUnpack) {
-    return [reads, writes](std::vector<c10::IValue>& slots) {
-      const auto list = slots[reads[0]].toListRef();
-      for (size_t i = 0; i < writes.size(); ++i) {
-        slots[writes[i]] = list[i];
-      }
-    };
+  if (node->maybeOperator() == nullptr) {
+    return interpreted_step(node, reads, writes);
   }
   return [operation = node->getOperation(), reads, writes](std::vector<c10::IValue>& slots) mutable {
     jit::Stack stack;
@@ -343,11 +367,15 @@ void Lowering::lower(Node* node) {
   lower_other(node);
 }
 
-Lowering::Lowering(const jit::Graph& graph, bool bfloat16, const retort_onednn::Kernels& kernels,
+Lowering::Lowering(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels,
                    PackedWeights& weights)
     : kernels_(kernels), weights_(weights), bfloat16_(bfloat16) {
-  for (const Value* v : graph.inputs()) {
+  const jit::Graph& graph = *traced.graph;
+  for (const Value* v : traced.inputs) {
     inputs.push_back(slot(v));
+  }
+  for (const auto& [value, weight] : traced.weights) {
+    known(value).weight = weight;
   }
   for (const Node* node : graph.nodes()) {
     if (node->kind() == c10::prim::Constant) {

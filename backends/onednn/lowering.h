@@ -47,8 +47,7 @@ struct Step {
 
 class Lowering {
  public:
-  Lowering(const torch::jit::Graph& graph, bool bfloat16, const retort_onednn::Kernels& kernels,
-           PackedWeights& weights);
+  Lowering(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels, PackedWeights& weights);
   ~Lowering();
   Lowering(const Lowering&) = delete;
   Lowering& operator=(const Lowering&) = delete;
@@ -66,6 +65,7 @@ class Lowering {
 
   struct Known {
     std::optional<c10::IValue> constant;
+    Tensor weight;  // a tensor of the network's own, which may change: its numbers are never taken for constants
     std::optional<View> view;
     std::vector<View> views;  // of a list
     std::optional<size_t> slot;
@@ -79,6 +79,8 @@ class Lowering {
 
   Known& known(const Value* value) { return known_[value]; }
   std::optional<c10::IValue> constant(const Value* value) const;
+  // A weight or a constant tensor; undefined for None; none where the value is computed.
+  std::optional<Tensor> weight_of(const Value* value) const;
   std::optional<double> number(const Value* value) const;
   std::optional<std::vector<int64_t>> integers(const Value* value) const;
   bool is_done(const Node* node) const { return done_.contains(node); }
@@ -102,6 +104,13 @@ class Lowering {
   bool lower_view(Node* node);
   bool lower_convolution(Node* node);
   bool lower_linear(Node* node);
+  // A linear layer of any of its spellings. LibTorch's tracer sees its parts: x W^T + b as addmm, or as matmul.
+  struct Linear {
+    const Value* x;
+    Tensor weight, bias;
+  };
+  std::optional<Linear> as_linear(const Node* node) const;
+  bool can_lower_norm(const Node* node) const;
   bool lower_norm(Node* node);
   bool lower_attention(Node* node);
   bool lower_concat(Node* node);
@@ -144,7 +153,7 @@ class Lowering {
   std::optional<Arena> arena_;
 };
 
-/// A step over slots that does what a node says, by LibTorch.
+/// A step over slots that does what a node says, by LibTorch: its operator, or its interpreter where there is none.
 std::function<void(std::vector<c10::IValue>&)> general_step(torch::jit::Node* node, const std::vector<size_t>& reads,
                                                             const std::vector<size_t>& writes);
 bool is(const torch::jit::Node* node, const char* name);

@@ -2,8 +2,8 @@
 ///
 /// A network is traced and lowered: convolutions, linear layers and pooling run as oneDNN primitives with packed
 /// weights and residual, factor and SiLU fused in; GroupNorm with scale, shift and SiLU, and attention, as kernels of
-/// our own (Highway); channels-last throughout. What is none of these falls back to LibTorch's operator for that part
-/// (`retort inspect --compiled` shows which). Each thread takes a share of the rows, in chunks that suit the caches.
+/// our own (Highway); channels-last throughout. What is none of these falls back to LibTorch's operator for that part, and
+/// a network that is not one graph for all inputs to LibTorch as a whole (`retort inspect --compiled` shows which). Each thread takes a share of the rows, in chunks that suit the caches.
 /// 3 x 3 convolutions are done by Winograd's minimal filtering where that pays (Lavin & Gray 2016). In training, too,
 /// convolutions and norms run by these kernels, forward and backward, in float32. precision = "bfloat16" keeps pictures
 /// in bfloat16 between convolutions; "auto" measures at the start whether that is faster here by a quarter at least.
@@ -99,6 +99,9 @@ class Compiled final : public Evaluator {
     }
     const Inputs in{x, noise, labels};
     prepare(in);
+    if (!as_it_is_.empty()) {
+      return network_->forward(x, noise, labels);
+    }
     const int64_t threads = at::get_num_threads();
     const int64_t lanes = rows < threads || at::in_parallel_region() ? 1 : threads;
     std::vector<std::vector<Piece>> work(static_cast<size_t>(lanes));
@@ -141,6 +144,9 @@ class Compiled final : public Evaluator {
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
     const Inputs in{x, noise, labels};
     prepare(in);
+    if (!as_it_is_.empty()) {
+      return "The network runs by LibTorch, as it is: " + as_it_is_ + ".\n";
+    }
     const int64_t n = std::min(chunk_, x.size(0));
     const Inputs part = in.rows(0, n);
     Graph& lowered = graph(part, 0, at::get_num_threads() == 1);
@@ -188,7 +194,11 @@ class Compiled final : public Evaluator {
       packed_weights_.refresh();
       packed_ = now;
     }
-    if (chunk_ == 0) {
+    if (!tried_) {
+      tried_ = true;
+      as_it_is_ = obstacle(in.rows(0, 1));
+    }
+    if (chunk_ == 0 && as_it_is_.empty()) {
       const int64_t bytes = graph(in.rows(0, 1), 0, at::get_num_threads() == 1).bytes();
       chunk_ = 1;
       while (chunk_ < most_rows && 2 * chunk_ * bytes <= kernels().chunk_bytes(bfloat16_)) {
@@ -197,20 +207,39 @@ class Compiled final : public Evaluator {
     }
   }
 
+  // Why the network cannot be lowered, or "": tried on one row.
+  std::string obstacle(const Inputs& row) {
+    try {
+      Graph& one = graph(row, 0, true);
+      const TracedNetwork& traced = traces_.begin()->second;
+      if (!traced.obstacle.empty() || traced.random) {
+        return traced.obstacle;
+      }
+      const auto run = [&](const Tensor& x, const Tensor& noise, const Tensor& labels) {
+        Tensor out = at::empty(one.output_sizes());
+        one.run(x, noise, labels, out);
+        return out;
+      };
+      return disagreement(*network_, row.x, row.noise, row.labels, bfloat16_ ? 1e-1 : 1e-3, run);
+    } catch (const std::exception& e) {
+      const std::string what = e.what();
+      return what.substr(0, what.find('\n'));
+    }
+  }
+
   // `wide`: for all threads together; else for the one thread of a lane.
   Graph& graph(const Inputs& in, int64_t lane, bool wide) {
     const Shape shape{in.x.sizes().vec(), in.noise.defined(), in.labels.defined()};
     auto& made = graphs_[{shape, wide ? -1 : lane}];
     if (!made) {
-      auto& traced = traces_[shape];
-      if (!traced) {
-        traced = trace(*network_, in.x, in.noise, in.labels);
+      if (!traces_.contains(shape)) {
+        traces_.emplace(shape, trace(*network_, in.x, in.noise, in.labels));
       }
       std::optional<Threads> one;
       if (!wide) {
         one.emplace(1);
       }
-      made = std::make_unique<Graph>(traced, bfloat16_, kernels(), packed_weights_);
+      made = std::make_unique<Graph>(traces_.at(shape), bfloat16_, kernels(), packed_weights_);
     }
     return *made;
   }
@@ -223,7 +252,9 @@ class Compiled final : public Evaluator {
   std::atomic<int64_t> weights_ = 0;  // how often the weights have changed
   int64_t packed_ = 0;                // which of their states is packed
   PackedWeights packed_weights_{kernels()};
-  std::map<Shape, std::shared_ptr<torch::jit::Graph>> traces_;
+  bool tried_ = false;
+  std::string as_it_is_;  // why the network runs by LibTorch, or ""
+  std::map<Shape, TracedNetwork> traces_;
   std::map<std::pair<Shape, int64_t>, std::unique_ptr<Graph>> graphs_;
 };
 
@@ -287,15 +318,7 @@ class OneDnn final : public Backend {
   c10::ScalarType dtype() const override { return at::kFloat; }
   double tolerance() const override { return bfloat16_ ? 1e-2 : 1e-5; }
 
-  void place(Network& network) const override {
-    const at::NoGradGuard no_grad;
-    network.module()->to(dtype());
-    for (Tensor& p : network.module()->parameters()) {
-      if (p.dim() == 4) {
-        p.set_data(p.contiguous(at::MemoryFormat::ChannelsLast));
-      }
-    }
-  }
+  void place(Network& network) const override { move_weights(network, device(), dtype(), true); }
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
     return make_trainable(std::move(network), kernels());
   }

@@ -50,8 +50,8 @@ class TrainedConvolution {
   float factor() const { return shape_.factor; }
 
   Tensor forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual) {
-    const Tensor w = weight.contiguous();
-    kernels_.set_weights(forward_, numbers(w), numbers(bias));
+    const Tensor w = weight.contiguous(), b = bias.defined() ? bias.contiguous() : bias;
+    kernels_.set_weights(forward_, numbers(w), numbers(b));
     return run(forward_, x, residual, shape_.out_channels);
   }
   Tensor backward(const Tensor& gradient, const Tensor& weight) {
@@ -108,10 +108,11 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
     if (context->needs_input_grad(0)) {
       by_x = layer->backward(gradient, saved[1]);
     }
-    if (context->needs_input_grad(1)) {
+    const bool bias = context->saved_data["bias"].toBool();
+    if (context->needs_input_grad(1) || (bias && context->needs_input_grad(2))) {
       std::tie(by_weight, by_bias) = layer->by_weights(saved[0], gradient, saved[1]);
     }
-    return {Tensor(), by_x, by_weight, context->saved_data["bias"].toBool() ? by_bias : Tensor(),
+    return {Tensor(), by_x, by_weight, bias ? by_bias : Tensor(),
             context->saved_data["residual"].toBool() ? gradient : Tensor()};
   }
 };
@@ -148,7 +149,8 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
   static Tensor forward(AutogradContext* context, const NormSettings* settings, const Tensor& x,
                         const Given& given_weight, const Given& given_bias, const Given& scale, const Given& shift) {
     const Tensor in = channels_innermost(x);
-    const Tensor weight = given_weight.value_or(Tensor()), bias = given_bias.value_or(Tensor());
+    const auto dense = [](const Given& t) { return t ? t->contiguous() : Tensor(); };
+    const Tensor weight = dense(given_weight), bias = dense(given_bias);
     const Tensor a = scale ? scale->contiguous() : Tensor(), b = scale ? shift->contiguous() : Tensor();
     Tensor out = at::empty_like(in, at::TensorOptions(), at::MemoryFormat::ChannelsLast);
     kernels_of::Norm norm = norm_of(*settings, in, weight, bias, a, b);
@@ -191,29 +193,21 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
 // A traced network that is run under autograd.
 class TrainedGraph {
  public:
-  TrainedGraph(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels,
-               const kernels_of::Kernels& kernels)
-      : kernels_(kernels), graph_(trace(network, x, noise, labels)) {
-    std::unordered_map<const void*, Tensor> parameters;
-    for (const Tensor& p : network.module()->parameters()) {
-      parameters.emplace(p.const_data_ptr(), p);
-    }
-    for (const jit::Value* v : graph_->inputs()) {
+  TrainedGraph(const TracedNetwork& traced, const kernels_of::Kernels& kernels) : kernels_(kernels), graph_(traced.graph) {
+    for (const jit::Value* v : traced.inputs) {
       inputs_.push_back(slot(v));
       made_.insert(v);
     }
+    // The network's own tensors, so that gradients reach each of them.
+    for (const auto& [value, weight] : traced.weights) {
+      initial_[slot(value)] = weight;
+      made_.insert(value);
+      weights_.insert(value);
+    }
     for (jit::Node* node : graph_->nodes()) {
-      if (node->kind() != c10::prim::Constant) {
-        continue;
+      if (node->kind() == c10::prim::Constant) {
+        initial_[slot(node->output())] = *jit::toIValue(node->output());
       }
-      c10::IValue value = *jit::toIValue(node->output());
-      if (value.isTensor() && value.toTensor().defined()) {
-        if (const auto found = parameters.find(value.toTensor().const_data_ptr());
-            found != parameters.end() && found->second.sizes() == value.toTensor().sizes()) {
-          value = found->second;  // so that gradients reach it
-        }
-      }
-      initial_[slot(node->output())] = value;
     }
     for (jit::Node* node : graph_->nodes()) {
       if (node->kind() != c10::prim::Constant && !done_.contains(node) && !take_convolution(node) && !take_norm(node)) {
@@ -256,6 +250,17 @@ class TrainedGraph {
   }
   const c10::IValue& constant(const jit::Value* value) { return initial_[slot(value)]; }
   bool is_constant(const jit::Value* value) const { return value->node()->kind() == c10::prim::Constant; }
+  // Whether it is there before the first step: a weight, a constant, or None.
+  bool is_given(const jit::Value* value) const { return is_constant(value) || weights_.contains(value); }
+  // A float32 tensor of so many dimensions that is given, or None where `optional`.
+  bool is_given_tensor(const jit::Value* value, int64_t dimensions, bool optional) {
+    if (!is_given(value)) {
+      return false;
+    }
+    const c10::IValue& v = initial_[slot(value)];
+    return v.isNone() ? optional
+                      : v.isTensor() && v.toTensor().dim() == dimensions && v.toTensor().scalar_type() == at::kFloat;
+  }
   std::optional<double> number(const jit::Value* value) {
     if (!is_constant(value)) {
       return {};
@@ -283,31 +288,32 @@ class TrainedGraph {
 
   // Convolutions that keep the picture's size [+ residual] [* factor], where the residual is there before.
   bool take_convolution(jit::Node* node) {
-    if (!is(node, "aten::_convolution") || !is_constant(node->input(1)) || !is_constant(node->input(2)) ||
-        number(node->input(6)) != 0.0 || number(node->input(8)) != 1.0) {
+    if (!is(node, "aten::_convolution") || !is_given_tensor(node->input(1), 4, false) ||
+        !is_given_tensor(node->input(2), 1, true) || number(node->input(6)) != 0.0 || number(node->input(8)) != 1.0) {
       return false;
     }
     const std::vector<int64_t> in = sizes_of(node->input(0)), out = sizes_of(node->output());
     const Tensor weight = constant(node->input(1)).toTensor();
     const auto stride = all_equal(node->input(3)), padding = all_equal(node->input(4));
     if (in.size() != 4 || stride != 1 || all_equal(node->input(5)) != 1 || !padding ||
-        weight.size(2) != weight.size(3) || weight.size(2) != 2 * *padding + 1 || weight.scalar_type() != at::kFloat) {
+        weight.size(2) != weight.size(3) || weight.size(2) != 2 * *padding + 1) {
       return false;
     }
     const jit::Value *result = node->output(), *residual = nullptr;
     float factor = 1;
+    std::vector<const jit::Node*> fused;
     const jit::Node* next = only_user(result);
     if (next != nullptr && is(next, "aten::add") && number(next->input(2)) == 1.0) {
       const jit::Value* other = next->input(0) == result ? next->input(1) : next->input(0);
       if (other != result && sizes_of(other) == out && made_.contains(other)) {
         residual = other;
         result = next->output();
-        done_.insert(next);
+        fused.push_back(next);
         next = only_user(result);
         if (next != nullptr && is(next, "aten::mul") && next->input(0) == result && number(next->input(1))) {
           factor = static_cast<float>(*number(next->input(1)));
           result = next->output();
-          done_.insert(next);
+          fused.push_back(next);
         }
       }
     }
@@ -327,8 +333,9 @@ class TrainedGraph {
                                                .residual = residual != nullptr,
                                                .factor = factor});
     if (!layer->works()) {
-      throw Error("oneDNN has no convolution for this network's training; use another backend for the student");
+      return false;
     }
+    done_.insert(fused.begin(), fused.end());
     const size_t x = slot(node->input(0)), w = slot(node->input(1)), b = slot(node->input(2)), y = slot(result);
     const size_t r = residual != nullptr ? slot(residual) : x;
     const bool adds = residual != nullptr;
@@ -346,8 +353,8 @@ class TrainedGraph {
 
   // group_norm [* scale + shift] [silu] of pictures
   bool take_norm(jit::Node* node) {
-    if (!is(node, "aten::group_norm") || sizes_of(node->output()).size() != 4 || !is_constant(node->input(2)) ||
-        !is_constant(node->input(3)) || !number(node->input(1)) || !number(node->input(4))) {
+    if (!is(node, "aten::group_norm") || sizes_of(node->output()).size() != 4 || !is_given_tensor(node->input(2), 1, true) ||
+        !is_given_tensor(node->input(3), 1, true) || !number(node->input(1)) || !number(node->input(4))) {
       return false;
     }
     const std::vector<int64_t> sizes = sizes_of(node->output());
@@ -429,6 +436,7 @@ class TrainedGraph {
   size_t output_ = 0;
   std::unordered_set<const jit::Node*> done_;   // fused into an earlier step
   std::unordered_set<const jit::Value*> made_;  // what the steps so far have computed
+  std::unordered_set<const jit::Value*> weights_;
   std::vector<std::shared_ptr<NormSettings>> settings_;
 };
 
@@ -441,17 +449,43 @@ class Trained final : public Evaluator {
     if (x.size(0) == 0 || x.scalar_type() != at::kFloat) {
       return network_->forward(x, noise, labels);
     }
-    auto& made = graphs_[{x.sizes().vec(), noise.defined(), labels.defined(), network_->module()->is_training()}];
-    if (!made) {
-      made = std::make_unique<TrainedGraph>(*network_, x.detach(), noise, labels, kernels_);
+    Made& made = graphs_[{x.sizes().vec(), noise.defined(), labels.defined(), network_->module()->is_training()}];
+    if (!made.tried) {
+      made.tried = true;
+      made.graph = make(x.detach(), noise, labels);
     }
-    return made->run(x, noise, labels);
+    return made.graph ? made.graph->run(x, noise, labels) : network_->forward(x, noise, labels);
   }
 
  private:
   std::shared_ptr<Network> network_;
   const kernels_of::Kernels& kernels_;
-  std::map<std::tuple<std::vector<int64_t>, bool, bool, bool>, std::unique_ptr<TrainedGraph>> graphs_;
+  struct Made {
+    bool tried = false;
+    std::unique_ptr<TrainedGraph> graph;  // null where the network has to run as it is
+  };
+
+  // Null where the network is not the same graph for all numbers, or cannot be traced: LibTorch then runs it.
+  std::unique_ptr<TrainedGraph> make(const Tensor& x, const Tensor& noise, const Tensor& labels) {
+    std::unique_ptr<TrainedGraph> out;
+    try {
+      const TracedNetwork traced = trace(*network_, x, noise, labels);
+      if (!traced.obstacle.empty()) {
+        return nullptr;
+      }
+      out = std::make_unique<TrainedGraph>(traced, kernels_);
+      if (traced.random) {
+        return out;
+      }
+    } catch (const std::exception&) {
+      return nullptr;
+    }
+    const auto run = [&](const Tensor& a, const Tensor& b, const Tensor& c) { return out->run(a, b, c); };
+    constexpr double tolerance = 1e-3;
+    return disagreement(*network_, x, noise, labels, tolerance, run).empty() ? std::move(out) : nullptr;
+  }
+
+  std::map<std::tuple<std::vector<int64_t>, bool, bool, bool>, Made> graphs_;
 };
 
 }  // namespace

@@ -8,9 +8,18 @@ namespace retort {
 
 void PackedWeights::give(retort_onednn::Operation* convolution, const std::vector<Tensor>& weights,
                          const std::vector<Tensor>& biases) {
-  const auto same = [](const Tensor& a, const Tensor& b) { return a.const_data_ptr() == b.const_data_ptr(); };
+  // Weights may be tied where biases are not, or be parts of each other.
+  const auto same = [](const Tensor& a, const Tensor& b) {
+    return a.defined() == b.defined() &&
+           (!a.defined() || a.is_same(b) ||
+            (a.is_alias_of(b) && a.storage_offset() == b.storage_offset() && a.sizes() == b.sizes() &&
+             a.strides() == b.strides() && a.scalar_type() == b.scalar_type()));
+  };
+  const auto all_same = [&](const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
+  };
   for (const Entry& entry : entries_) {
-    if (std::equal(weights.begin(), weights.end(), entry.weights.begin(), entry.weights.end(), same) &&
+    if (all_same(weights, entry.weights) && all_same(biases, entry.biases) &&
         kernels_.share_weights(convolution, entry.convolution)) {
       return;
     }

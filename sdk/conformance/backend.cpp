@@ -4,6 +4,8 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
+#include <cmath>
+
 #include "world.h"
 
 namespace retort::conformance {
@@ -25,13 +27,20 @@ struct Body : nn::Module {
   nn::Linear label{nullptr};
 };
 
+// Weights as training begins with them: some are equal then, and a backend must not take one for the other.
+enum class Begin { random, equal, zero };
+
 class Probe final : public Network {
  public:
-  Probe() : body_(std::make_shared<Body>()) {
+  explicit Probe(Begin begin = Begin::random) : body_(std::make_shared<Body>()) {
     const at::NoGradGuard no_grad;
     uint64_t index = 0;
     for (Tensor& p : body_->parameters()) {
-      p.copy_(at::randn(p.sizes(), seeded(8, "weights", index++), p.options()) * 0.3);
+      if (begin == Begin::random) {
+        p.copy_(at::randn(p.sizes(), seeded(8, "weights", index++), p.options()) * 0.3);
+      } else {
+        p.fill_(begin == Begin::equal ? 0.1 : 0.0);
+      }
     }
   }
   Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override {
@@ -51,24 +60,51 @@ Tensor input(int64_t n) {
 Tensor levels(int64_t n) { return at::linspace(-1, 1, n, at::kFloat); }
 
 struct Reference {
-  Tensor output, gradient;
+  Tensor output;
+  std::vector<Tensor> gradients;  // of every parameter
 };
+
+std::vector<Tensor> gradients_of(Probe& probe) {
+  std::vector<Tensor> out;
+  for (const Tensor& p : probe.module()->parameters()) {
+    out.push_back(p.grad());
+  }
+  return out;
+}
+
 // The same weights in float64 by LibTorch alone.
-Reference reference(int64_t n, double scale = 1) {
-  Probe probe;
+Reference reference(int64_t n, double scale = 1, Begin begin = Begin::random) {
+  Probe probe(begin);
   probe.module()->to(at::kDouble);
   {
     const at::NoGradGuard no_grad;
     probe.weight().mul_(scale);
   }
   const Tensor y = probe.forward(input(n), levels(n), {});
-  y.square().sum().backward();
-  return {y.detach(), probe.weight().grad()};
+  (y + 1).square().sum().backward();
+  return {y.detach(), gradients_of(probe)};
 }
 
 double apart(const Tensor& a, const Tensor& b) {
   const Tensor home = a.detach().to(at::kCPU, at::kDouble);
   return all_finite(home) ? rms(home - b) / rms(b) : HUGE_VAL;
+}
+
+// The greatest error of a gradient, each against its own size; those that are next to nothing, against the greatest.
+double most_apart(const std::vector<Tensor>& got, const std::vector<Tensor>& exact) {
+  double whole = 1e-30, out = 0;
+  for (const Tensor& e : exact) {
+    whole = std::max(whole, rms(e) * std::sqrt(static_cast<double>(e.numel())));
+  }
+  for (size_t i = 0; i < exact.size(); ++i) {
+    if (!got[i].defined()) {
+      return HUGE_VAL;
+    }
+    const double numbers = std::sqrt(static_cast<double>(exact[i].numel()));
+    const double off = rms(got[i].to(at::kCPU, at::kDouble) - exact[i]) * numbers;
+    out = std::max(out, off / (rms(exact[i]) * numbers + 1e-2 * whole));
+  }
+  return std::isnan(out) ? HUGE_VAL : out;
 }
 
 }  // namespace
@@ -102,7 +138,11 @@ void check_backend(const Subject& subject, Findings& out) {
               y.requires_grad() ? "it has one" : "none", "none");
     }
     const auto [x, noise] = inputs(7);
+    Given given;
+    given("x", x);
+    given("noise", noise);
     const bool same = same_bits((*compiled)(x, noise, {}), (*compiled)(x, noise, {}));
+    given.check(out);
     out.add("deterministic", same, same ? "equal bits" : "differs", "equal bits from equal inputs");
     {
       const at::NoGradGuard no_grad;
@@ -120,9 +160,15 @@ void check_backend(const Subject& subject, Findings& out) {
     const Tensor y = (*trainable)(x, noise, {});
     const Reference expected = reference(7);
     out.at_most("trainable", apart(y, expected.output), tolerance, "relative error against float64");
-    y.square().sum().backward();
-    out.at_most("gradients", apart(network->weight().grad(), expected.gradient), 10 * tolerance,
-                "relative error against float64");
+    for (const auto& [name, begin] :
+         {std::pair("random", Begin::random), std::pair("equal", Begin::equal), std::pair("zero", Begin::zero)}) {
+      const auto from = std::make_shared<Probe>(begin);
+      backend->place(*from);
+      (((*backend->trainable(from))(x, noise, {})) + 1).square().sum().backward();
+      out.at_most("gradients of every parameter, from " + std::string(name) + " weights",
+                  most_apart(gradients_of(*from), reference(7, 1, begin).gradients), 10 * tolerance,
+                  "greatest relative error against float64");
+    }
     {
       const at::NoGradGuard no_grad;
       network->weight().mul_(1.5);

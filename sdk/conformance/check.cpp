@@ -27,6 +27,17 @@ void Findings::run(const std::string& name, const std::function<void()>& body) {
   add(name, false, "it threw: " + message.substr(0, message.find('\n')), "no exception");
 }
 
+void Given::check(Findings& out) const {
+  std::string changed;
+  for (const Kept& k : kept_) {
+    if (!at::equal(k.given, k.before)) {
+      changed += (changed.empty() ? "" : ", ") + k.name;
+    }
+  }
+  out.add("leaves its inputs as they are", changed.empty(), changed.empty() ? "unchanged" : "changes " + changed,
+          "no change in place");
+}
+
 std::string spell(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3g", value);

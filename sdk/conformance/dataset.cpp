@@ -15,7 +15,9 @@ void check_split(const Dataset& data, Split split, Findings& out) {
   }
   const int64_t n = std::min<int64_t>(size, 64);
   const Tensor index = at::arange(n, at::kLong);
-  const Batch batch = data.batch(split, index);
+  Given given;
+  const Batch batch = data.batch(split, given("index", index));
+  given.check(out);
   std::vector<int64_t> shape = data.shape();
   shape.insert(shape.begin(), n);
   const bool shaped = batch.x.sizes() == at::IntArrayRef(shape);

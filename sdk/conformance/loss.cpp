@@ -26,7 +26,7 @@ class Lesson {
     Tensor student, target;  // gradients of their weights; undefined where none arrived
   };
 
-  Outcome run(int64_t batch, double error, bool backward = false) const {
+  Outcome run(int64_t batch, double error, bool backward = false, Given* given = nullptr) const {
     // Only a single point of data can be denoised without error.
     const bool point = loss_->objective() == Objective::denoiser;
     const auto student = std::make_shared<ExactStudent>(teacher_, error);
@@ -37,6 +37,10 @@ class Lesson {
       data.x.fill_(0.5);
     }
     data.condition.labels = (data.x.select(1, 0) > 0).to(at::kLong);
+    if (given != nullptr) {
+      (*given)("batch.x", data.x);
+      (*given)("labels", data.condition.labels);
+    }
     const Model student_model = ExactStudent::model(student), target_model = ExactStudent::model(target);
     const Ode ode(teacher_, data.condition);
     const TrainingStep step{data,       student_model,      target_model,          &ode, &solver_,
@@ -112,6 +116,11 @@ void check_loss(const Subject& subject, Findings& out) {
     const Lesson lesson(subject);
     const bool same = same_bits(lesson.run(batch, wrong).value.per_row, lesson.run(batch, wrong).value.per_row);
     out.add("reproducible", same, same ? "equal bits" : "differs", "equal bits from equal random streams");
+  });
+  out.run("leaves its inputs as they are", [&] {
+    Given given;
+    Lesson(subject).run(batch, wrong, true, &given);
+    given.check(out);
   });
   out.run("target decay", [&] {
     const double decay = Lesson(subject).loss().target_decay();

@@ -174,6 +174,16 @@ void check_metric(const Subject& subject, Findings& out) {
     const double apart = most_apart(metric->measure(bad), metric->measure(bad));
     out.add("deterministic", apart == 0, "differs by " + conformance::spell(apart), "equal values from equal inputs");
   });
+  out.run("leaves its inputs as they are", [&] {
+    Scene scene(teacher, wrong);
+    Given given;
+    given("samples", scene.samples_);
+    given("reference", scene.reference_);
+    given("endpoints", scene.endpoints_);
+    given("start", scene.start_.x);
+    metric->measure(scene);
+    given.check(out);
+  });
   out.run("the teacher's own row", [&] {
     Scene row(teacher, 0);
     row.teacher_row_ = true;

@@ -82,7 +82,11 @@ void check_task(Network& network, const Task& task, Findings& out) {
     }
     out.at_most("rows are independent" + on, largest(y - at::cat(alone)) / (1 + largest(y)), 1e-4,
                 "batch and single rows differ by");
+    Given given;
+    given("x", in.x);
+    given("noise", in.noise);
     const bool same = same_bits(y, network.forward(in.x, in.noise, in.labels));
+    given.check(out);
     out.add("deterministic" + on, same, same ? "equal bits" : "differs", "equal bits from equal inputs");
   }
   network.module()->train();

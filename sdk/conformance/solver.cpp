@@ -139,6 +139,21 @@ void check_shapes(const Subject& subject, Findings& out) {
   out.at_most("any shape of sample", largest(end - flat), limit, "[5, 2, 3, 4] differs from its numbers alone by");
 }
 
+void check_inputs(const Subject& subject, Findings& out) {
+  const Problem p("vp_linear", subject);
+  const Tensor grid = even_grid(p.process, 4);
+  Given given;
+  Tensor x = p.start(grid[0].item<double>());
+  History history;
+  history.grow(samples);
+  for (int64_t i = 0; i < 2; ++i) {  // the second of a multistep solver differs
+    const Tensor t = grid[i].expand({samples}).contiguous(), s = grid[i + 1].expand({samples}).contiguous();
+    x = p.solver->step(Ode(p.teacher), given("x", x), given("t", t), given("s", s), history).clone();
+    history.steps = history.steps + 1;
+  }
+  given.check(out);
+}
+
 }  // namespace
 
 void check_solver(const Subject& subject, Findings& out) {
@@ -149,6 +164,7 @@ void check_solver(const Subject& subject, Findings& out) {
   check_processes(subject, out);
   out.run("keeps the dtype", [&] { check_types(subject, out); });
   out.run("any shape of sample", [&] { check_shapes(subject, out); });
+  out.run("leaves its inputs as they are", [&] { check_inputs(subject, out); });
 }
 
 }  // namespace retort::conformance

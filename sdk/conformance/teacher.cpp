@@ -72,7 +72,14 @@ void check_rows(const Subject& subject, Findings& out) {
   }
   out.at_most("rows are independent", largest(together - at::cat(alone)) / (1 + largest(together)), 1e-4,
               "batch and single rows differ by");
+  Given given;
+  given("x", x);
+  given("t", t);
+  if (condition.labels.defined()) {
+    given("labels", condition.labels);
+  }
   const bool same = same_bits(together, study.teacher().predict(x, t, condition));
+  given.check(out);
   out.add("deterministic", same, same ? "equal bits" : "differs", "equal bits from equal inputs");
 }
 

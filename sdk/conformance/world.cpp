@@ -128,7 +128,7 @@ class Direct final : public Evaluator {
 };
 }  // namespace
 
-void PlainBackend::place(Network& network) const { network.module()->to(dtype_); }
+void PlainBackend::place(Network& network) const { move_weights(network, device(), dtype_, false); }
 std::shared_ptr<Evaluator> PlainBackend::trainable(std::shared_ptr<Network> network) const {
   return std::make_shared<Direct>(std::move(network), true);
 }

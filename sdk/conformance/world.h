@@ -143,6 +143,24 @@ class Findings {
   std::vector<Property> properties_;
 };
 
+/// Tensors that a subject is given, and must leave as they are, since others hold them too.
+class Given {
+ public:
+  const Tensor& operator()(const std::string& name, const Tensor& t) {
+    kept_.push_back({name, t, t.clone()});
+    return t;
+  }
+  /// The property, found after the calls.
+  void check(Findings& out) const;
+
+ private:
+  struct Kept {
+    std::string name;
+    Tensor given, before;
+  };
+  std::vector<Kept> kept_;
+};
+
 std::string spell(double value);
 double rms(const Tensor& x);
 double largest(const Tensor& x);

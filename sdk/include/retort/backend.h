@@ -35,4 +35,9 @@ class RETORT_API Backend {
   virtual std::string describe() const = 0;
 };
 
+/// Moves a network's weights and buffers to a device, floating-point ones to a type, and the weights of convolutions to
+/// channels-last memory where that is asked for: what `Backend::place` is made of. Tensors that shared memory share it
+/// afterwards, so that the network which is trained is the one that was given.
+RETORT_API void move_weights(Network& network, c10::Device device, c10::ScalarType dtype, bool channels_last);
+
 }  // namespace retort

@@ -32,7 +32,7 @@ class @Name@ final : public Backend {
 
   c10::Device device() const override { return at::kCPU; }
   c10::ScalarType dtype() const override { return double_ ? at::kDouble : at::kFloat; }
-  void place(Network& network) const override { network.module()->to(device(), dtype()); }
+  void place(Network& network) const override { move_weights(network, device(), dtype(), false); }
   // For training: differentiable, and the weights are read at every call.
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Plain>(std::move(network), true);

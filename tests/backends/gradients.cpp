@@ -1,0 +1,333 @@
+// Every parameter gets the gradient that autograd gives it in float64, whatever the network, the loss, the backend and
+// the weights that training begins from. What training does with a parameter is found in no output of a frozen network.
+#include <torch/nn/module.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
+
+#include <fstream>
+#include <map>
+
+#include "retort/model.h"
+#include "support/support.h"
+#include "support/torchscript.h"
+
+using namespace retort;
+using namespace retort::test;
+namespace nn = torch::nn;
+
+namespace {
+
+// The exact diffusion model of data that are N(0, 0.25): a teacher for samples of any shape.
+class Normal final : public Teacher {
+ public:
+  explicit Normal(std::vector<int64_t> shape) : shape_(std::move(shape)) {}
+  Tensor predict(const Tensor& x, const Tensor& t, const Condition&) const override {
+    const Tensor variance = 0.25 * process_.alpha(t).square();
+    return rows(variance / (variance + process_.sigma(t).square()), x) * x;
+  }
+  const Process& process() const override { return process_; }
+  Parametrisation parametrisation() const override { return {Predicts::data, 0.5}; }
+  std::vector<int64_t> shape() const override { return shape_; }
+
+ private:
+  Process process_;
+  std::vector<int64_t> shape_;
+};
+
+// Weights tied in every way that networks have: a layer used twice, a matrix that is one layer's and, turned, another's,
+// a tensor under two names, one weight with two biases, a factor without dimensions, and a weight that is a part of another.
+struct TiedBody : nn::Module {
+  TiedBody() {
+    first = register_module("first", nn::Conv2d(nn::Conv2dOptions(1, 16, 3).padding(1)));
+    twice = register_module("twice", nn::Conv2d(nn::Conv2dOptions(16, 16, 3).padding(1)));
+    norm = register_module("norm", nn::GroupNorm(4, 16));
+    norm_again = register_module("norm_again", norm.ptr());
+    in = register_module("in", nn::Linear(nn::LinearOptions(1, 16).bias(false)));
+    other_bias = register_parameter("other_bias", at::zeros({16}));
+    factor = register_parameter("factor", at::ones({}));
+    large = register_parameter("large", at::randn({32, 16, 1, 1}) * 0.1);
+    last = register_module("last", nn::Conv2d(nn::Conv2dOptions(16, 1, 1)));
+  }
+  Tensor forward(const Tensor& x, const Tensor& noise) {
+    Tensor h = first(x) + in(noise.to(x.scalar_type()).unsqueeze(1)).unsqueeze(2).unsqueeze(3);
+    h = at::silu(norm(twice(h)));
+    h = at::silu(norm_again->as<nn::GroupNormImpl>()->forward(twice(h))) * factor;
+    h = h + at::conv2d(h, twice->weight, other_bias, 1, 1);
+    h = at::conv2d(h, large.narrow(0, 0, 16)) + at::conv2d(h, large.narrow(0, 8, 16));
+    return last(h) + at::linear(h.mean({2, 3}), in->weight.t()).unsqueeze(2).unsqueeze(3);
+  }
+  nn::Conv2d first{nullptr}, twice{nullptr}, last{nullptr};
+  nn::GroupNorm norm{nullptr};
+  std::shared_ptr<nn::Module> norm_again;
+  nn::Linear in{nullptr};
+  Tensor other_bias, factor, large;
+};
+
+// A network that moves buffers as it is trained, and decides by them.
+struct CountingBody : nn::Module {
+  CountingBody() {
+    first = register_module("first", nn::Conv2d(nn::Conv2dOptions(1, 8, 3).padding(1)));
+    norm = register_module("norm", nn::BatchNorm2d(nn::BatchNorm2dOptions(8).momentum(c10::nullopt)));
+    last = register_module("last", nn::Conv2d(nn::Conv2dOptions(8, 1, 3).padding(1)));
+  }
+  Tensor forward(const Tensor& x, const Tensor&) { return last(at::relu(norm(first(x)))); }
+  nn::Conv2d first{nullptr}, last{nullptr};
+  nn::BatchNorm2d norm{nullptr};
+};
+
+template <class Body>
+class Own final : public Network {
+ public:
+  Own() : body_(std::make_shared<Body>()) {}
+  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override { return body_->forward(x, noise); }
+  std::shared_ptr<nn::Module> module() override { return body_; }
+
+ private:
+  std::shared_ptr<Body> body_;
+};
+
+// What training is to begin from.
+using Begin = void (*)(nn::Module&);
+
+void fresh(nn::Module&) {}
+void each_by(nn::Module& module, const std::function<void(Tensor&)>& change) {
+  const at::NoGradGuard no_grad;
+  for (Tensor& p : module.parameters()) {
+    change(p);
+  }
+}
+void equal(nn::Module& m) {
+  each_by(m, [](Tensor& p) { p.fill_(0.03); });
+}
+void zero(nn::Module& m) {
+  each_by(m, [](Tensor& p) { p.zero_(); });
+}
+// Parameters of one shape lie in one memory: a step on one moves the other.
+void shared(nn::Module& m) {
+  std::map<std::vector<int64_t>, Tensor> first;
+  each_by(m, [&](Tensor& p) {
+    const auto [at, is_new] = first.emplace(p.sizes().vec(), p);
+    if (!is_new) {
+      p.set_data(at->second.detach());
+    }
+  });
+}
+// Layers of one shape use one weight, as when a network ties them on purpose; the others are left without use.
+template <class Layer>
+void tie(nn::Module& m) {
+  std::map<std::vector<int64_t>, Tensor> first;
+  m.apply([&](nn::Module& part) {
+    if (auto* layer = dynamic_cast<Layer*>(&part); layer != nullptr && layer->weight.defined()) {
+      layer->weight = first.emplace(layer->weight.sizes().vec(), layer->weight).first->second;
+    }
+  });
+}
+void tied(nn::Module& m) {
+  tie<nn::Conv2dImpl>(m);
+  tie<nn::LinearImpl>(m);
+  tie<nn::GroupNormImpl>(m);
+}
+
+struct Lesson {
+  std::string network, toml, loss, loss_toml;
+  Task task;
+};
+
+// One network in training by one backend.
+class Training {
+ public:
+  Training(TestHost& host, const Lesson& lesson, const std::string& backend, const std::string& backend_toml, Begin begin)
+      : host_(host),
+        lesson_(lesson),
+        teacher_(lesson.task.shape),
+        backend_(host.make_plugin<Backend>(backend, backend_toml)),
+        loss_(host.make_plugin<Loss>(lesson.loss, lesson.loss_toml)),
+        solver_(host.make_plugin<Solver>("heun")),
+        schedule_(host.make_plugin<Schedule>("karras", "steps = 6")) {
+    at::manual_seed(7);
+    network_ = lesson.network == "tied"       ? std::make_shared<Own<TiedBody>>()
+               : lesson.network == "counting" ? std::shared_ptr<Network>(std::make_shared<Own<CountingBody>>())
+                                              : host.make_plugin<Network>(lesson.network, lesson.toml);
+    begin(*network_->module());
+    backend_->place(*network_);
+    network_->module()->train();
+    const Parametrisation form{Predicts::edm, 0.5};
+    student_.emplace(backend_->trainable(network_), teacher_.process(), form);
+    target_.emplace(backend_->compile(network_), teacher_.process(), form);
+  }
+
+  // The gradients of a step, which the parameters keep.
+  void step(uint64_t index) {
+    std::vector<int64_t> shape = lesson_.task.shape;
+    constexpr int64_t batch = 5;
+    shape.insert(shape.begin(), batch);
+    Batch data{(normal(shape, index) * 0.5).to(backend_->dtype()), {}};
+    if (lesson_.task.classes > 0) {
+      data.condition.labels = at::arange(batch, at::kLong).remainder(lesson_.task.classes);
+    }
+    for (Tensor& p : network_->module()->parameters()) {
+      p.mutable_grad() = Tensor();
+    }
+    target_->evaluator().refresh();
+    const Ode ode(teacher_, data.condition);
+    const TrainingStep step{data,       *student_,          *target_,                  &ode, solver_.get(), schedule_.get(),
+                            teacher_.process(), seeded(index, "training"), 0.5,  lesson_.task.classes};
+    (*loss_)(step).per_row.mean().backward();
+  }
+
+  void descend(double rate) {
+    each_by(*network_->module(), [&](Tensor& p) {
+      if (p.grad().defined()) {
+        p.sub_(p.grad(), rate);
+      }
+    });
+  }
+
+  std::vector<std::pair<std::string, Tensor>> of(bool gradients) const {
+    std::vector<std::pair<std::string, Tensor>> out;
+    for (const auto& p : network_->module()->named_parameters()) {
+      out.emplace_back(p.key(), gradients ? p.value().grad() : p.value().detach().clone());
+    }
+    for (const auto& b : network_->module()->named_buffers()) {
+      if (!gradients) {
+        out.emplace_back(b.key(), b.value().detach().clone());
+      }
+    }
+    return out;
+  }
+
+ private:
+  TestHost& host_;
+  Lesson lesson_;
+  Normal teacher_;
+  std::shared_ptr<Backend> backend_;
+  std::shared_ptr<Loss> loss_;
+  std::shared_ptr<Solver> solver_;
+  std::shared_ptr<Schedule> schedule_;
+  std::shared_ptr<Network> network_;
+  std::optional<Model> student_, target_;
+};
+
+// The greatest difference of two lists, each against its own size, and of those that are next to nothing against the
+// greatest: a gradient that is zero but for rounding has no digits of its own.
+double apart(const std::vector<std::pair<std::string, Tensor>>& got,
+             const std::vector<std::pair<std::string, Tensor>>& exact) {
+  REQUIRE(got.size() == exact.size());
+  double whole = 1e-30;
+  for (const auto& [name, e] : exact) {
+    whole = std::max(whole, e.defined() ? e.to(at::kDouble).norm().item<double>() : 0);
+  }
+  double out = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    CAPTURE(exact[i].first);
+    const Tensor &g = got[i].second, &e = exact[i].second;
+    CHECK(g.defined() == e.defined());
+    if (!g.defined() || !e.defined()) {
+      continue;
+    }
+    const double off = (g.to(at::kDouble) - e.to(at::kDouble)).norm().item<double>();
+    const double size = e.to(at::kDouble).norm().item<double>() + 1e-2 * whole;
+    CHECK(off <= 1e-3 * size);
+    out = std::max(out, off / size);
+  }
+  return out;
+}
+
+std::string python_loss(const Folder& folder) {
+  std::ofstream(folder / "loss.py") << "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    x = step.process.add_noise(step.x, "
+                                       "step.noise(), t)\n    return (step.student(x, t) - step.solve(x, t)).square().flatten(1).mean(1), t\n";
+  return "file = \"" + (folder / "loss.py").string() + "\"";
+}
+
+// Every backend that works here, in float32.
+std::vector<std::string> backends(TestHost& host) {
+  std::vector<std::string> out;
+  for (const std::string& name : registry().names(Backend::kind)) {
+    try {
+      host.make_plugin<Backend>(name);
+      out.push_back(name);
+    } catch (const RequestError&) {
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("gradients of every parameter, and ten steps, are autograd's in float64 for every network, loss and backend") {
+  Folder folder;
+  write_pointwise_script(folder / "points.pt");
+  write_picture_script(folder / "pictures.pt");
+  const std::string script = "file = \"" + folder.string() + "/";
+  const Task points{{2}, 0}, labelled{{2}, 3}, pictures{{1, 8, 8}, 3}, plain{{1, 8, 8}, 0}, thick{{16, 8, 8}, 0};
+  const std::pair<const char*, std::string> denoisers[] = {
+      {"cm", ""},         {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""}, {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
+      {"denoising", ""}, {"python", python_loss(folder)}};
+  std::vector<Lesson> lessons;
+  for (const auto& [loss, toml] : denoisers) {
+    lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, points});
+    lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
+    lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures});
+    lessons.push_back({"unet", "patch = 2\nwidths = [16, 32]\nblocks = 2\nattention = [1]\nembedding = 16", loss, toml, plain});
+    lessons.push_back({"torchscript", script + "points.pt\"", loss, toml, points});
+    lessons.push_back({"torchscript", script + "pictures.pt\"", loss, toml, thick});
+    lessons.push_back({"tied", "", loss, toml, plain});
+    lessons.push_back({"counting", "", loss, toml, plain});
+  }
+  lessons.push_back({"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, 3}});
+  const std::tuple<const char*, Begin> begins[] = {
+      {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
+  // No network or loss of the tree is left out.
+  for (const auto& [kind, member] : {std::pair(Network::kind, &Lesson::network), std::pair(Loss::kind, &Lesson::loss)}) {
+    for (const std::string& name : registry().names(kind)) {
+      CAPTURE(name);
+      CHECK(std::any_of(lessons.begin(), lessons.end(), [&, m = member](const Lesson& l) { return l.*m == name; }));
+    }
+  }
+  std::map<std::string, double> greatest;
+  int64_t compared = 0;
+  for (const Lesson& lesson : lessons) {
+    TestHost host("type = \"ve\"", lesson.task);
+    for (const auto& [begin_name, begin] : begins) {
+      CAPTURE(lesson.network);
+      CAPTURE(lesson.toml);
+      CAPTURE(lesson.loss);
+      CAPTURE(std::string(begin_name));
+      std::vector<std::vector<std::pair<std::string, Tensor>>> exact;
+      constexpr uint64_t steps = 10;
+      constexpr double rate = 0.02;
+      {
+        Training reference(host, lesson, "cpu", "precision = \"float64\"\nchannels_last = false", begin);
+        for (uint64_t i = 0; i < steps; ++i) {
+          reference.step(i);
+          if (i == 0) {
+            exact.push_back(reference.of(true));
+          }
+          reference.descend(rate);
+        }
+        exact.push_back(reference.of(false));
+      }
+      for (const std::string& backend : backends(host)) {
+        CAPTURE(backend);
+        Training training(host, lesson, backend, "", begin);
+        training.step(0);
+        const double gradients = apart(training.of(true), exact[0]);
+        training.descend(rate);
+        for (uint64_t i = 1; i < steps; ++i) {
+          training.step(i);
+          training.descend(rate);
+        }
+        const double weights = apart(training.of(false), exact[1]);
+        greatest[backend + ", gradients"] = std::max(greatest[backend + ", gradients"], gradients);
+        greatest[backend + ", weights after ten steps"] =
+            std::max(greatest[backend + ", weights after ten steps"], weights);
+        ++compared;
+      }
+    }
+  }
+  for (const auto& [what, most] : greatest) {
+    MESSAGE("greatest relative difference, " << what << ": " << most << " (of " << compared << " trainings)");
+  }
+}
