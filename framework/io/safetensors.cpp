@@ -2,12 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 
+#include "io/csv.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/tensor_header.h"
 #include "retort/error.h"
 
 namespace retort {
@@ -23,40 +26,9 @@ struct Type {
 constexpr Type types[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
                           {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
 
-constexpr uint64_t most_header = 100'000'000;  // the format's own limit
-
-// A tensor's place and form, as one entry of the header declares it.
-struct Entry {
-  at::ScalarType dtype;
-  std::vector<int64_t> shape;
-  uint64_t begin;
-  uint64_t end;
-};
-
-Entry read_entry(const Json& json, uint64_t data_size) {
-  const auto name = json.at("dtype").get<std::string>();
-  const Type* type = nullptr;
-  for (const Type& t : types) {
-    if (name == t.name) {
-      type = &t;
-    }
-  }
-  if (type == nullptr) {
-    throw std::runtime_error("the data type " + name + " is not supported");
-  }
-  Entry entry{type->dtype, json.at("shape").get<std::vector<int64_t>>(), json.at("data_offsets").at(0).get<uint64_t>(),
-              json.at("data_offsets").at(1).get<uint64_t>()};
-  uint64_t bytes = at::elementSize(type->dtype);
-  for (const int64_t n : entry.shape) {
-    if (n < 0 || (n > 0 && bytes > data_size / static_cast<uint64_t>(n))) {
-      throw std::runtime_error("a shape does not fit the file");
-    }
-    bytes *= static_cast<uint64_t>(n);
-  }
-  if (entry.begin > entry.end || entry.end > data_size || entry.end - entry.begin != bytes) {
-    throw std::runtime_error("a tensor reaches beyond the file");
-  }
-  return entry;
+at::ScalarType dtype_of(const TensorType* type) {
+  return std::find_if(std::begin(types), std::end(types), [&](const Type& t) { return type->name == std::string_view(t.name); })
+      ->dtype;
 }
 
 }  // namespace
@@ -75,6 +47,10 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
       if (t.dtype == plain.scalar_type()) {
         type = t.name;
       }
+    }
+    if (type == nullptr) {
+      throw Error(path.string() + ": cannot be written: '" + name + "' is of type " + c10::toString(plain.scalar_type()) +
+                  ", which is not supported");
     }
     header[name] = {
         {"dtype", type}, {"shape", plain.sizes().vec()}, {"data_offsets", {offset, offset + plain.nbytes()}}};
@@ -98,52 +74,58 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
   });
 }
 
-TensorFile read_safetensors(const fs::path& path) {
-  const auto fail = [&path](const std::string& what) { return RequestError(path.string() + ": " + what); };
-  if (!fs::is_regular_file(path)) {
-    throw fail("no such file; expected a safetensors file");
-  }
-  const uint64_t size = fs::file_size(path);
-  std::ifstream in(path, std::ios::binary);
+TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name) {
+  const auto fail = [&name](const std::string& what) { return RequestError(name + ": " + what); };
   unsigned char length[8];
-  if (!in.read(reinterpret_cast<char*>(length), 8)) {
+  if (size < 8 || !in.read(reinterpret_cast<char*>(length), 8)) {
     throw fail("is too short for a safetensors file");
   }
   uint64_t header_size = 0;
   for (int i = 7; i >= 0; --i) {
     header_size = header_size << 8 | length[i];
   }
-  if (header_size > most_header || header_size > size - 8) {
+  if (header_size > size - 8) {
     throw fail("is no safetensors file, or truncated (its header is longer than the file)");
+  }
+  if (header_size > most_tensor_header) {
+    throw fail("is no safetensors file (its header is longer than the format's 100 MB)");
   }
   std::string text(header_size, '\0');
   in.read(text.data(), static_cast<std::streamsize>(header_size));
   const uint64_t data_start = 8 + header_size;
   TensorFile out;
   try {
-    const Json header = Json::parse(text);
-    if (!header.is_object()) {
-      throw std::runtime_error("its header is no table");
-    }
-    for (const auto& [name, json] : header.items()) {
-      if (name == "__metadata__") {
-        out.metadata = json.get<std::map<std::string, std::string>>();
-        continue;
-      }
-      const Entry entry = read_entry(json, size - data_start);
-      Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.dtype));
+    TensorHeader header = read_tensor_header(text, size - data_start);
+    out.metadata = std::move(header.metadata);
+    for (const TensorEntry& entry : header.entries) {
+      const at::ScalarType dtype = dtype_of(entry.type);
+      Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(dtype));
       in.seekg(static_cast<std::streamoff>(data_start + entry.begin));
-      if (entry.end > entry.begin &&
-          !in.read(static_cast<char*>(tensor.data_ptr()), static_cast<std::streamsize>(entry.end - entry.begin))) {
+      auto* bytes = static_cast<uint8_t*>(tensor.data_ptr());
+      const uint64_t count = entry.end - entry.begin;
+      if (count > 0 && !in.read(reinterpret_cast<char*>(bytes), static_cast<std::streamsize>(count))) {
         throw std::runtime_error("it is truncated");
       }
-      out.tensors[name] = tensor;
+      if (dtype == at::kBool && std::any_of(bytes, bytes + count, [](uint8_t b) { return b > 1; })) {
+        throw std::runtime_error("tensor '" + entry.name + "' is of booleans and holds others than 0 and 1");
+      }
+      out.tensors[entry.name] = tensor;
     }
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& e) {
     const std::string what = e.what();
     throw fail("is a damaged safetensors file: " + what.substr(0, what.find('\n')));
   }
   return out;
+}
+
+TensorFile read_safetensors(const fs::path& path) {
+  if (!fs::is_regular_file(path)) {
+    throw RequestError(path.string() + ": no such file; expected a safetensors file");
+  }
+  std::ifstream in(path, std::ios::binary);
+  return read_safetensors(in, fs::file_size(path), path.string());
 }
 
 namespace {
@@ -153,36 +135,7 @@ Tensor read_csv(const fs::path& path, int64_t columns) {
   if (!fs::is_regular_file(path) || !in) {
     throw RequestError(path.string() + ": no such file; expected CSV, a sample a line");
   }
-  std::vector<double> numbers;
-  int64_t line_number = 0;
-  for (std::string line; std::getline(in, line);) {
-    ++line_number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) {
-      continue;
-    }
-    std::stringstream cells(line);
-    int64_t count = 0;
-    for (std::string cell; std::getline(cells, cell, ',');) {
-      const size_t first = cell.find_first_not_of(" \t+");
-      const size_t last = cell.find_last_not_of(" \t\r");
-      double value = 0;
-      const char* begin = cell.data() + (first == std::string::npos ? 0 : first);
-      const char* end = cell.data() + (last == std::string::npos ? 0 : last + 1);
-      const auto result =
-          begin < end ? std::from_chars(begin, end, value) : std::from_chars_result{begin, std::errc::invalid_argument};
-      if (result.ec != std::errc() || result.ptr != end) {
-        throw RequestError(path.string() + ":" + std::to_string(line_number) + ": '" + cell.substr(0, 40) +
-                           "' is no number");
-      }
-      numbers.push_back(value);
-      ++count;
-    }
-    if (count != columns) {
-      throw RequestError(path.string() + ":" + std::to_string(line_number) + ": has " + std::to_string(count) +
-                         " number(s); expected " + std::to_string(columns));
-    }
-  }
-  return at::tensor(numbers, at::kDouble).view({-1, columns});
+  return at::tensor(parse_csv(in, path.string(), columns), at::kDouble).view({-1, columns});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <istream>
 #include <map>
 #include <string>
 
@@ -15,8 +16,12 @@ struct TensorFile {
 };
 
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
-/// Throws RequestError, in one line, on a missing, truncated or foreign file, whatever its bytes are.
+/// Throws RequestError, in one line, on a missing, truncated or foreign file, whatever its bytes are, and on all that the
+/// format forbids: a name twice, tensors that share bytes, bytes that belong to none, sizes that do not multiply out, a
+/// header beyond 100 MB or one that is not UTF-8.
 TensorFile read_safetensors(const std::filesystem::path& path);
+/// The same from `size` bytes that can be sought in; errors call them `name`.
+TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name);
 
 /// One tensor [n, …] from ".safetensors" (its tensor "x") or CSV (a sample a line). `shape` is of one sample; rows of a
 /// CSV have as many numbers as it has elements.

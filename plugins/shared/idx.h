@@ -4,63 +4,18 @@
 #include <retort/dataset.h>
 
 #include <ATen/ATen.h>
-#include <zlib.h>
 
 #include <filesystem>
 #include <map>
-#include <memory>
+
+#include "idx_file.h"
 
 namespace retort {
 
-/// A file of unsigned bytes: magic 0x0000 08 RANK, then RANK big-endian sizes, then the bytes. Throws RequestError that
-/// names the file and what is wrong with it.
+/// A file of unsigned bytes as a tensor.
 inline Tensor read_idx_file(const std::string& path, size_t rank) {
-  const auto fail = [&path](const std::string& what) { return RequestError(path + ": " + what); };
-  if (!std::filesystem::is_regular_file(path)) {
-    throw fail("no such file; expected an idx file");
-  }
-  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
-  if (!file) {
-    throw fail("cannot be opened");
-  }
-  const auto read = [&](void* to, size_t count) {
-    auto* out = static_cast<unsigned char*>(to);
-    while (count > 0) {
-      const auto part = static_cast<unsigned>(std::min<size_t>(count, 1U << 24));
-      const int got = gzread(file.get(), out, part);
-      if (got <= 0) {
-        throw fail("is truncated or damaged; expected a whole idx file");
-      }
-      out += got;
-      count -= static_cast<size_t>(got);
-    }
-  };
-  unsigned char magic[4];
-  read(magic, 4);
-  if (magic[0] != 0 || magic[1] != 0 || magic[2] != 8 || magic[3] != rank) {
-    throw fail("is no idx file of unsigned bytes in " + std::to_string(rank) + " dimension(s)");
-  }
-  std::vector<int64_t> shape;
-  int64_t count = 1;
-  for (size_t i = 0; i < rank; ++i) {
-    unsigned char b[4];
-    read(b, 4);
-    shape.push_back(int64_t{b[0]} << 24 | b[1] << 16 | b[2] << 8 | b[3]);
-    constexpr int64_t most = int64_t{1} << 33;
-    if (shape.back() == 0 || shape.back() > most / count) {
-      throw fail("declares an impossible size");
-    }
-    count *= shape.back();
-  }
-  // Read in pieces, so that a false size fails at the file's end and not in an enormous allocation.
-  std::vector<unsigned char> bytes;
-  constexpr int64_t piece = 1 << 22;
-  while (static_cast<int64_t>(bytes.size()) < count) {
-    const size_t old = bytes.size();
-    bytes.resize(static_cast<size_t>(std::min<int64_t>(count, static_cast<int64_t>(old) + piece)));
-    read(bytes.data() + old, bytes.size() - old);
-  }
-  return at::from_blob(bytes.data(), shape, at::TensorOptions().dtype(at::kByte)).clone();
+  IdxFile file = parse_idx_file(path, rank);
+  return at::from_blob(file.bytes.data(), file.shape, at::TensorOptions().dtype(at::kByte)).clone();
 }
 
 /// The same, each file once in a process: the cells of a sweep share their data.
