@@ -1,16 +1,17 @@
 #include "share/claim.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <vector>
 
@@ -47,6 +48,16 @@ void write_own(const fs::path& path, const std::string& text) {
   if (!file) {
     throw Error(path.string() + ": cannot be written: " + std::strerror(errno));
   }
+}
+
+// Where process numbers mean what they mean here: this start of this machine, and this namespace of processes. Two
+// containers have one host name often, and numbers of their own; empty where the system does not tell.
+std::string numbering() {
+  std::string boot = text_if_there("/proc/sys/kernel/random/boot_id");
+  boot = boot.substr(0, boot.find('\n'));
+  std::error_code error;
+  const fs::path space = fs::read_symlink("/proc/self/ns/pid", error);
+  return error || boot.empty() ? "" : boot + " " + space.string();
 }
 
 // Tells processes apart that had the same number: when this one began, in clock ticks since the machine did.
@@ -97,20 +108,63 @@ std::vector<fs::path> left_behind(const fs::path& path) {
   return out;
 }
 
-// Whether the claim was made by this call. Its content is there from the start.
+Error cannot(const fs::path& claim) {
+  return Error(claim.string() + ": no claim can be made on this file system: " + std::strerror(errno));
+}
+
+// Where there are no hard links, a file that must not be there before is as atomic; its content comes a moment later.
+bool make_exclusively(const fs::path& claim, const std::string& content) {
+  const int file = open(claim.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file < 0) {
+    if (errno == EEXIST) {
+      return false;
+    }
+    throw cannot(claim);
+  }
+  const bool written = write(file, content.data(), content.size()) == static_cast<ssize_t>(content.size());
+  if ((close(file) != 0) | !written) {
+    const Error error = cannot(claim);
+    unlink(claim.c_str());
+    throw error;
+  }
+  return true;
+}
+
+// Whether the claim was made by this call; false where somebody else was faster. Throws Error where none can be made.
 bool make(const fs::path& claim) {
   static std::atomic<int64_t> count = 0;
   const fs::path own = claim.string() + "." + host() + "." + std::to_string(getpid()) + "." + std::to_string(count++);
-  const Json content = {{"host", host()}, {"process", getpid()}, {"began", begin_of(getpid())}};
-  write_own(own, content.dump() + "\n");
+  const Json json = {
+      {"host", host()}, {"process", getpid()}, {"began", begin_of(getpid())}, {"numbering", numbering()}};
+  const std::string content = json.dump() + "\n";
+  try {
+    write_own(own, content);
+  } catch (const Error&) {
+    unlink(own.c_str());
+    throw;
+  }
   const int linked = link(own.c_str(), claim.c_str());
+  const int why = linked == 0 ? 0 : errno;
   struct stat info {};
+  // Over a network, a link that was made may be answered by an error.
   const bool mine = linked == 0 || (stat(own.c_str(), &info) == 0 && info.st_nlink == 2);
   unlink(own.c_str());
-  return mine;
+  // ENOENT: its own file was cleared away by a holder who gave the claim back.
+  return mine || (why != EEXIST && why != ENOENT && make_exclusively(claim, content));
 }
 
 Json content_of(const fs::path& claim) { return Json::parse(text_if_there(claim), nullptr, false); }
+
+// The file system's own clock, read off a file that is written now: clocks differ between machines.
+std::optional<double> now_of(const fs::path& claim) {
+  const fs::path probe = claim.string() + ".now." + host() + "." + std::to_string(getpid());
+  write_own(probe, "");
+  struct stat now {};
+  const bool read = stat(probe.c_str(), &now) == 0;
+  unlink(probe.c_str());
+  return read ? std::optional(static_cast<double>(now.st_mtim.tv_sec) + 1e-9 * static_cast<double>(now.st_mtim.tv_nsec))
+              : std::nullopt;
+}
 
 bool is_dead(const fs::path& claim, double patience) {
   struct stat then {};
@@ -118,19 +172,15 @@ bool is_dead(const fs::path& claim, double patience) {
     return false;  // just given back; the next look will show
   }
   const Json content = content_of(claim);
-  if (content.is_object() && content.value("host", "") == host()) {
+  if (content.is_object() && content.value("host", "") == host() && !numbering().empty() &&
+      content.value("numbering", "") == numbering()) {
     const auto pid = content.value("process", int64_t{0});
     return begin_of(pid) != content.value("began", "");
   }
-  // Clocks differ between machines: the file system's own is the judge, read off a file that is written now.
-  const fs::path probe = claim.string() + ".now." + host() + "." + std::to_string(getpid());
-  write_own(probe, "");
-  struct stat now {};
-  const bool read = stat(probe.c_str(), &now) == 0;
-  unlink(probe.c_str());
-  const double age = static_cast<double>(now.st_mtim.tv_sec - then.st_mtim.tv_sec) +
-                     1e-9 * static_cast<double>(now.st_mtim.tv_nsec - then.st_mtim.tv_nsec);
-  return read && age > patience;
+  const std::optional<double> now = now_of(claim);
+  const double touched =
+      static_cast<double>(then.st_mtim.tv_sec) + 1e-9 * static_cast<double>(then.st_mtim.tv_nsec);
+  return now && *now - touched > patience;
 }
 
 }  // namespace
@@ -150,11 +200,28 @@ std::unique_ptr<Claim> Claim::take(const fs::path& given, double patience) {
 
 Claim::Claim(fs::path path, int64_t number) : path_(std::move(path)), number_(number), heart_([this] { beat(); }) {}
 
+namespace {
+
+// A sign of life: the time of the file, or, where a file system does not set it alone, its content once more.
+void touch(const fs::path& claim) {
+  if (utimensat(AT_FDCWD, claim.c_str(), nullptr, 0) == 0 || errno == ENOENT) {
+    return;
+  }
+  const std::string content = text_if_there(claim);
+  const int file = open(claim.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file >= 0) {
+    [[maybe_unused]] const ssize_t written = write(file, content.data(), content.size());
+    close(file);
+  }
+}
+
+}  // namespace
+
 void Claim::beat() {
   constexpr auto pulse = std::chrono::seconds(5);
   std::unique_lock lock(mutex_);
   while (!stopping_.wait_for(lock, pulse, [this] { return stop_; })) {
-    utimensat(AT_FDCWD, numbered(path_, number_).c_str(), nullptr, 0);
+    touch(numbered(path_, number_));
     lost_ = highest(path_) != number_;
   }
 }
@@ -179,10 +246,14 @@ Claim::~Claim() {
 std::string Claim::holder(const fs::path& given) {
   const fs::path path = fs::absolute(given);
   const int64_t last = highest(path);
-  const Json content = last < 0 ? Json() : content_of(numbered(path, last));
-  return content.is_object()
-             ? content.value("host", "") + ", process " + std::to_string(content.value("process", int64_t{0}))
-             : "";
+  if (last < 0) {
+    return "";
+  }
+  const Json content = content_of(numbered(path, last));
+  if (!content.is_object()) {  // being made, or just given back
+    return fs::exists(numbered(path, last)) ? "somebody" : "";
+  }
+  return content.value("host", "") + ", process " + std::to_string(content.value("process", int64_t{0}));
 }
 
 }  // namespace retort
