@@ -1,6 +1,7 @@
 /// Kernel distance: the unbiased squared maximum mean discrepancy under the kernel (<x, y> / d + 1)^3.
 ///
-/// Mean over random subsets, with the standard deviation over them as kid_std. It may fall slightly below zero.
+/// Mean over random subsets, with the standard deviation over them as kid_std; where one subset holds all that there is,
+/// it is taken once, and there is no deviation to tell. It may fall slightly below zero.
 /// Source: Binkowski et al. 2018 (arXiv 1801.01401), KID.
 #include <retort/metric.h>
 #include <retort/plugin.h>
@@ -24,7 +25,8 @@ class Kid final : public Metric {
     }
     at::Generator generator = evaluation.generator("kid");
     std::vector<double> values;
-    for (int64_t i = 0; i < subsets_; ++i) {
+    const int64_t subsets = m == a.size(0) && m == b.size(0) ? 1 : subsets_;
+    for (int64_t i = 0; i < subsets; ++i) {
       const auto pick = [&](const Tensor& all) {
         const Tensor order = at::randperm(all.size(0), generator, at::TensorOptions().dtype(at::kLong));
         return all.index_select(0, order.narrow(0, 0, m).to(all.device())).to(at::kDouble);
@@ -39,7 +41,11 @@ class Kid final : public Metric {
       values.push_back(within(x) + within(y) - 2 * kernel(x, y).mean().item<double>());
     }
     const Tensor all = at::tensor(values, at::kDouble);
-    return {{{"kid", all.mean().item<double>()}, {"kid_std", subsets_ > 1 ? all.std().item<double>() : 0.0}}, {}};
+    Measurement out{{{"kid", all.mean().item<double>()}}, {}};
+    if (subsets > 1) {
+      out.values.emplace_back("kid_std", all.std().item<double>());
+    }
+    return out;
   }
 
   bool symmetric() const override { return true; }

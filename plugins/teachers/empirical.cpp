@@ -24,11 +24,13 @@ class Empirical final : public Teacher {
     const Batch all =
         dataset_->batch(Split::train, at::arange(std::min(most, dataset_->size(Split::train)), at::kLong));
     data_ = all.x.flatten(1).to(at::kDouble);
+    mean_ = data_.mean(0);
+    centred_ = data_ - mean_;
     labels_ = all.condition.labels;
     if (conditional_ && !labels_.defined()) {
       throw p.error("conditional", "needs a data set with labels");
     }
-    half_square_ = data_.square().sum(1) / 2;
+    half_square_ = centred_.square().sum(1) / 2;
   }
 
   const Process& process() const override { return process_; }
@@ -42,18 +44,23 @@ class Empirical final : public Teacher {
 
   Tensor log_density(const Tensor& x, const Tensor& t) const override {
     const Tensor variance = process_.sigma(t).square();
-    const Tensor own = x.to(at::kDouble).flatten(1).square().sum(1) / (2 * variance);
+    const Tensor own = centred(x, process_.alpha(t).unsqueeze(1)).square().sum(1) / (2 * variance);
     const auto d = static_cast<double>(data_.size(1));
     return at::logsumexp(logits(x, t, {}), 1) - own - 0.5 * d * (2 * M_PI * variance).log() -
            std::log(static_cast<double>(data_.size(0)));
   }
 
  private:
+  // Distances do not change with the origin, and squares are small about the mean.
+  Tensor centred(const Tensor& x, const Tensor& alpha) const {
+    return x.to(at::kDouble).flatten(1) - alpha * mean_;
+  }
+
   // -||x - alpha x_i||^2 / (2 sigma^2) but for the part that is the same for all i. [B, samples]
   Tensor logits(const Tensor& x, const Tensor& t, const Condition& condition) const {
     const Tensor alpha = process_.alpha(t).unsqueeze(1);
     const Tensor variance = process_.sigma(t).square().clamp_min(1e-24).unsqueeze(1);
-    const Tensor dot = at::matmul(x.to(at::kDouble).flatten(1), data_.t());
+    const Tensor dot = at::matmul(centred(x, alpha), centred_.t());
     Tensor out = (alpha * dot - alpha * alpha * half_square_) / variance;
     if (conditional_ && condition.labels.defined()) {
       const Tensor wanted = condition.labels.unsqueeze(1);
@@ -67,7 +74,9 @@ class Empirical final : public Teacher {
   bool conditional_;
   Process process_;
   Tensor data_;         // [samples, D]
-  Tensor half_square_;  // [samples]
+  Tensor mean_;         // [D]
+  Tensor centred_;      // data less mean
+  Tensor half_square_;  // [samples], of those
   Tensor labels_;
 };
 

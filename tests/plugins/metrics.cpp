@@ -1,5 +1,7 @@
 #include <map>
 
+#include "io/files.h"
+#include "io/json.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -94,4 +96,50 @@ TEST_CASE("sliced Wasserstein of a shifted set is the shift over the root of the
   CHECK(measure("sliced_wasserstein", a, b, "directions = 20000")["sliced_wasserstein"] ==
         doctest::Approx(shift / 2).epsilon(0.02));
   CHECK(measure("sliced_wasserstein", a, a.flip(0))["sliced_wasserstein"] == doctest::Approx(0).epsilon(1e-12));
+}
+
+TEST_CASE("metrics are what independent code gives, also far from the origin, degenerate, and of few samples") {
+  const Json fixture = Json::parse(read_text(source_dir() + "/tests/parity/metrics.json"));
+  for (const Json& one : fixture["cases"]) {
+    const auto name = one["name"].get<std::string>();
+    CAPTURE(name);
+    const auto table = [&](const char* key) {
+      std::vector<Tensor> rows;
+      for (const Json& row : one[key]) {
+        rows.push_back(times(row.get<std::vector<double>>()));
+      }
+      return at::stack(rows).to(at::kFloat);  // as samples are
+    };
+    const Tensor a = table("a"), b = table("b");
+    const auto check = [&](const std::string& metric, const std::string& toml, const std::string& key, double tolerance,
+                           double size) {
+      const auto got = measure(metric, a, b, toml);
+      const auto found = got.find(key);
+      CAPTURE(key);
+      if (!one.contains(key)) {
+        return;
+      }
+      REQUIRE(found != got.end());
+      CHECK(std::abs(found->second - one[key].get<double>()) <= tolerance * (std::abs(one[key].get<double>()) + size));
+    };
+    const double spread = std::max(b.to(at::kDouble).std(0, /*unbiased=*/false).max().item<double>(), 1e-3);
+    check("fd", "", "fd", 1e-5, spread * spread);
+    // The kernel itself is of the sixth power of the numbers, and its sum cancels.
+    const double kernel = std::pow(b.to(at::kDouble).square().sum(1).mean().item<double>() / static_cast<double>(b.size(1)) + 1, 3);
+    check("kid", "subset_size = 100000", "kid", 1e-9, kernel);
+    check("precision_recall", "", "precision", 0, 0);
+    check("precision_recall", "", "recall", 0, 0);
+    check("sliced_wasserstein", "directions = 20000", "sliced_wasserstein", a.size(1) == 1 ? 1e-9 : 0.02, 1e-6);
+  }
+}
+
+TEST_CASE("a metric that cannot be told of so few samples says nothing, and a spread of one subset is none") {
+  const Tensor one = normal({1, 3}, 1), many = normal({50, 3}, 2);
+  CHECK(measure("fd", one, many).empty());
+  CHECK(measure("kid", one, many).empty());
+  CHECK(measure("precision_recall", one, many).empty());
+  const auto whole = measure("kid", many, normal({50, 3}, 3), "subset_size = 1000");
+  CHECK(whole.contains("kid"));
+  CHECK(!whole.contains("kid_std"));
+  CHECK(measure("kid", many, normal({50, 3}, 3), "subset_size = 20")["kid_std"] > 1e-6);
 }
