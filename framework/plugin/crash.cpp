@@ -1,8 +1,10 @@
 #include "plugin/crash.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 
@@ -19,9 +21,17 @@ std::string who() {
              : running_plugin->kind + " '" + running_plugin->name + "' (" + running_plugin->path.string() + "): ";
 }
 
+pid_t own_process = 0;
+
+// Ends the process at once, past the _exit below.
+[[noreturn]] void end_now(int code) {
+  syscall(SYS_exit_group, code);
+  std::abort();
+}
+
 [[noreturn]] void leave(const std::string& what) {
   log::error(who() + what.substr(0, what.find('\n')));
-  _exit(1);
+  end_now(1);
 }
 
 // In a signal handler only what is safe there: no allocation, no locks.
@@ -44,7 +54,7 @@ void say(const char* text) { [[maybe_unused]] const ssize_t written = write(STDE
     say("the program ");
   }
   say(what);
-  _exit(1);
+  end_now(1);
 }
 
 [[noreturn]] void on_terminate() {
@@ -60,6 +70,13 @@ void say(const char* text) { [[maybe_unused]] const ssize_t written = write(STDE
   leave("ended without an exception (std::terminate)");
 }
 
+// exit() from within a plugin is no end that a run can have.
+void on_exit_within_plugin() {
+  if (running_plugin != nullptr && getpid() == own_process) {
+    leave("ended the process by exit()");
+  }
+}
+
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool signals_are_taken = true;
 #else
@@ -69,7 +86,9 @@ constexpr bool signals_are_taken = false;
 }  // namespace
 
 void one_line_for_crashes() {
+  own_process = getpid();
   std::set_terminate(on_terminate);
+  std::atexit(on_exit_within_plugin);
   if (signals_are_taken) {
     return;
   }
@@ -86,6 +105,16 @@ void one_line_for_crashes() {
 }
 
 }  // namespace retort
+
+// The program's own version of what os._exit() in Python calls: a plugin that ends the process has not done its work,
+// whatever code it gives.
+extern "C" [[noreturn]] __attribute__((visibility("default"))) void _exit(int code) {
+  // A child that a plugin forked may end as it likes.
+  if (retort::running_plugin != nullptr && getpid() == retort::own_process) {
+    retort::leave("ended the process by _exit(" + std::to_string(code) + ")");
+  }
+  retort::end_now(code);
+}
 
 // The program's own version of what assert() calls, which shared libraries find before the C library's.
 extern "C" [[noreturn]] __attribute__((visibility("default"))) void __assert_fail(const char* assertion,

@@ -11,6 +11,76 @@ thread_local const PluginFile* running_plugin = nullptr;
 
 namespace {
 
+// Tensors that a plugin is given, and must leave as they are: others hold them too. LibTorch counts changes in place for
+// each tensor and all its views, so a look at the counters before and after a call is enough, and costs next to nothing.
+class Watched {
+ public:
+  void add(const char* name, const Tensor& t) {
+    if (t.defined() && !t.is_inference()) {
+      seen_.push_back({name, t, t._version()});
+    }
+  }
+  void add(const Condition& condition) {
+    add("labels", condition.labels);
+    add("guidance", condition.guidance);
+  }
+  void check() const {
+    for (const Seen& s : seen_) {
+      if (s.tensor._version() != s.version) {
+        throw Error("changes its input '" + std::string(s.name) +
+                    "' in place, which others hold too; expected a new tensor, or a copy by clone()");
+      }
+    }
+  }
+
+ private:
+  struct Seen {
+    const char* name;
+    Tensor tensor;
+    int64_t version;
+  };
+  std::vector<Seen> seen_;
+};
+
+// What a metric sees, every tensor of it watched.
+class WatchedEvaluation final : public Evaluation {
+ public:
+  WatchedEvaluation(const Evaluation& inner, Watched& watched) : inner_(inner), watched_(watched) {}
+  Tensor samples() const override { return watch("samples", inner_.samples()); }
+  Tensor reference() const override { return watch("reference", inner_.reference()); }
+  Tensor sample_features() const override { return watch("sample_features", inner_.sample_features()); }
+  Tensor reference_features() const override { return watch("reference_features", inner_.reference_features()); }
+  Tensor features(const Tensor& x) const override { return inner_.features(x); }
+  Batch start() const override { return watch("start", inner_.start()); }
+  Tensor endpoints() const override { return watch("endpoints", inner_.endpoints()); }
+  Batch data(int64_t n) const override { return watch("data", inner_.data(n)); }
+  const Dataset* dataset() const override { return inner_.dataset(); }
+  const Model* model() const override { return inner_.model(); }
+  Evaluator* network() const override { return inner_.network(); }
+  int64_t student_steps() const override { return inner_.student_steps(); }
+  const Ode* ode() const override { return inner_.ode(); }
+  const Solver* solver() const override { return inner_.solver(); }
+  Tensor grid() const override { return watch("grid", inner_.grid()); }
+  at::Generator generator(const char* stream) const override { return inner_.generator(stream); }
+  Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
+    return watch("shared", inner_.shared(key, compute));
+  }
+
+ private:
+  Tensor watch(const char* name, Tensor t) const {
+    watched_.add(name, t);
+    return t;
+  }
+  Batch watch(const char* name, Batch b) const {
+    watched_.add(name, b.x);
+    watched_.add(b.condition);
+    return b;
+  }
+
+  const Evaluation& inner_;
+  Watched& watched_;
+};
+
 // One class per interface; every virtual function calls the plugin's own within guarded().
 template <class T>
 class Guard : public T {
@@ -23,6 +93,16 @@ class Guard : public T {
   auto call(F f) const {
     return guarded(file_, [&] { return f(*inner_); });
   }
+  // A call whose inputs must stay as they are.
+  template <class F>
+  auto call(const Watched& inputs, F f) const {
+    return guarded(file_, [&] {
+      auto out = f(*inner_);
+      inputs.check();
+      return out;
+    });
+  }
+  const PluginFile& file() const { return file_; }
 
  private:
   const PluginFile& file_;
@@ -33,7 +113,11 @@ class GuardedTeacher final : public Guard<Teacher> {
  public:
   using Guard::Guard;
   Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
-    return call([&](auto& p) { return p.predict(x, t, condition); });
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("t", t);
+    inputs.add(condition);
+    return call(inputs, [&](auto& p) { return p.predict(x, t, condition); });
   }
   // Teachers hand out what they hold, so this is called often and cannot be copied.
   const Process& process() const override {
@@ -55,7 +139,10 @@ class GuardedTeacher final : public Guard<Teacher> {
     return call([](auto& p) { return p.guidance(); });
   }
   Tensor log_density(const Tensor& x, const Tensor& t) const override {
-    return call([&](auto& p) { return p.log_density(x, t); });
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("t", t);
+    return call(inputs, [&](auto& p) { return p.log_density(x, t); });
   }
 };
 
@@ -69,7 +156,13 @@ class GuardedSolver final : public Guard<Solver> {
     return call([](auto& p) { return p.evaluations(); });
   }
   Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History& history) const override {
-    return call([&](auto& p) { return p.step(ode, x, t, s, history); });
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("t", t);
+    inputs.add("s", s);
+    inputs.add("history.steps", history.steps);
+    inputs.add(ode.condition());
+    return call(inputs, [&](auto& p) { return p.step(ode, x, t, s, history); });
   }
 };
 
@@ -77,7 +170,10 @@ class GuardedLoss final : public Guard<Loss> {
  public:
   using Guard::Guard;
   LossValue operator()(const TrainingStep& step) const override {
-    return call([&](auto& p) { return p(step); });
+    Watched inputs;
+    inputs.add("batch.x", step.batch.x);
+    inputs.add(step.batch.condition);
+    return call(inputs, [&](auto& p) { return p(step); });
   }
   Objective objective() const override {
     return call([](auto& p) { return p.objective(); });
@@ -105,10 +201,16 @@ class GuardedNetwork final : public Guard<Network> {
  public:
   using Guard::Guard;
   Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
-    return call([&](auto& p) { return p.forward(x, noise, labels); });
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("noise", noise);
+    inputs.add("labels", labels);
+    return call(inputs, [&](auto& p) { return p.forward(x, noise, labels); });
   }
   Tensor features(const Tensor& x) override {
-    return call([&](auto& p) { return p.features(x); });
+    Watched inputs;
+    inputs.add("x", x);
+    return call(inputs, [&](auto& p) { return p.features(x); });
   }
   bool guided() const override {
     return call([](auto& p) { return p.guided(); });
@@ -134,10 +236,14 @@ class GuardedDataset final : public Guard<Dataset> {
     return call([&](auto& p) { return p.size(split); });
   }
   Batch batch(Split split, const Tensor& index) const override {
-    return call([&](auto& p) { return p.batch(split, index); });
+    Watched inputs;
+    inputs.add("index", index);
+    return call(inputs, [&](auto& p) { return p.batch(split, index); });
   }
   Tensor pictures(const Tensor& x) const override {
-    return call([&](auto& p) { return p.pictures(x); });
+    Watched inputs;
+    inputs.add("x", x);
+    return call(inputs, [&](auto& p) { return p.pictures(x); });
   }
 };
 
@@ -145,7 +251,9 @@ class GuardedMetric final : public Guard<Metric> {
  public:
   using Guard::Guard;
   Measurement measure(const Evaluation& evaluation) const override {
-    return call([&](auto& p) { return p.measure(evaluation); });
+    Watched inputs;
+    const WatchedEvaluation watched(evaluation, inputs);
+    return call(inputs, [&](auto& p) { return p.measure(watched); });
   }
   std::vector<std::pair<std::string, double>> ideal() const override {
     return call([](auto& p) { return p.ideal(); });
@@ -153,6 +261,33 @@ class GuardedMetric final : public Guard<Metric> {
   bool symmetric() const override {
     return call([](auto& p) { return p.symmetric(); });
   }
+};
+
+// Networks run behind a backend's evaluators, whose inputs are watched as any plugin's.
+class GuardedEvaluator final : public Evaluator {
+ public:
+  GuardedEvaluator(const PluginFile& file, std::shared_ptr<Evaluator> inner) : file_(file), inner_(std::move(inner)) {}
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("noise", noise);
+    inputs.add("labels", labels);
+    return guarded(file_, [&] {
+      Tensor out = (*inner_)(x, noise, labels);
+      inputs.check();
+      return out;
+    });
+  }
+  void refresh() override {
+    guarded(file_, [&] { inner_->refresh(); });
+  }
+  std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds) override {
+    return guarded(file_, [&] { return inner_->profile(x, noise, labels, rounds); });
+  }
+
+ private:
+  const PluginFile& file_;
+  std::shared_ptr<Evaluator> inner_;
 };
 
 class GuardedBackend final : public Guard<Backend> {
@@ -168,10 +303,10 @@ class GuardedBackend final : public Guard<Backend> {
     call([&](auto& p) { p.place(network); });
   }
   std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
-    return call([&](auto& p) { return p.trainable(network); });
+    return std::make_shared<GuardedEvaluator>(file(), call([&](auto& p) { return p.trainable(network); }));
   }
   std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
-    return call([&](auto& p) { return p.compile(network); });
+    return std::make_shared<GuardedEvaluator>(file(), call([&](auto& p) { return p.compile(network); }));
   }
   double tolerance() const override {
     return call([](auto& p) { return p.tolerance(); });

@@ -1,4 +1,5 @@
-/// Plugins at arm's length: whatever one throws arrives as an Error that names it.
+/// Plugins at arm's length: whatever one throws arrives as an Error that names it, and so does a change in place of what
+/// it was given.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,9 @@ namespace retort {
 /// An exception that came out of a plugin, with the plugin's name in front of its message.
 class PluginError final : public Error {
  public:
-  using Error::Error;
+  PluginError(const PluginFile& file, const std::string& what)
+      : Error(file.kind + " '" + file.name + "': " + what.substr(0, what.find('\n'))), kind(file.kind) {}
+  std::string kind;  // of the plugin
 };
 
 /// The plugin whose code runs on this thread, or null: for the line that a crash leaves behind.
@@ -33,9 +36,6 @@ class Running {
 template <class F>
 auto guarded(const PluginFile& file, F f) -> decltype(f()) {
   const Running running(file);
-  const auto fail = [&](const std::string& what) {
-    return PluginError(file.kind + " '" + file.name + "': " + what.substr(0, what.find('\n')));
-  };
   try {
     return f();
   } catch (const RequestError&) {
@@ -45,9 +45,9 @@ auto guarded(const PluginFile& file, F f) -> decltype(f()) {
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& e) {
-    throw fail(e.what());
+    throw PluginError(file, e.what());
   } catch (...) {
-    throw fail("threw something that is no std::exception");
+    throw PluginError(file, "threw something that is no std::exception");
   }
 }
 

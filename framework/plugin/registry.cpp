@@ -292,7 +292,7 @@ std::shared_ptr<void> Registry::make(const PluginFile& file, Params& params) con
   const Library& library = load(file);
   void* object = guarded(library.file, [&] { return library.stamp->make(params); });
   if (object == nullptr) {
-    throw PluginError(file.kind + " '" + file.name + "': its factory made nothing");
+    throw PluginError(file, "its factory made nothing");
   }
   return guard(library.file, {object, library.stamp->destroy});
 }
