@@ -17,8 +17,14 @@ void stop_on_signals() {
       std::raise(signal);
     }
   };
-  std::signal(SIGINT, handler);
-  std::signal(SIGTERM, handler);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+    std::signal(signal, handler);
+  }
+  if (std::signal(SIGHUP, handler) == SIG_IGN) {  // as nohup leaves it
+    std::signal(SIGHUP, SIG_IGN);
+  }
+  // A file that grows beyond `ulimit -f` is then an error of the write that did it, with a line of its own.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool stop_requested() { return stop; }

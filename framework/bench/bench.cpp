@@ -83,8 +83,9 @@ Workbench::Workbench(Experiment& e)
   const int64_t batch = e.train->batch;
   {
     const at::NoGradGuard no_grad;  // the zero weights that some layers begin with would hide work
+    uint64_t index = 0;
     for (Tensor& p : network_->module()->parameters()) {
-      p.add_(at::randn(p.sizes(), seeded(0, "bench"), p.options()), 0.01);
+      p.add_(at::randn(p.sizes(), seeded(0, "bench", index++), p.options()), 0.01);
     }
   }
   student_.emplace(e.model(e.training_backend().trainable(network_)));

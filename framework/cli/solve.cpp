@@ -20,7 +20,7 @@ Tensor starting_times(const std::string& path, int64_t rows) {
   if (path.empty()) {
     return {};
   }
-  const Tensor t = read_samples(path, {1}).to(at::kDouble).flatten();
+  const Tensor t = read_samples(path, {1}).flatten();
   if (t.size(0) != rows) {
     throw RequestError(path + ": has " + std::to_string(t.size(0)) + " time(s) for " + std::to_string(rows) +
                        " sample(s)");

@@ -17,6 +17,8 @@ const std::vector<std::string> tables = {"run",     "backend",  "dataset", "proc
                                          "network", "student",  "solver",  "schedule", "loss",
                                          "train",   "evaluate", "metric",  "report",   "plugins"};
 
+constexpr const char* automatic = "auto";
+
 // A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the
 // chosen type are merged in, those of others left out.
 Value for_type(const Value& table, const std::string& type, const std::vector<std::string>& names) {
@@ -99,8 +101,8 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   std::string name;
   if (type != nullptr && std::holds_alternative<std::string>(type->data)) {
     name = std::get<std::string>(type->data);
-  } else if (type == nullptr && kind == std::string_view(Backend::kind) && table == Backend::kind) {
-    name = RETORT_DEFAULT_BACKEND;
+  } else if (type == nullptr && kind == std::string_view(Backend::kind)) {
+    name = automatic;
   } else {
     std::string list;
     for (const std::string& n : names) {
@@ -108,6 +110,9 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
     }
     throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " +
                        (type == nullptr ? "missing" : "is " + type->type_name()) + "; expected one of " + list);
+  }
+  if (name == automatic && kind == std::string_view(Backend::kind)) {
+    return choose_backend(table, value);
   }
   Params p(for_type(value, name, names), table, this);
   p.get("type", name.c_str(), "");
@@ -124,6 +129,32 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   return made;
 }
 
+// The fastest backend that works here and knows the keys that are given: the first of the build's list.
+std::shared_ptr<void> Experiment::choose_backend(const std::string& table, const Value& value) {
+  const std::vector<std::string> built = registry_.names(Backend::kind);
+  std::string list = RETORT_AUTOMATIC_BACKENDS;
+  std::optional<RequestError> last;
+  for (size_t from = 0; from < list.size();) {
+    const size_t to = std::min(list.find(' ', from), list.size());
+    Value chosen = value;
+    chosen["type"] = Value{list.substr(from, to - from), value.origin};
+    from = to + 1;
+    if (std::find(built.begin(), built.end(), std::get<std::string>(chosen["type"].data)) == built.end()) {
+      continue;
+    }
+    const auto used = used_;
+    try {
+      auto made = build_plugin(Backend::kind, table, chosen);
+      automatic_backend_ = true;
+      return made;
+    } catch (const RequestError& e) {
+      used_ = used;
+      last = e;
+    }
+  }
+  throw last ? *last : RequestError(to_string(value.origin) + ": " + table + ".type: none of " + list + " was built");
+}
+
 template <class T>
 std::shared_ptr<T> Experiment::build(const std::string& table) {
   const Value* value = root_.find(table);
@@ -134,7 +165,7 @@ void Experiment::note_use(const char* kind, const std::string& name) {
   if (table_.empty()) {
     return;  // what is built later is built of the same plugins again
   }
-  used_[table_].insert(std::string(kind) + " " + name + " " + sha256_of_file(registry_.find(kind, name, prefer_).path));
+  used_[table_].insert(std::string(kind) + " " + name + " " + sha256_of_library(registry_.find(kind, name, prefer_).path));
 }
 
 std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
@@ -218,6 +249,9 @@ void Experiment::build_parts() {
                          Value{times[0].item<double>(), {}}.text() + ", beyond the noisiest time of process '" +
                          process_.name() + "', " + Value{process_.t_max(), {}}.text());
     }
+    if (teacher) {
+      check_defined("teacher", teacher->parametrisation(), nullptr);
+    }
   }
 }
 
@@ -297,6 +331,40 @@ void Experiment::build_trained_model() {
   }
 }
 
+namespace {
+
+// A network that says zero, to see what is made of that.
+class Zero final : public Evaluator {
+ public:
+  Tensor operator()(const Tensor& x, const Tensor&, const Tensor&) override { return at::zeros_like(x); }
+};
+
+}  // namespace
+
+// What a network's output means has to be defined at every time at which the network is asked: a model whose network
+// says zero is finite there.
+void Experiment::check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const {
+  const Tensor grid = schedule->times(process_, 1.0);
+  const Tensor times = grid.narrow(0, 0, grid.size(0) - 1);
+  const Tensor x = at::ones({times.size(0), 1}, at::kDouble);
+  const Linear noise = form.to_noise(process_, times);
+  const Model model(std::make_shared<Zero>(), process_, form, boundary != nullptr ? *boundary : Boundary());
+  const Tensor made = boundary != nullptr ? model.consistency(x, times, {}) : model.data(x, times, {});
+  const Tensor all = at::stack({made.view({-1}), noise.a, noise.b, form.noise_label(process_, times)});
+  const Tensor bad = at::nonzero(all.isfinite().all(0).logical_not()).view({-1});
+  if (bad.numel() == 0) {
+    return;
+  }
+  const Tensor at = times.index_select(0, bad.narrow(0, 0, 1));
+  const auto spell = [](const Tensor& number) { return Value{number.item<double>(), {}}.text(); };
+  const Value* place = root_.find(table);
+  throw RequestError(to_string(place != nullptr ? place->origin : root_.origin) + ": " + table + ": the prediction '" +
+                     form.name() + "'" + (boundary != nullptr ? " with its boundary" : "") +
+                     " is undefined at the grid's time " + spell(at) + ", where alpha = " + spell(process_.alpha(at)) +
+                     " and sigma = " + spell(process_.sigma(at)) + " on process '" + process_.name() +
+                     "'; expected a grid without that time, or another parametrisation");
+}
+
 void Experiment::check_parts() const {
   const auto need = [&](bool there, const std::string& what, const std::string& why) {
     if (!there) {
@@ -319,6 +387,42 @@ void Experiment::check_parts() const {
     need(solver != nullptr, "solver", "the trained model is sampled with it");
     need(schedule != nullptr, "schedule", "the trained model is sampled over it");
   }
+  if (schedule && loss->objective() != Objective::classifier) {
+    check_defined("student", parametrisation_, loss->objective() == Objective::consistency ? &boundary_ : nullptr);
+  }
+  if (loss->objective() == Objective::consistency) {
+    const int64_t intervals = schedule->times(process_, 1.0).size(0) - 1;
+    for (const int64_t steps : evaluate->student_steps) {
+      if (steps > intervals) {
+        const Value* table = root_.find("evaluate");
+        const Value* list = table != nullptr ? table->find("student_steps") : nullptr;
+        throw RequestError(to_string(list != nullptr ? list->origin : root_.origin) + ": evaluate.student_steps: " +
+                           std::to_string(steps) + " sampler steps are more than the grid's " +
+                           std::to_string(intervals) + " interval(s)");
+      }
+    }
+  }
+}
+
+// What a checkpoint is of, in its own words; files of before that was said tell it by the loss that made them. "" where
+// that loss is not to be had.
+std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
+  if (const Value* said = checkpoint.config.find("model")->find("objective")) {
+    const std::string* text = std::get_if<std::string>(&said->data);
+    return text != nullptr ? *text : "";
+  }
+  const Value* made_by = at_path(checkpoint.config, "experiment.loss");
+  const Value* type = made_by != nullptr ? made_by->find("type") : nullptr;
+  const std::string* name = type != nullptr ? std::get_if<std::string>(&type->data) : nullptr;
+  if (name == nullptr) {
+    return "";
+  }
+  try {
+    Params p(*made_by, "loss", nullptr);
+    return name_of(std::static_pointer_cast<Loss>(registry_.make(Loss::kind, *name, p, prefer_))->objective());
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 Checkpoint Experiment::checkpoint(const std::string& path) {
@@ -332,7 +436,14 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
     }
     last_checkpoint_ = made_.at(path);
   }
-  return read_checkpoint(last_checkpoint_);
+  Checkpoint out = read_checkpoint(last_checkpoint_);
+  const std::string is = objective_of(out);
+  const std::string wanted = name_of(Objective::denoiser);
+  if (table_ == Teacher::kind && !is.empty() && is != wanted) {
+    throw RequestError(last_checkpoint_ + ": is a " + is + ", and teacher.checkpoint expects a " + wanted +
+                       ", a diffusion model");
+  }
+  return out;
 }
 
 std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
@@ -380,6 +491,10 @@ Value Experiment::model_table() const {
 }
 
 void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {
+  const std::string is = objective_of(checkpoint), wanted = loss ? name_of(loss->objective()) : "";
+  if (!is.empty() && !wanted.empty() && is != wanted) {
+    throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
+  }
   const Value ours = model_table();
   for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided"}) {
     const Value* want = ours.find(key);

@@ -82,6 +82,8 @@ class Experiment final : public Host {
   const Backend& backend() const override { return *frozen_backend_; }
   /// The backend that the student is trained with: [backend.student], or [backend].
   const Backend& training_backend() const { return *training_backend_; }
+  /// Whether the configuration left the choice of a backend to the program.
+  bool automatic_backend() const { return automatic_backend_; }
   Checkpoint checkpoint(const std::string& path) override;
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override;
 
@@ -92,9 +94,12 @@ class Experiment final : public Host {
   template <class F>
   void host_table(const std::string& table, F read);
   void build_backends();
+  std::shared_ptr<void> choose_backend(const std::string& table, const Value& value);
+  std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
   void build_trained_model();
   void check_parts() const;
+  void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;
   void keep(const Params& p, const std::string& path);
   void note_use(const char* kind, const std::string& name);
   std::string content_of(const std::string& path) const;
@@ -109,6 +114,7 @@ class Experiment final : public Host {
   Value resolved_;
   std::vector<std::string> paths_;  // dotted keys whose values are paths
   std::shared_ptr<Backend> backend_, frozen_backend_, training_backend_;
+  bool automatic_backend_ = false;
   Process process_;
   bool process_given_ = false;
   Task task_;

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 namespace retort {
 
 Tensor SharedTensors::get(const std::string& key, const std::function<Tensor()>& compute) {
@@ -21,11 +25,42 @@ Tensor SharedTensors::get(const std::string& key, const std::function<Tensor()>&
   return tensors_[key] = file.tensors.at("x");
 }
 
+namespace {
+
+// What is not a number ends the run here, with the place, and never becomes a figure.
+const Tensor& finite(const Tensor& x, const std::string& what) {
+  if (!x.defined() || !x.is_floating_point() || x.numel() == 0) {
+    return x;
+  }
+  const Tensor bad = x.isfinite().flatten(1).all(1).logical_not();
+  if (const int64_t count = bad.sum().item<int64_t>(); count > 0) {
+    throw Error(what + " are not finite: " + std::to_string(count) + " of " + std::to_string(x.size(0)) +
+                ", the first in row " + std::to_string(at::nonzero(bad)[0].item<int64_t>()) + " (counted from 0)");
+  }
+  return x;
+}
+
+constexpr int64_t trial_samples = 2;
+constexpr int64_t trial_data = 8;  // real samples of a trial
+
+EvaluateSettings settings_of(const Experiment& experiment, bool trial) {
+  EvaluateSettings out = *experiment.evaluate;
+  if (trial) {
+    out.samples = std::min(out.samples, trial_samples);
+    out.reference_samples = std::min(out.reference_samples, trial_data);
+  }
+  return out;
+}
+
+}  // namespace
+
 class ModelEvaluator::Context final : public Evaluation {
  public:
-  Context(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string key, double guidance)
+  Context(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string key, double guidance,
+          bool trial)
       : experiment_(experiment),
-        settings_(*experiment.evaluate),
+        settings_(settings_of(experiment, trial)),
+        most_data_(trial ? trial_data : std::numeric_limits<int64_t>::max()),
         shared_(shared),
         key_(std::move(key)),
         guidance_(guidance) {
@@ -54,6 +89,7 @@ class ModelEvaluator::Context final : public Evaluation {
       } else {
         samples_ =
             sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch, settings_.seed);
+        finite(samples_, "the student's samples in " + std::to_string(subject_.student_steps) + " step(s)");
       }
     }
     return samples_;
@@ -83,6 +119,7 @@ class ModelEvaluator::Context final : public Evaluation {
     return shared("endpoints", [&] {
       const int64_t before = ode_->evaluations();
       Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch);
+      finite(out, "the teacher's samples");
       shared("evaluations of the endpoints", [&] { return at::tensor({ode_->evaluations() - before}, at::kLong); });
       return out;
     });
@@ -98,7 +135,7 @@ class ModelEvaluator::Context final : public Evaluation {
       throw RequestError(
           "evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
     }
-    const int64_t count = std::min(n, experiment_.dataset->size(Split::test));
+    const int64_t count = std::min({n, most_data_, experiment_.dataset->size(Split::test)});
     Batch out = experiment_.dataset->batch(Split::test, at::arange(count, at::kLong));
     const Backend& backend = experiment_.backend();
     out.x = out.x.to(backend.device(), backend.dtype());
@@ -135,12 +172,13 @@ class ModelEvaluator::Context final : public Evaluation {
     for (const Tensor& part : x.split(settings_.batch)) {
       parts.push_back(experiment_.feature_network->features(part));
     }
-    return at::cat(parts);
+    return finite(at::cat(parts), "features by " + settings_.features);
   }
 
  private:
   Experiment& experiment_;
-  const EvaluateSettings& settings_;
+  EvaluateSettings settings_;
+  int64_t most_data_;
   SharedTensors& shared_;
   std::string key_;
   double guidance_;
@@ -153,8 +191,8 @@ class ModelEvaluator::Context final : public Evaluation {
 };
 
 ModelEvaluator::ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared,
-                               std::string shared_key, double guidance)
-    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key), guidance)),
+                               std::string shared_key, double guidance, bool trial)
+    : context_(std::make_unique<Context>(experiment, teacher, shared, std::move(shared_key), guidance, trial)),
       experiment_(experiment) {}
 
 ModelEvaluator::~ModelEvaluator() = default;
@@ -164,6 +202,18 @@ EvaluationResult ModelEvaluator::measure(const Subject& subject) {
   EvaluationResult out;
   for (const auto& [name, metric] : experiment_.metrics) {
     Measurement part = metric->measure(*context_);
+    for (const auto& [key, value] : part.values) {
+      if (!std::isfinite(value)) {
+        throw Error("metric '" + name + "': " + key + " is not a finite number (" + Value{value, {}}.text() + ")");
+      }
+    }
+    for (const auto& [key, points] : part.series) {
+      for (const auto& [x, y] : points) {
+        if (!std::isfinite(y)) {
+          throw Error("metric '" + name + "': " + key + " is not a finite number at " + Value{x, {}}.text());
+        }
+      }
+    }
     out.measurement.values.insert(out.measurement.values.end(), part.values.begin(), part.values.end());
     out.measurement.series.merge(part.series);
   }

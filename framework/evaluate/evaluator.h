@@ -40,11 +40,13 @@ struct EvaluationResult {
 class ModelEvaluator {
  public:
   /// `teacher` is the experiment's, or a trained denoiser that plays its part; null for classifiers.
-  /// Guided models are evaluated at one weight w.
+  /// Guided models are evaluated at one weight w. A trial takes two samples, to find out before the work what cannot be
+  /// evaluated.
   ModelEvaluator(Experiment& experiment, const Teacher* teacher, SharedTensors& shared, std::string shared_key,
-                 double guidance = 1);
+                 double guidance = 1, bool trial = false);
   ~ModelEvaluator();
 
+  /// Throws Error where samples, features or a metric's values are not finite.
   EvaluationResult measure(const Subject& subject);
   /// Evaluations that the teacher's endpoints cost.
   int64_t endpoint_evaluations() const;

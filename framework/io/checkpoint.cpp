@@ -56,13 +56,27 @@ void merge_adapter(Checkpoint& adapter, const std::string& path) {
 
 }  // namespace
 
+const char* name_of(Objective objective) {
+  switch (objective) {
+    case Objective::denoiser:
+      return "denoiser";
+    case Objective::consistency:
+      return "consistency model";
+    case Objective::classifier:
+      return "classifier";
+  }
+  return "";
+}
+
 Checkpoint read_checkpoint(const std::string& path) {
   TensorFile file = read_safetensors(path);
   Checkpoint out;
   out.tensors = std::move(file.tensors);
   const auto found = file.metadata.find("retort");
   if (found == file.metadata.end()) {
-    throw RequestError(path + ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')");
+    throw RequestError(path + (file.metadata.contains("state")
+                                   ? ": is the saved state of a training run; expected one of the checkpoints beside it"
+                                   : ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')"));
   }
   try {
     out.config = from_json(Json::parse(found->second), path);

@@ -5,8 +5,12 @@
 #include <string>
 
 #include "retort/host.h"
+#include "retort/loss.h"
 
 namespace retort {
+
+/// "denoiser", "consistency model" or "classifier": what a checkpoint is of, as files say it.
+const char* name_of(Objective objective);
 
 /// Throws RequestError where the file is missing, damaged, or no checkpoint. A low-rank adapter is read with the
 /// checkpoint that it changes, and comes out merged.

@@ -6,8 +6,11 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <sstream>
+#include <vector>
 
 #include "retort/error.h"
 
@@ -15,8 +18,26 @@ namespace retort {
 
 namespace fs = std::filesystem;
 
+namespace {
+constexpr const char* half = ".part";  // and the process's number
+}
+
+void remove_half_written(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> left;
+  for (fs::directory_iterator i(folder, error), end; !error && i != end; i.increment(error)) {
+    const std::string ending = i->path().extension().string();
+    if (ending.starts_with(half) && ending.find_first_not_of("0123456789", std::strlen(half)) == std::string::npos) {
+      left.push_back(i->path());
+    }
+  }
+  for (const fs::path& path : left) {
+    fs::remove(path, error);
+  }
+}
+
 void write_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  const fs::path beside = path.string() + ".part" + std::to_string(getpid());
+  const fs::path beside = path.string() + half + std::to_string(getpid());
   errno = 0;
   std::ofstream file(beside, std::ios::binary | std::ios::trunc);
   const auto fail = [&] {
@@ -96,6 +117,14 @@ std::string sha256_of_file(const fs::path& path) {
     sum.add(buffer, static_cast<size_t>(file.gcount()));
   }
   return sum.hexadecimal();
+}
+
+const std::string& sha256_of_library(const fs::path& path) {
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::lock_guard lock(mutex);
+  const auto found = known.find(path.string());
+  return found != known.end() ? found->second : known[path.string()] = sha256_of_file(path);
 }
 
 std::string sha256_of_text(const std::string& text) {

@@ -37,7 +37,7 @@ const keys = distinct(groups.flatMap(g => Object.keys(g.setting)));
 const valuesOf = key => distinct(groups.map(g => g.setting[key]).filter(v => v !== undefined));
 const swept = keys.filter(k => !(k in host) && valuesOf(k).length > 1);
 const metrics = page.columns.filter(c => groups.some(g => c in g.metrics) || c in results.teacher.metrics);
-const seeds = Math.max(...groups.flatMap(g => Object.values(g.metrics).map(m => m.n)), 1);
+const seeds = Math.max(...groups.flatMap(g => Object.values(g.metrics).map(m => Math.max(m.of ?? 0, m.n))), 1);
 const nameOf = setting => swept.map(k => typeof setting[k] === "string" ? setting[k] : setting[k] === undefined ? "" : `${short(k)} ${show(setting[k])}`).filter(Boolean).join(", ") || (rows[0] || {}).loss || "model";
 const names = distinct(groups.map(g => nameOf(g.setting)));
 const color = name => palette[Math.max(0, names.indexOf(name)) % palette.length];
@@ -80,6 +80,7 @@ const interval = m => () => {
   const span = document.createElement("span");
   span.append(show(m.mean));
   if (m.n > 1) element("span", ` ${show(m.low)} … ${show(m.high)}`, span, "interval");
+  if (m.of > m.n) element("span", ` (${m.n} of ${m.of})`, span, "interval");
   return span;
 };
 

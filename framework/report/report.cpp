@@ -270,6 +270,15 @@ std::string label(const Json& setting) {
   return out;
 }
 
+// Whether there are several seeds, or were to be.
+bool of_seeds(const Json& statistics) {
+  const Json groups = statistics.value("groups", Json::array());
+  return std::any_of(groups.begin(), groups.end(), [](const Json& group) {
+    return std::any_of(group["metrics"].begin(), group["metrics"].end(),
+                       [](const Json& m) { return std::max(m.value("of", 0), m.value("n", 0)) > 1; });
+  });
+}
+
 // A line for each setting: the mean over seeds, and half the width of its interval.
 void add_means(const Json& statistics, const std::vector<std::string>& columns, Lines& lines) {
   for (const Json& group : statistics["groups"]) {
@@ -285,6 +294,9 @@ void add_means(const Json& statistics, const std::vector<std::string>& columns, 
       line.push_back(number(m["mean"]));
       if (m.contains("low")) {
         line.back() += " ± " + number((m["high"].get<double>() - m["low"].get<double>()) / 2);
+      }
+      if (m.value("of", 0) > m.value("n", 0)) {
+        line.back() += " (" + std::to_string(m.value("n", 0)) + " of " + std::to_string(m.value("of", 0)) + ")";
       }
     }
     line.push_back(std::to_string(std::llround(group["teacher_evaluations"].get<double>())));
@@ -305,7 +317,7 @@ std::string terminal_table(const fs::path& folder) {
     lines.push_back(teacher_line(results, columns));
   }
   const Json statistics = results.value("statistics", Json::object());
-  const bool seeds = statistics.contains("groups") && statistics["groups"].size() < results["progress"].size();
+  const bool seeds = of_seeds(statistics);
   if (seeds) {
     add_means(statistics, columns, lines);
   } else {

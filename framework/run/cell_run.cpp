@@ -10,12 +10,18 @@
 #include "io/files.h"
 #include "io/png.h"
 #include "log.h"
+#include "plugin/guarded.h"
 #include "run/provenance.h"
+#include "train/group.h"
 #include "train/trainer.h"
 
 namespace retort {
 
 namespace fs = std::filesystem;
+
+namespace {
+constexpr const char* measured_name = "measured.json";  // of an evaluation under way
+}
 
 void set_aside(const fs::path& folder) {
   fs::path aside;
@@ -93,13 +99,79 @@ void CellRun::prepare(bool fresh, bool frozen) {
     }
   }
   make_folder(folder_);
+  for (const fs::path& place : {folder_, folder_ / "checkpoints", folder_ / "samples"}) {
+    remove_half_written(place);
+  }
   write_text(print, training_print_ + "\n");
   write_text(folder_ / "config.toml", write_toml(experiment_->resolved_for(folder_)));
   write_provenance(folder_, frozen);
 }
 
+std::string CellRun::trial_key() const {
+  const Experiment& e = *experiment_;
+  return e.fingerprint({"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
+                        "evaluate", "metric"});
+}
+
+void CellRun::try_evaluation() {
+  Experiment& e = *experiment_;
+  try {
+    const auto network = e.new_network();
+    network->module()->eval();
+    e.backend().place(*network);
+    SharedTensors own;
+    const Model model = e.model(e.backend().compile(network));
+    EvaluationResult result;
+    if (e.teacher && e.loss->objective() == Objective::consistency) {
+      ModelEvaluator evaluator(e, e.teacher.get(), own, "", middle_guidance(e), /*trial=*/true);
+      evaluator.measure({});
+      result = evaluator.measure({&model, e.evaluate->student_steps.front()});
+    } else if (e.loss->objective() == Objective::denoiser) {
+      const ModelTeacher as_teacher(model, e.task().shape, e.classes());
+      result = ModelEvaluator(e, &as_teacher, own, "", 1, /*trial=*/true).measure({});
+    } else {
+      ModelEvaluator(e, nullptr, own, "", 1, /*trial=*/true).measure({&model, 0});
+    }
+    if (result.samples.defined() && e.dataset) {
+      e.dataset->pictures(result.samples);
+    }
+  } catch (const RequestError&) {
+    throw;
+  } catch (const PluginError& error) {
+    if (error.kind != Metric::kind) {
+      throw;  // the plugin is broken, not the request
+    }
+    throw RequestError(to_string(cell_.config.origin) + ": what is to be trained cannot be evaluated: " + error.what());
+  } catch (const Error& error) {
+    throw RequestError(to_string(cell_.config.origin) + ": what is to be trained cannot be evaluated (tried on two samples): " +
+                       error.what());
+  }
+}
+
+// How far the work has come, for telling whether anything was done between two deaths.
+std::string CellRun::progress() const {
+  std::string out = trained() ? "trained" : "step " + std::to_string(Trainer::saved_step(folder_));
+  const fs::path measured = folder_ / measured_name;
+  return out + ", " + (fs::exists(measured) ? sha256_of_file(measured).substr(0, 12) : "nothing") + " measured";
+}
+
+void CellRun::count_death(bool died) {
+  constexpr int64_t most = 3;  // it is likely to bring the next worker down too
+  const fs::path file = folder_ / "deaths.json";
+  const Json before =
+      fs::exists(file) ? Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false) : Json::object();
+  const std::string now = progress();
+  const bool same = before.is_object() && before.value("at", "") == now;
+  const int64_t deaths = died ? (same ? before.value("deaths", int64_t{0}) : 0) + 1 : 0;
+  write_text(file, Json({{"at", now}, {"deaths", deaths}}).dump() + "\n");
+  if (deaths >= most) {
+    throw Error("its worker died " + std::to_string(deaths) + " times at it without getting on (" + now +
+                "); not tried again");
+  }
+}
+
 void CellRun::train(std::shared_ptr<SolveMemory> memory) {
-  if (!trained()) {
+  if (!Group::world().from_first(trained())) {
     Trainer(*experiment_, folder_, std::move(memory)).run();
   }
 }
@@ -157,6 +229,9 @@ void CellRun::save_data() const {
     return;
   }
   const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.task().shape.size() == 1 ? 2000 : 0);
+  if (wanted == 0) {
+    return;
+  }
   const int64_t count = std::min<int64_t>(e.dataset->size(Split::test), std::max<int64_t>(wanted, 1000));
   const Batch data = e.dataset->batch(Split::test, at::arange(count, at::kLong));
   save_samples(e.classes() > 0 && data.condition.labels.defined() ? by_class(data, e.classes(), wanted) : data.x,
@@ -165,29 +240,51 @@ void CellRun::save_data() const {
 
 void CellRun::evaluate(SharedTensors& shared, bool frozen) {
   Experiment& e = *experiment_;
-  results_ = Json::object();
+  load_measured();
   results_["name"] = e.run->name;
   results_["config"] = retort::to_json(e.resolved());
   results_["versions"] = {{"retort", RETORT_VERSION},
                           {"libtorch", std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR) +
                                            "." + std::to_string(TORCH_VERSION_PATCH)},
                           {"backend", e.backend().describe()}};
-  results_["teacher"] = {{"evaluations", 0}, {"metrics", Json::object()}};
-  results_["students"] = Json::array();
-  results_["progress"] = Json::array();
   save_data();
   std::vector<int64_t> steps = e.evaluate->at;
   steps.push_back(e.train->steps);
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   for (const int64_t step : steps) {
-    evaluate_checkpoint(shared, step);
+    if (std::find(measured_.begin(), measured_.end(), step) == measured_.end()) {
+      evaluate_checkpoint(shared, step);
+      measured_.push_back(step);
+      write_text(folder_ / measured_name,
+                 Json({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}).dump() + "\n");
+    }
   }
   const Json provenance = write_provenance(folder_, frozen);
   results_["plugins"] = provenance["plugins"];
   results_["libraries"] = provenance["libraries"];
   results_["fingerprint"] = print_;
   write_text(folder_ / "results.json", results_.dump(1) + "\n");
+  std::error_code ignored;
+  for (const char* name : {measured_name, "deaths.json"}) {
+    fs::remove(folder_ / name, ignored);
+  }
+}
+
+// What an evaluation of this very configuration had measured when it was cut off.
+void CellRun::load_measured() {
+  results_ = {{"teacher", {{"evaluations", 0}, {"metrics", Json::object()}}},
+              {"students", Json::array()},
+              {"progress", Json::array()}};
+  measured_.clear();
+  if (!fs::exists(folder_ / measured_name)) {
+    return;
+  }
+  const Json kept = Json::parse(read_text(folder_ / measured_name), nullptr, /*allow_exceptions=*/false);
+  if (kept.is_object() && kept.value("fingerprint", "") == print_) {
+    results_ = kept.at("results");
+    measured_ = kept.at("steps").get<std::vector<int64_t>>();
+  }
 }
 
 void CellRun::evaluate_teacher(SharedTensors& shared, double guidance) {

@@ -25,12 +25,24 @@ class CellRun {
   bool finished() const;
   bool trained() const;
 
+  /// SHA-256 of what training depends on.
+  const std::string& training_print() const { return training_print_; }
+
   /// Readies the folder: what another configuration left is moved aside, unless its training is the same. With `fresh`
   /// all of it is.
   void prepare(bool fresh, bool frozen);
+  /// To be called before the work, with whether an earlier worker died at it. Deaths count where nothing was got done
+  /// between them: a worker that is killed now and then, but gets on, goes on for ever. Throws Error at the third in a row.
+  void count_death(bool died);
+  /// Evaluates the untrained student on two samples, so that what cannot be evaluated is found before any work. Throws
+  /// RequestError.
+  void try_evaluation();
+  /// Equal for cells whose trials would be the same.
+  std::string trial_key() const;
   /// Trains, going on from a saved state. `memory` remembers the teacher's solves, for cells that share them.
   void train(std::shared_ptr<SolveMemory> memory);
-  /// Measures the checkpoints and writes results.json and samples/.
+  /// Measures the checkpoints and writes results.json and samples/. What was measured of a checkpoint is kept at once, so
+  /// that an evaluation that is killed goes on with the next.
   void evaluate(SharedTensors& shared, bool frozen);
 
  private:
@@ -39,6 +51,8 @@ class CellRun {
   void evaluate_checkpoint(SharedTensors& shared, int64_t step);
   void add_row(const struct TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
                double guidance);
+  std::string progress() const;
+  void load_measured();
   std::string save_samples(const Tensor& samples, const std::string& name) const;
 
   Cell cell_;
@@ -46,6 +60,7 @@ class CellRun {
   std::unique_ptr<Experiment> experiment_;
   std::string training_print_, print_;  // SHA-256 of what training, and all results, depend on
   Json results_;
+  std::vector<int64_t> measured_;  // training steps whose rows are in results_
 };
 
 /// Keeps what stood in the folder if it belongs to another configuration: "runs/a" becomes "runs/a~1".

@@ -2,8 +2,6 @@
 
 #include <link.h>
 
-#include <map>
-
 #include "io/files.h"
 #include "log.h"
 
@@ -27,24 +25,17 @@ std::vector<std::string> libraries() {
   return out;
 }
 
-// LibTorch is large, so each file is read once in a process.
-const std::string& hash(const std::string& path) {
-  static std::map<std::string, std::string> known;
-  const auto found = known.find(path);
-  return found != known.end() ? found->second : known[path] = sha256_of_file(path);
-}
-
 Json record() {
   Json plugins = Json::array(), others = Json::array();
   std::vector<std::string> listed;
   for (const PluginFile& file : loaded_plugins()) {
     listed.push_back(fs::weakly_canonical(file.path).string());
     plugins.push_back(
-        {{"kind", file.kind}, {"name", file.name}, {"path", file.path.string()}, {"sha256", hash(listed.back())}});
+        {{"kind", file.kind}, {"name", file.name}, {"path", file.path.string()}, {"sha256", sha256_of_library(listed.back())}});
   }
   for (const std::string& path : libraries()) {
     if (std::find(listed.begin(), listed.end(), path) == listed.end()) {
-      others.push_back({{"path", path}, {"sha256", hash(path)}});
+      others.push_back({{"path", path}, {"sha256", sha256_of_library(path)}});
     }
   }
   return {{"plugins", plugins}, {"libraries", others}};
@@ -100,9 +91,9 @@ void freeze(Registry& registry, const fs::path& config, const fs::path& folder) 
   for (const std::string& path : libraries()) {
     for (const Json& old : recorded["libraries"]) {
       const fs::path was = old["path"].get<std::string>();
-      if (was.filename() == fs::path(path).filename() && old["sha256"] != hash(path)) {
+      if (was.filename() == fs::path(path).filename() && old["sha256"] != sha256_of_library(path)) {
         throw RequestError(path + ": is another library than the frozen one of " + file.string() +
-                           ": its SHA-256 begins with " + hash(path).substr(0, 12) + ", expected " +
+                           ": its SHA-256 begins with " + sha256_of_library(path).substr(0, 12) + ", expected " +
                            old["sha256"].get<std::string>().substr(0, 12));
       }
     }

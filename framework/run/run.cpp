@@ -1,11 +1,13 @@
 #include "run/run.h"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -29,9 +31,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A retried cell whose worker died this often is left alone: it is likely to bring the next one down too.
-constexpr int64_t most_deaths = 3;
-
 class Run {
  public:
   // With `prepare` the folder is made ready for work.
@@ -46,7 +45,7 @@ class Run {
     if (request.frozen) {
       freeze(registry, request.config, output_);
     }
-    check_cells();
+    check_cells(prepare);
     if (prepare && Group::world().first()) {
       prepare_folder();
     }
@@ -119,10 +118,17 @@ class Run {
 
   // Builds every cell once, so that errors come before any work, and learns which are done and which share their
   // solves.
-  void check_cells() {
+  void check_cells(bool before_work) {
+    std::set<std::string> tried;
+    std::string prints;
     for (size_t i = 0; i < cells_.size(); ++i) {
+      failures_.push_back(failure(cell_folder(output_, cells_[i])));
       const std::unique_ptr<CellRun> cell = open(i);
-      finished_.push_back(cell->finished());
+      finished_.push_back(Group::world().from_first(cell->finished()));
+      if (before_work && !finished_.back() && !cell->trained() && Group::world().first() &&
+          tried.insert(cell->trial_key()).second) {
+        cell->try_evaluation();
+      }
       const Experiment& e = cell->experiment();
       solves_.push_back(sha256_of_text(e.solve_key() + e.fingerprint({"dataset", "schedule"}) +
                                        std::to_string(e.run->seed) + " " + std::to_string(e.train->batch) + " " +
@@ -131,7 +137,9 @@ class Run {
       if (is_sweep()) {
         note_parts(e);
       }
+      prints += cell->training_print();
     }
+    Group::world().agree("configuration, plugins and files that it names", sha256_of_text(prints));
   }
 
   static std::string type_of(const Experiment& e, const std::string& table) {
@@ -244,11 +252,17 @@ class Run {
     if (!Claim::holder(claim_path(i)).empty()) {
       return false;
     }
-    if (fs::exists(folder / "failed.json") && fs::last_write_time(folder / "failed.json") > began_) {
+    if (const std::string now = failure(folder); !now.empty() && now != failures_[i]) {
       state = CellState::failed;
       return true;
     }
     return false;
+  }
+
+  // Which failure a cell's folder tells of; clocks of several machines cannot say whether it is a new one.
+  static std::string failure(const fs::path& folder) {
+    std::error_code missing;
+    return fs::exists(folder / "failed.json", missing) ? read_text(folder / "failed.json") : "";
   }
 
   CellState take(size_t i, Stages stages) {
@@ -258,14 +272,13 @@ class Run {
     at::set_num_threads(threads_);  // a backend of the cell before may have changed it
     try {
       const std::unique_ptr<CellRun> cell = open(i);
-      if (stages == Stages::everything && cell->finished() && !(request_.fresh && !is_sweep())) {
+      const bool done = stages == Stages::everything && cell->finished() && !(request_.fresh && !is_sweep());
+      if (group.from_first(done)) {
         return CellState::done;
-      }
-      if (claim && claim->deaths() >= most_deaths) {
-        throw Error("its worker died " + std::to_string(claim->deaths()) + " times at it; not tried again");
       }
       if (group.first()) {
         cell->prepare(request_.fresh && !is_sweep(), request_.frozen);
+        cell->count_death(claim && claim->deaths() > 0);
       }
       group.meet();
       const auto began = Clock::now();
@@ -304,7 +317,8 @@ class Run {
     const std::string line = what.substr(0, what.find('\n'));
     log::error("cell " + cells_[i].name + " failed: " + line);
     make_folder(folder);
-    write_text(folder / "failed.json", Json({{"error", line}}).dump() + "\n");
+    const Json content = {{"error", line}, {"process", getpid()}, {"failure", ++failures_here_}, {"began", began_}};
+    write_text(folder / "failed.json", content.dump() + "\n");
     return CellState::failed;
   }
 
@@ -314,6 +328,7 @@ class Run {
       log::info(
           "training: " + std::to_string(e.train->steps) + " steps of " +
           std::to_string(e.train->batch * e.train->accumulate) + " on " + e.training_backend().describe() +
+          (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
     }
   }
@@ -332,7 +347,9 @@ class Run {
   size_t failed_ = 0;
   std::unique_ptr<Claim> claim_;
   bool waiting_said_ = false;
-  fs::file_time_type began_ = fs::file_time_type::clock::now();
+  std::vector<std::string> failures_;  // what the cells' folders told of failures when this began
+  int64_t failures_here_ = 0;
+  int64_t began_ = std::chrono::system_clock::now().time_since_epoch().count();
   int threads_ = at::get_num_threads();
 };
 
@@ -386,14 +403,14 @@ fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
     log::info("these results are complete; --fresh runs it again");
   } else {
     all.work(stages);
-    if (stages == Stages::train) {
-      return all.output();
-    }
   }
-  all.finish();
-  if (!request.worker && Group::world().first()) {
-    std::fputs(terminal_table(all.output()).c_str(), stdout);
-    std::printf("\n%s\n", (all.output() / "report.html").c_str());
+  // Without any cell that is done there is nothing to put together, and the reasons have been said.
+  if (stages != Stages::train && all.failed() < all.size()) {
+    all.finish();
+    if (!request.worker && Group::world().first()) {
+      std::fputs(terminal_table(all.output()).c_str(), stdout);
+      std::printf("\n%s\n", (all.output() / "report.html").c_str());
+    }
   }
   if (all.failed() > 0) {
     throw Error(std::to_string(all.failed()) + " of " + std::to_string(all.size()) +

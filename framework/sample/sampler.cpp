@@ -14,13 +14,25 @@ double middle_guidance(const Experiment& experiment) {
   return range ? (range->first + range->second) / 2 : 1;
 }
 
+namespace {
+
+// Standard normal noise [n, …] float32 whose row i depends on the seed, the stream and first + i alone.
+Tensor noise_rows(at::IntArrayRef shape, int64_t seed, const char* stream, int64_t first) {
+  const Tensor out = at::empty(shape, at::TensorOptions().dtype(at::kFloat));
+  for (int64_t i = 0; i < out.size(0); ++i) {
+    out[i].normal_(0, 1, seeded(static_cast<uint64_t>(seed), stream, static_cast<uint64_t>(first + i)));
+  }
+  return out;
+}
+
+}  // namespace
+
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance) {
   const Backend& backend = experiment.backend();
   std::vector<int64_t> shape = experiment.task().shape;
   shape.insert(shape.begin(), n);
   Batch out;
-  out.x = at::randn(shape, seeded(static_cast<uint64_t>(seed), "start"), at::TensorOptions().dtype(at::kFloat))
-              .to(backend.device(), backend.dtype());
+  out.x = noise_rows(shape, seed, "start", 0).to(backend.device(), backend.dtype());
   out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
   if (experiment.classes() > 0) {
     out.condition.labels = at::remainder(at::arange(n, at::kLong), experiment.classes()).to(backend.device());
@@ -51,24 +63,38 @@ Tensor in_chunks(const std::string& label, const Batch& start, int64_t batch, F 
   return at::cat(parts);
 }
 
+// f gives samples at the end of the grid, which need not be clean: from there to t the signal is scaled by
+// alpha_t / alpha_end, and only the variance that is missing is added.
+Tensor renoised(const Process& process, const Tensor& x, const Tensor& noise, const Tensor& end, const Tensor& t) {
+  const Tensor scale = process.alpha(t) / process.alpha(end);
+  const Tensor there = scale * process.sigma(end);
+  const Tensor missing = (process.sigma(t).square() - there.square()).clamp_min(0).sqrt();
+  return rows(scale, x) * x + rows(missing, x) * noise;
+}
+
 }  // namespace
 
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
                       int64_t seed) {
   const at::NoGradGuard no_grad;
   const int64_t intervals = grid.size(0) - 1;
+  if (steps > intervals) {
+    throw RequestError(std::to_string(steps) + " sampler steps are more than the " + std::to_string(intervals) +
+                       " interval(s) of the grid; expected " + std::to_string(intervals) + " at most");
+  }
   const Process& process = model.process();
+  const Tensor end = grid[-1].view({1});
   return in_chunks("sampling in " + std::to_string(steps) + (steps == 1 ? " step" : " steps"), start, batch,
                    [&](int64_t first, const Tensor& noise, const Condition& condition) {
-                     at::Generator generator =
-                         seeded(static_cast<uint64_t>(seed), "multistep", static_cast<uint64_t>(first));
                      Tensor x = noise;
                      Tensor clean;
                      for (int64_t k = 0; k < steps; ++k) {
                        const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
                        const Tensor t = grid[index].expand({x.size(0)}).contiguous();
                        if (k > 0) {
-                         x = process.add_noise(clean, normal_like(x, generator), t);
+                         const std::string stream = "multistep " + std::to_string(k);
+                         const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
+                         x = renoised(process, clean, n, end, t);
                        }
                        clean = model.consistency(x, t, condition);
                      }

@@ -111,8 +111,9 @@ std::string table(const Json& results, const char* list) {
   return out;
 }
 
-Json interval_json(const Interval& i) {
-  Json out = {{"n", i.count}, {"mean", i.mean}};
+// `of`: how many values there should be. Seeds that failed, or gave no number, are told of.
+Json interval_json(const Interval& i, size_t of) {
+  Json out = {{"n", i.count}, {"of", of}, {"mean", i.mean}};
   if (i.count > 1) {
     out["sd"] = i.deviation;
     out["low"] = i.low;
@@ -167,7 +168,21 @@ struct Groups {
   }
 };
 
-Json means_of(const Json& rows) {
+// How many seeds a row's setting was to have: as many as there are cells of it, whatever became of them.
+size_t planned(const Json& cells, const Json& row) {
+  const auto less_seed = [](Json values) {
+    values.erase("run.seed");
+    return values;
+  };
+  const Json wanted = less_seed(row.contains("swept") ? row["swept"] : Json::object());
+  size_t count = 0;
+  for (const Json& cell : cells) {
+    count += less_seed(cell["values"]) == wanted ? 1 : 0;
+  }
+  return count;
+}
+
+Json means_of(const Json& rows, const Json& cells) {
   Groups groups;
   for (const Json& row : rows) {
     groups.add(setting_of(row, ""), row);
@@ -189,7 +204,8 @@ Json means_of(const Json& rows) {
         values.push_back(v);
       }
       if (!values.empty()) {
-        metrics[name] = interval_json(bootstrap_mean(values));
+        metrics[name] = interval_json(bootstrap_mean(values),
+                                      std::max(planned(cells, *groups.rows[i][0]), groups.rows[i].size()));
       }
     }
     out.push_back({{"setting", groups.settings[i]},
@@ -201,7 +217,7 @@ Json means_of(const Json& rows) {
   return out;
 }
 
-Json differences_of(const Json& rows, const std::string& compare) {
+Json differences_of(const Json& rows, const Json& cells, const std::string& compare) {
   Groups groups;
   std::vector<Json> values;  // of the compared key
   for (const Json& row : rows) {
@@ -218,10 +234,12 @@ Json differences_of(const Json& rows, const std::string& compare) {
   for (size_t i = 0; i < groups.settings.size(); ++i) {
     for (size_t other = 1; other < values.size(); ++other) {
       Samples first, second;
+      size_t of = 0;
       for (const Json* row : groups.rows[i]) {
         const Json value = (*row)["swept"][compare];
         if (value == values[0] || value == values[other]) {
           collect(*row, value == values[0] ? first : second);
+          of = std::max(of, planned(cells, *row));
         }
       }
       Json metrics = Json::object();
@@ -234,8 +252,10 @@ Json differences_of(const Json& rows, const std::string& compare) {
         }
         if (!paired.empty()) {
           const Interval interval = bootstrap_mean(paired);
-          metrics[name] = interval_json(interval);
-          metrics[name]["verdict"] = verdict(interval);
+          of = std::max(of, paired.size());
+          metrics[name] = interval_json(interval, of);
+          // Who is missing may be missing for a reason: of what is left alone, no order is claimed.
+          metrics[name]["verdict"] = paired.size() < of ? 0 : verdict(interval);
         }
       }
       if (!metrics.empty()) {
@@ -265,8 +285,10 @@ std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
 
 }  // namespace
 
-Json statistics_of(const Json& rows, const std::string& compare) {
-  return {{"compare", compare}, {"groups", means_of(rows)}, {"differences", differences_of(rows, compare)}};
+Json statistics_of(const Json& rows, const std::string& compare, const Json& cells) {
+  return {{"compare", compare},
+          {"groups", means_of(rows, cells)},
+          {"differences", differences_of(rows, cells, compare)}};
 }
 
 void present(const fs::path& folder, const Json& report) {
@@ -329,7 +351,7 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   out["progress"] = std::move(progress);
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
-  out["statistics"] = statistics_of(out["progress"], compared_key(out["config"], cells));
+  out["statistics"] = statistics_of(out["progress"], compared_key(out["config"], cells), out["cells"]);
   write_text(output / "results.json", out.dump(1) + "\n");
   write_text(output / "results.csv", table(out, "students"));
   write_text(output / "progress.csv", table(out, "progress"));

@@ -11,6 +11,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 
 #include "retort/error.h"
@@ -105,8 +106,9 @@ Group::Group() {
   } catch (const RequestError&) {
     throw;
   } catch (const std::exception& e) {
+    const std::string what = e.what();
     throw Error("process " + std::to_string(rank_) + " of " + std::to_string(size_) + " cannot reach the others at " +
-                variable("MASTER_ADDR") + ":" + variable("MASTER_PORT"));
+                variable("MASTER_ADDR") + ":" + variable("MASTER_PORT") + ": " + what.substr(0, what.find('\n')));
   }
 }
 
@@ -139,6 +141,36 @@ void Group::sum(const std::vector<Tensor>& tensors) {
   for (const Tensor& t : tensors) {
     Tensor(t).copy_(all.narrow(0, first, t.numel()).view(t.sizes()));
     first += t.numel();
+  }
+}
+
+std::string Group::from_first(const std::string& text) {
+  if (size_ == 1) {
+    return text;
+  }
+  Tensor bytes = at::empty({from_first(static_cast<int64_t>(text.size()))}, at::kByte);
+  if (first()) {
+    std::memcpy(bytes.data_ptr(), text.data(), text.size());
+  }
+  if (bytes.numel() > 0) {
+    together(rank_, size_, [&] { engine_->broadcast(bytes); });
+  }
+  return {static_cast<const char*>(bytes.data_ptr()), static_cast<size_t>(bytes.numel())};
+}
+
+void Group::agree(const std::string& what, const std::string& value) {
+  if (size_ == 1) {
+    return;
+  }
+  // Everyone learns of a difference, so that nobody waits for one who has left.
+  const bool differs = from_first(value) != value;
+  const Tensor who = at::zeros({size_}, at::kDouble);
+  who[rank_] = differs ? 1.0 : 0.0;
+  sum({who});
+  const Tensor others = at::nonzero(who).view({-1});
+  if (others.numel() > 0) {
+    throw Error("process " + std::to_string(rank_) + " of " + std::to_string(size_) + ": processes 0 and " +
+                std::to_string(others[0].item<int64_t>()) + " do not have the same " + what);
   }
 }
 

@@ -28,8 +28,13 @@ class Group {
   void sum(const std::vector<Tensor>& tensors);
   /// The first process's number, in all of them.
   int64_t from_first(int64_t value);
+  bool from_first(bool value) { return from_first(static_cast<int64_t>(value)) != 0; }
+  /// The first process's bytes, in all of them.
+  std::string from_first(const std::string& text);
+  /// Throws Error in every process where one has another value than the first. `what` names it.
+  void agree(const std::string& what, const std::string& value);
   /// Waits for all.
-  void meet() { from_first(0); }
+  void meet() { from_first(int64_t{0}); }
 
  private:
   Group();

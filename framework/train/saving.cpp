@@ -3,7 +3,9 @@
 #include <torch/nn/module.h>
 
 #include <fstream>
+#include <sstream>
 
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -23,6 +25,16 @@ fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
 namespace {
 fs::path state_path(const fs::path& folder) { return folder / "checkpoints" / "state.safetensors"; }
 }  // namespace
+
+int64_t Trainer::saved_step(const fs::path& folder) {
+  if (!fs::exists(state_path(folder))) {
+    return 0;
+  }
+  const TensorFile file = read_safetensors(state_path(folder));
+  const auto found = file.metadata.find("state");
+  const Json state = found != file.metadata.end() ? Json::parse(found->second, nullptr, false) : Json();
+  return state.is_object() ? state.value("step", int64_t{0}) : 0;
+}
 
 void Trainer::save_state() const {
   if (!group_.first()) {
@@ -49,14 +61,24 @@ void Trainer::save_state() const {
   write_safetensors(state_path(folder_), file);
 }
 
+// The first process's saved state is everybody's: each may have a disk of its own.
 void Trainer::restore_state() {
-  if (!fs::exists(state_path(folder_))) {
+  const fs::path path = state_path(folder_);
+  if (!group_.from_first(fs::exists(path))) {
     if (group_.first()) {
       write_text(folder_ / "metrics.jsonl", "");
     }
     return;
   }
-  const TensorFile file = read_safetensors(state_path(folder_));
+  TensorFile file;
+  if (group_.size() == 1) {
+    file = read_safetensors(path);
+  } else {
+    std::string bytes = group_.from_first(group_.first() ? read_text(path) : std::string());
+    const uint64_t size = bytes.size();
+    std::istringstream in(std::move(bytes));
+    file = read_safetensors(in, size, path.string());
+  }
   try {
     const Json state = Json::parse(file.metadata.at("state"));
     record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("remembered"), state.at("seconds")};
@@ -64,7 +86,7 @@ void Trainer::restore_state() {
     loss_count_ = state.at("loss_count");
     loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
   } catch (const std::exception&) {
-    throw RequestError(state_path(folder_).string() + ": is no saved state of a training run");
+    throw RequestError(path.string() + ": is no saved state of a training run");
   }
   trained_.assign(trained_.restore("weights/", file.tensors));
   if (!average_.empty()) {
@@ -107,6 +129,7 @@ void Trainer::save_weights() const {
       experiment_.evaluate->last_weights || average_.empty() ? trained_.tensors : average_;
   Value config;
   config["model"] = experiment_.model_table();
+  config["model"]["objective"] = Value{std::string(name_of(experiment_.loss->objective())), {}};
   config["experiment"] = experiment_.resolved();
   Json json = to_json(config);
   json["training"] = {{"step", record_.step},

@@ -179,10 +179,18 @@ void Trainer::train_step(const Ode* ode) {
     target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
   }
   target_->evaluator().refresh();  // its weights moved with the last step
+  if (settings.accumulate > 1) {
+    buffers_ = weights_.copy_buffers();  // which move with every part, in a step that may be given up
+  }
   const int64_t evaluations = ode != nullptr ? ode->evaluations() : 0;
   const int64_t remembered = ode != nullptr ? ode->remembered() : 0;
   double sum = 0;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
+    if (part > 0 && group_.size() == 1 && stop_requested()) {  // the weights are still those before the step
+      optimizer_.skip();
+      weights_.assign_buffers(buffers_);
+      throw Error(interrupted());
+    }
     const int64_t index = record_.step * settings.accumulate + part;
     at::manual_seed(seeded(static_cast<uint64_t>(experiment_.run->seed), "dropout",
                            static_cast<uint64_t>(index * group_.size() + group_.rank()))
@@ -193,6 +201,10 @@ void Trainer::train_step(const Ode* ode) {
       bound = ode->with(batch.condition);
     }
     const LossValue value = (*experiment_.loss)(step_of(batch, bound ? &*bound : nullptr, index));
+    if (!value.per_row.requires_grad()) {
+      throw Error("loss '" + std::get<std::string>(experiment_.resolved().find("loss")->find("type")->data) +
+                  "': its numbers carry no gradient; expected a differentiable function of what the student says");
+    }
     const Tensor mean =
         group_.size() == 1 ? value.per_row.mean() : value.per_row.sum() / static_cast<double>(settings.batch);
     const Tensor loss = mean / static_cast<double>(settings.accumulate);
@@ -242,6 +254,22 @@ void Trainer::log(double loss, double norm) {
   }
 }
 
+std::string Trainer::interrupted() const {
+  return "interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(experiment_.train->steps) +
+         "; the same command goes on from there";
+}
+
+// What is saved is looked at first: a state that holds no numbers would be gone on from again and again. Returns the
+// first weights that are not finite, or "".
+std::string Trainer::not_finite() const {
+  for (size_t i = 0; i < trained_.tensors.size(); ++i) {
+    if (trained_.tensors[i].is_floating_point() && !trained_.tensors[i].isfinite().all().item<bool>()) {
+      return trained_.names[i];
+    }
+  }
+  return "";
+}
+
 void Trainer::run() {
   const TrainSettings& settings = *experiment_.train;
   const std::vector<int64_t>& at = experiment_.evaluate->at;
@@ -260,7 +288,8 @@ void Trainer::run() {
     try {
       train_step(ode ? &*ode : nullptr);
     } catch (const Error&) {
-      if (unread_.size() <= static_cast<size_t>(settings.accumulate)) {  // the weights are those before the step
+      // The weights are those before the step, where no step after it was begun.
+      if (unread_.size() <= static_cast<size_t>(settings.accumulate) && not_finite().empty()) {
         save_state();
       }
       throw;
@@ -299,6 +328,10 @@ void Trainer::run() {
     const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();
     if (due || wanted || stop_) {
       loss_sum_ += read_losses();
+      if (const std::string name = not_finite(); !name.empty()) {
+        throw Error("step " + std::to_string(record_.step) + ": the weights '" + name +
+                    "' are not finite; the last state that was is in " + folder_.string());
+      }
     }
     if (wanted) {
       save_weights();
@@ -308,8 +341,7 @@ void Trainer::run() {
       saved = Clock::now();
     }
     if (stop_ && !last) {
-      throw Error("interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(settings.steps) +
-                  "; the same command goes on from there");
+      throw Error(interrupted());
     }
   }
 }

@@ -32,6 +32,8 @@ class Trainer {
 
   /// Where the weights of a step are saved.
   static std::filesystem::path checkpoint_path(const std::filesystem::path& folder, int64_t step);
+  /// The step of the state that is saved in a folder; 0 where there is none.
+  static int64_t saved_step(const std::filesystem::path& folder);
   /// What is recorded in a saved checkpoint.
   static TrainingRecord record(const Checkpoint& checkpoint);
 
@@ -43,6 +45,8 @@ class Trainer {
   Batch next_batch(int64_t index);
   void train_step(const Ode* ode);
   double read_losses();
+  std::string not_finite() const;
+  std::string interrupted() const;
   void save_state() const;
   void save_weights() const;
   void restore_state();
@@ -57,6 +61,7 @@ class Trainer {
   Weights weights_;
   std::optional<Adapter> adapter_;
   Weights trained_;  // the adapter's factors, or the weights
+  std::vector<Tensor> buffers_;  // as they were before the step, where it has several parts
   Optimizer optimizer_;
   std::vector<Tensor> average_, target_average_;  // of what is trained
   TrainingRecord record_;

@@ -34,6 +34,18 @@ void Weights::assign(const std::vector<Tensor>& to, const std::vector<Tensor>& v
   }
 }
 
+std::vector<Tensor> Weights::copy_buffers() const {
+  std::vector<Tensor> out;
+  for (size_t i = parameter_count; i < tensors.size(); ++i) {
+    out.push_back(tensors[i].detach().clone());
+  }
+  return out;
+}
+
+void Weights::assign_buffers(const std::vector<Tensor>& values) const {
+  assign({tensors.begin() + static_cast<std::ptrdiff_t>(parameter_count), tensors.end()}, values);
+}
+
 void Weights::store(const std::string& prefix, const std::vector<Tensor>& values,
                     std::map<std::string, Tensor>& out) const {
   for (size_t i = 0; i < values.size(); ++i) {

@@ -25,6 +25,9 @@ struct Weights {
   /// Takes over the values of another list of the same order.
   void assign(const std::vector<Tensor>& values) const { assign(tensors, values); }
   static void assign(const std::vector<Tensor>& to, const std::vector<Tensor>& values);
+  /// The same of the buffers alone.
+  std::vector<Tensor> copy_buffers() const;
+  void assign_buffers(const std::vector<Tensor>& values) const;
 
   /// Entries "PREFIX/name" of a checkpoint.
   void store(const std::string& prefix, const std::vector<Tensor>& values, std::map<std::string, Tensor>& out) const;

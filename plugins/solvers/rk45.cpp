@@ -2,7 +2,9 @@
 ///
 /// It integrates the scaled state z = x / sqrt(alpha^2 + sigma^2) over the angle a = atan2(sigma, alpha), where the ODE
 /// reads dz/da = cos(a) eps - sin(a) D and stays finite from alpha = 0 to sigma = 0. The steps between two
-/// grid times adapt until the estimated error of each is below atol + rtol |z|; rows that have arrived cost nothing.
+/// grid times adapt until the estimated error of each is below atol + rtol |z|; rows that have arrived cost nothing. The
+/// noise prediction is not asked for at sigma = 0, where a teacher that predicts data has none: the last bit of the way,
+/// over which the data prediction no longer changes, is DDIM's.
 /// Source: Dormand & Prince 1980; Hairer, Norsett & Wanner 1993, II.4 (step-size control).
 #include <retort/plugin.h>
 #include <retort/solver.h>
@@ -49,7 +51,8 @@ class Rk45 final : public Solver {
 
   Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
     const Process& p = ode.process();
-    const Tensor end = at::atan2(p.sigma(s), p.alpha(s));
+    const double least = x.scalar_type() == at::kDouble ? 1e-6 : 1e-4;
+    const Tensor end = at::atan2(p.sigma(s), p.alpha(s)).clamp_min(least);
     Tensor angle = at::atan2(p.sigma(t), p.alpha(t));
     Tensor h = (end - angle) * first_step_;
     Tensor z = x / rows(radius(p, t), x);
@@ -58,7 +61,7 @@ class Rk45 final : public Solver {
     for (int64_t round = 0;; ++round) {
       const Tensor active = at::nonzero(angle > end).view({-1});
       if (active.numel() == 0) {
-        return z * rows(radius(p, s), x);
+        return last_bit(ode, z * rows(radius(p, from_angle(p, at::minimum(angle, end))), x), at::minimum(angle, end), s);
       }
       if (round == most_rounds) {
         throw Error("rk45: no end after " + std::to_string(most_rounds) +
@@ -104,11 +107,27 @@ class Rk45 final : public Solver {
   }
 
  private:
+  static Tensor from_angle(const Process& p, const Tensor& angle) {
+    return p.time_of_noise_level(angle.tan().clamp_min(0));
+  }
+
+  // From where the steps end to s, for the rows that are not there yet.
+  static Tensor last_bit(const Ode& ode, const Tensor& x, const Tensor& angle, const Tensor& s) {
+    const Process& p = ode.process();
+    return by_rows(
+        angle > at::atan2(p.sigma(s), p.alpha(s)),
+        [&](const Tensor& i) {
+          const Tensor xi = x.index_select(0, i.to(x.device())), ti = from_angle(p, angle.index_select(0, i));
+          return ddim_step(p, xi, ode.rows(i).data(xi, ti), ti, s.index_select(0, i));
+        },
+        [&](const Tensor& i) { return x.index_select(0, i.to(x.device())); });
+  }
+
   static Tensor radius(const Process& p, const Tensor& t) { return at::hypot(p.alpha(t), p.sigma(t)); }
 
   static Tensor derivative(const Ode& ode, const Tensor& z, const Tensor& angle) {
     const Process& p = ode.process();
-    const Tensor t = p.time_of_noise_level(angle.tan().clamp_min(0));
+    const Tensor t = from_angle(p, angle);
     const Ode::Prediction f = ode.predict(z * rows(radius(p, t), z), t);
     return rows(angle.cos(), z) * f.noise - rows(angle.sin(), z) * f.data;
   }

@@ -136,8 +136,9 @@ Value to_value(const std::vector<T>& v) {
   return Value{array, {}};
 }
 
+// No parameter is infinite or no number: what is computed from it would not be either.
 bool inside(double v, const Range& r) {
-  return !std::isnan(v) && (r.low_open ? v > r.low : v >= r.low) && (r.high_open ? v < r.high : v <= r.high);
+  return std::isfinite(v) && (r.low_open ? v > r.low : v >= r.low) && (r.high_open ? v < r.high : v <= r.high);
 }
 
 std::string plain(double v) {
@@ -241,7 +242,8 @@ T Params::read(std::string_view name, T fallback, std::string_view doc, const Ra
   }
   double bad = 0;
   if (value != nullptr && outside(out, range, bad) != nullptr) {
-    throw error(name, plain(bad) + " is out of range; expected " + spell(range));
+    throw error(name, plain(bad) + " is out of range; expected " + (std::isfinite(bad) ? "" : "a finite number") +
+                          (std::isfinite(bad) || spell(range).empty() ? "" : ", ") + spell(range));
   }
   keep(name, to_value(out));
   return out;

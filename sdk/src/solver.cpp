@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
+
 #include "retort/fused.h"
 
 namespace retort {
@@ -47,14 +49,27 @@ Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& y
 
 namespace {
 
-// The interval at which each row joins, and whether the time lies within the grid at all.
+// Starting times as the grid has them. Grids are computed, so a time that is meant to be one of theirs may be apart from
+// it by rounding: within some units in the last place of the largest time it is that one.
+Tensor on_grid(const Tensor& grid, const Tensor& given) {
+  const double unit = given.scalar_type() == at::kDouble ? 64 * std::numeric_limits<double>::epsilon()
+                                                         : std::numeric_limits<float>::epsilon();
+  const double tolerance = unit * grid.abs().max().item<double>();
+  const Tensor start = given.to(at::kCPU, at::kDouble);
+  const auto nearest = (start.unsqueeze(1) - grid.unsqueeze(0)).abs().min(1);
+  const Tensor apart = std::get<0>(nearest), index = std::get<1>(nearest);
+  return at::where(apart <= tolerance, grid.index_select(0, index), start);
+}
+
+// The interval at which each row joins.
 Tensor joining_intervals(const Tensor& grid, const Tensor& start) {
   const double noisiest = grid[0].item<double>();
   const double cleanest = grid[-1].item<double>();
-  if ((start > noisiest).any().item<bool>() || (start < cleanest).any().item<bool>() ||
-      start.isnan().any().item<bool>()) {
-    throw RequestError("a starting time lies outside the schedule's times, " + Value{cleanest, {}}.text() + " to " +
-                       Value{noisiest, {}}.text());
+  const Tensor inside = (start <= noisiest).logical_and(start >= cleanest);  // false for what is no number
+  if (!inside.all().item<bool>()) {
+    const double wrong = start.masked_select(inside.logical_not())[0].item<double>();
+    throw RequestError("a starting time, " + Value{wrong, {}}.text() + ", lies outside the schedule's times, " +
+                       Value{cleanest, {}}.text() + " to " + Value{noisiest, {}}.text());
   }
   // grid falls, so its negative rises; `right` counts the grid times that are >= start.
   return at::searchsorted((-grid).contiguous(), (-start).contiguous(), /*out_int32=*/false, /*right=*/true) - 1;
@@ -64,7 +79,8 @@ Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, cons
                   const Observer& observer) {
   const int64_t batch = x.size(0);
   const int64_t intervals = grid.size(0) - 1;
-  const Tensor times = start.defined() ? start.to(at::kCPU, at::kDouble) : grid[0].expand({batch}).contiguous();
+  const Tensor times =
+      start.defined() ? on_grid(grid, start) : grid[0].expand({batch}).contiguous();
   const Tensor joins = start.defined() ? joining_intervals(grid, times) : at::zeros({batch}, at::kLong);
 
   // Rows in the order in which they join: those under way are always the first ones, so packing is a view.
