@@ -1,6 +1,7 @@
 #include "graph.h"
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 #include <c10/util/Exception.h>
 #include <retort/error.h>
 #include <torch/csrc/jit/frontend/tracer.h>
@@ -60,6 +61,36 @@ class Aside {
   c10::WarningUtils::WarningHandlerGuard quiet_{&silent_};
 };
 
+// Notes, while it lives, whether a number or a truth is read out of a tensor on this thread: what is done with it (a
+// decision, a factor) is not in a trace. Whole numbers are let pass, as sizes are kept in tensors for a moment.
+class NumbersRead {
+ public:
+  NumbersRead() : handle_(at::addThreadLocalCallback(callback())) { any() = false; }
+  ~NumbersRead() { at::removeCallback(handle_); }
+  NumbersRead(const NumbersRead&) = delete;
+  NumbersRead& operator=(const NumbersRead&) = delete;
+
+  static bool& any() {
+    static thread_local bool read = false;
+    return read;
+  }
+
+ private:
+  static at::RecordFunctionCallback callback() {
+    return at::RecordFunctionCallback([](const at::RecordFunction& f) -> std::unique_ptr<at::ObserverContext> {
+             const bool reads = std::string_view(f.name()) == "aten::_local_scalar_dense" && !f.inputs().empty();
+             if (reads && f.inputs()[0].isTensor()) {
+               const Tensor& t = f.inputs()[0].toTensor();
+               any() = any() || t.is_floating_point() || t.scalar_type() == at::kBool;
+             }
+             return nullptr;
+           })
+        .needsInputs(true)
+        .scopes({at::RecordScope::FUNCTION});
+  }
+  at::CallbackHandle handle_;
+};
+
 }  // namespace
 
 TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels) {
@@ -85,6 +116,7 @@ TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, cons
   TracedNetwork out;
   try {
     const at::NoGradGuard no_grad;
+    const NumbersRead numbers;
     const auto call = [&](jit::Stack in) -> jit::Stack {
       size_t i = 0;
       const auto next = [&](const Tensor& t) { return t.defined() ? in[i++].toTensor() : Tensor(); };
@@ -92,6 +124,9 @@ TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, cons
       return {network.forward(a, b, c)};
     };
     out.graph = jit::tracer::trace(examples, call, [](const auto&) { return ""; }).first->graph;
+    if (NumbersRead::any()) {
+      out.obstacle = "it reads numbers out of tensors, and what it does with them depends on its inputs";
+    }
   } catch (const std::exception& e) {
     const std::string what = e.what();
     throw Error("the network cannot be traced: " + what.substr(0, what.find('\n')));

@@ -45,12 +45,15 @@ TensorEntry read_entry(const std::string& name, const Header& json, uint64_t dat
   for (const Header& size : shape) {
     const uint64_t n = count_of(size, name, "a size");
     constexpr uint64_t most = uint64_t{1} << 62;
-    if (n > most / std::max<uint64_t>(least, 1) || (n > 0 && bytes > data_size / n)) {
+    if (n > most / least) {
       throw wrong(name, "has a shape that does not fit the file");
     }
     bytes *= n;
     least *= std::max<uint64_t>(n, 1);
     entry.shape.push_back(static_cast<int64_t>(n));
+  }
+  if (bytes > data_size) {
+    throw wrong(name, "has a shape that does not fit the file");
   }
   constexpr size_t most_dimensions = 64;
   if (entry.shape.size() > most_dimensions) {

@@ -187,6 +187,41 @@ TEST_CASE("a TorchScript file is compiled layer by layer") {
   CHECK(contains(profile, "convolution 16 to 16, 3 x 3, at 16 x 16 + residual"));
 }
 
+TEST_CASE("a script of another library runs and trains: what is not known by LibTorch, and as a whole where no trace is true") {
+  for (const bool branches : {false, true}) {
+    CAPTURE(branches);
+    Folder folder;
+    write_foreign_script(folder / "net.pt", branches);
+    TestHost host("type = \"ve\"", {{16, 8, 8}, 0});
+    const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
+    const auto backend = host.make_plugin<Backend>("onednn");
+    auto network = host.make_plugin<Network>("torchscript", toml), exact = host.make_plugin<Network>("torchscript", toml);
+    backend->place(*network);
+    exact->module()->to(at::kDouble);
+    const auto compiled = backend->compile(network), trained = backend->trainable(network);
+    const Tensor noise = at::linspace(-1, 1, 3);
+    for (const double shift : {-1.0, 1.0}) {  // both sides of the decision
+      const Tensor x = normal({3, 16, 8, 8}, 7) + shift;
+      const Tensor wanted = exact->forward(x, noise.to(at::kDouble), {});
+      CHECK(relative((*compiled)(x.to(at::kFloat), noise, {}), wanted.detach()).item<double>() < 1e-5);
+      for (const auto& module : {network->module(), exact->module()}) {
+        for (Tensor& p : module->parameters()) {
+          p.mutable_grad() = Tensor();
+        }
+      }
+      (*trained)(x.to(at::kFloat), noise, {}).square().sum().backward();
+      wanted.square().sum().backward();
+      const auto got = network->module()->parameters(), right = exact->module()->parameters();
+      for (size_t i = 0; i < got.size(); ++i) {
+        REQUIRE(got[i].grad().defined());
+        CHECK(relative(got[i].grad(), right[i].grad()).item<double>() < 1e-4);
+      }
+    }
+    const std::string profile = compiled->profile(normal({3, 16, 8, 8}).to(at::kFloat), noise, {}, 1);
+    CHECK(contains(profile, branches ? "runs by LibTorch, as it is" : "convolution 16 to 16, 3 x 3"));
+  }
+}
+
 // LibTorch exports inline functions of its own oneDNN. Where they win over those of the backend's, convolutions stay
 // right and matrix products do not, so a product is what has to be tried.
 TEST_CASE("oneDNN's matrix product is right within the program, beside LibTorch's own oneDNN") {

@@ -19,15 +19,17 @@ int port() {
 }
 
 // The processes of a group, as torchrun starts them, each with its outcome.
-std::vector<Outcome> together(int size, const std::string& arguments, const std::string& last_ones = "") {
+std::vector<Outcome> together(int size, const std::string& arguments, const std::string& last_ones = "",
+                              const std::string& last_arguments = "", const std::string& each = "") {
   const std::string address = "MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port()) +
                               " OMP_NUM_THREADS=1 WORLD_SIZE=" + std::to_string(size);
   std::vector<Outcome> out(static_cast<size_t>(size), Outcome{0, ""});
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
-      out[static_cast<size_t>(rank)] = shell(address + " RANK=" + std::to_string(rank) + " " +
-                                             (rank + 1 == size ? last_ones : "") + " '" + program() + "' " + arguments);
+      out[static_cast<size_t>(rank)] = shell(address + " RANK=" + std::to_string(rank) + " " + each + " " +
+                                             (rank + 1 == size ? last_ones : "") + " '" + program() + "' " + arguments +
+                                             (rank + 1 == size ? last_arguments : ""));
     });
   }
   for (std::thread& t : threads) {
@@ -131,4 +133,32 @@ TEST_CASE("a process that dies ends the job with a line") {
   const Outcome alone =
       shell("RANK=7 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=1 '" + program() + "' run " + mixture_config);
   CHECK(one_line(alone, 2, {"RANK is '7'"}));
+}
+
+TEST_CASE("processes with a disk each go on from the first one's state, and do not begin where they differ") {
+  Folder folder;
+  const std::string train = "train " + mixture_config + small + exact + " loss.type=cm run.output=";
+  // Half of the way by one process, on the first one's disk alone; then by two.
+  shell("mkdir -p " + folder.string() + "/0 " + folder.string() + "/1");
+  const auto state = folder / "0" / "out" / "checkpoints" / "state.safetensors";
+  const std::string long_one = train + "out train.steps=4000 evaluate.at=[] train.save_every=1e-9";
+  shell("cd " + folder.string() + "/0 && timeout -s TERM 4 '" + program() + "' " + long_one);
+  REQUIRE(std::filesystem::exists(state));
+  const std::vector<Outcome> both =
+      together(2, long_one, "", "", "sh -c 'cd " + folder.string() + "/$RANK && exec \"$0\" \"$@\"'");
+  for (const Outcome& o : both) {
+    CAPTURE(o.output);
+    CHECK(o.code == 0);
+  }
+  CHECK(contains(both[0].output, "goes on from step"));
+  REQUIRE(run_retort(train + folder.string() + "/long train.steps=4000 evaluate.at=[]").code == 0);
+  CHECK(greatest_difference(folder / "long" / "checkpoints" / "step_004000.safetensors",
+                            folder / "0" / "out" / "checkpoints" / "step_004000.safetensors") < 1e-6);
+  const std::vector<Outcome> differing =
+      together(2, "train " + mixture_config + small + exact + " loss.type=cm run.output=" + folder.string() + "/d", "",
+               " train.learning_rate=0.5");
+  for (const Outcome& o : differing) {
+    CHECK(o.code == 1);
+    CHECK(contains(o.output, "processes 0 and 1 do not have the same configuration"));
+  }
 }

@@ -112,22 +112,69 @@ TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
   }
 }
 
-TEST_CASE("an interrupt saves the state and says how to go on") {
-  Folder folder;
-  const std::string options =
-      "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
-  Outcome out{0, ""};
-  std::thread victim(
-      [&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options); });
-  for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+TEST_CASE("what interrupts, ends, hangs up or warns a process saves the state and says how to go on") {
+  for (const std::string signal : {"INT", "TERM", "HUP", "USR1"}) {
+    CAPTURE(signal);
+    Folder folder;
+    const std::string options =
+        "train " + mixture_config + small + " loss.type=cm train.steps=100000 run.output=" + folder.string() + "/out";
+    Outcome out{0, ""};
+    std::thread victim(
+        [&] { out = shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options); });
+    for (int i = 0; i < 12000 && lines_of(folder / "out" / "metrics.jsonl") < 5; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    shell("kill -" + signal + " $(cat " + folder.string() + "/pid)");
+    victim.join();
+    CHECK(out.code == 1);
+    CHECK(contains(out.output, "interrupted at step"));
+    CHECK(contains(out.output, "the same command goes on from there"));
+    CHECK(std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors"));
   }
-  shell("kill -INT $(cat " + folder.string() + "/pid)");
-  victim.join();
-  CHECK(out.code == 1);
-  CHECK(contains(out.output, "interrupted at step"));
-  CHECK(contains(out.output, "the same command goes on from there"));
+}
+
+TEST_CASE("a long step heeds a signal between its parts, and loses nothing that was done before it") {
+  Folder folder;
+  const std::string options = "train " + mixture_config + small +
+                              " loss.type=cm train.steps=3 evaluate.at=[] train.accumulate=1000000 run.output=" +
+                              folder.string() + "/out";
+  const Outcome out = shell("timeout -s TERM 5 '" + program() + "' " + options);
+  CHECK(contains(out.output, "interrupted at step 0 of 3"));
   CHECK(std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors"));
+}
+
+TEST_CASE("a worker that is killed but gets on is never given up; one that dies at one place is, after three times") {
+  Folder folder;
+  const std::string options = "train " + mixture_config + small + " loss.type=cm train.steps=100000 train.save_every=1e-9 "
+                              "evaluate.at=[] run.output=" + folder.string() + "/";
+  const auto killed = [&](const std::string& name, const std::string& more) {
+    return shell("timeout -s KILL 3 '" + program() + "' " + options + name + more);
+  };
+  for (int i = 0; i < 5; ++i) {
+    const Outcome out = killed("on", "");
+    CAPTURE(out.output);
+    CHECK(out.output.find("not tried again") == std::string::npos);
+  }
+  Outcome out{0, ""};
+  for (int i = 0; i < 4; ++i) {
+    out = killed("stuck", " train.accumulate=1000000");
+  }
+  CHECK(out.code == 1);
+  CHECK(contains(out.output, "its worker died 3 times at it without getting on (step 0"));
+}
+
+TEST_CASE("a file system without hard links has claims all the same") {
+  Folder folder;
+  write_text(folder / "nolink.c", "#include <errno.h>\nint link(const char* a, const char* b) { (void)a; (void)b; errno = EPERM; "
+                                  "return -1; }\n");
+  REQUIRE(shell("cd " + folder.string() + " && cc -shared -fPIC -o nolink.so nolink.c").code == 0);
+  const std::string run = "run " + mixture_config + small + " loss.type=cm run.output=" + folder.string() + "/out";
+  const Outcome out = shell("LD_PRELOAD=" + folder.string() + "/nolink.so timeout 100 '" + program() + "' " + run);
+  CAPTURE(out.output);
+  CHECK(out.code == 0);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.string())) {
+    CHECK(entry.path().filename().string().find(".claim") == std::string::npos);
+  }
 }
 
 TEST_CASE("results of another configuration are moved aside, not lost") {

@@ -81,3 +81,29 @@ TEST_CASE("mistakes in a Python file are one line with file and line") {
   CHECK(one_line(run_retort("check python --kind solver file=" + file), 1, {}) == false);  // a table, then the line
   CHECK(contains(run_retort("check python --kind solver file=" + file).output, "FAILS order on ve"));
 }
+
+TEST_CASE("what a plugin does to others is an error that names it") {
+  Folder folder;
+  const std::string file = folder.string() + "/mine.py", constants = "order = 1\nevaluations = 1\n";
+  const auto run = [&](const std::string& kind, const std::string& text) {
+    write_text(file, text);
+    return run_retort("train " + mixture_config + small + "loss.type=cm run.output=" + folder.string() + "/out" +
+                      with(kind, file));
+  };
+  // Steps in place, also by a view of its input.
+  for (const char* change : {"x.mul_(0.5)", "x.view(-1)[0] = 1", "t.sub_(0.1)"}) {
+    CAPTURE(std::string(change));
+    const Outcome out = run("solver", constants + "def step(ode, x, t, s):\n    " + change + "\n    return x.clone()\n");
+    CHECK(out.code == 1);
+    CHECK(contains(out.output, "error: solver 'python': changes its input '"));
+  }
+  CHECK(contains(run_retort("check python --kind solver file=" + file).output, "in place"));
+  const Outcome still = run("loss", "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    return step.student(step.x, t)"
+                                    ".detach().square().flatten(1).mean(1), t\n");
+  CHECK(still.code == 1);
+  CHECK(contains(still.output, "error: loss 'python': its numbers carry no gradient"));
+  const Outcome gone = run("solver", "import os\n" + constants + "def step(ode, x, t, s):\n    os._exit(0)\n");
+  CHECK(gone.code == 1);
+  CHECK(contains(gone.output, "ended the process by _exit(0)"));
+  CHECK(contains(gone.output, "solver 'python'"));
+}

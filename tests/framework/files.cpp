@@ -54,6 +54,67 @@ TEST_CASE("damaged safetensors are one line, whatever the bytes") {
   CHECK(contains(error(with_header("[1, 2]")), "damaged"));
 }
 
+TEST_CASE("what the format of safetensors forbids is refused, and what it allows is read") {
+  Folder folder;
+  const auto write = [&](const std::string& json, size_t bytes) {
+    std::string length(8, '\0');
+    length[0] = static_cast<char>(json.size() & 255);
+    length[1] = static_cast<char>(json.size() >> 8);
+    std::ofstream(folder / "x.safetensors", std::ios::binary) << length << json << std::string(bytes, '\1');
+  };
+  struct Case {
+    const char* json;
+    size_t bytes;
+    const char* part;
+  };
+  const Case forbidden[] = {
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1,
+       "names 'a' twice"},
+      {R"({"__metadata__":{"k":"1","k":"2"}})", 0, "names 'k' twice"},
+      {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", 3,
+       "shares bytes with another"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3,
+       "leaves a gap"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 2, "1 bytes that belong to no tensor"},
+      {R"({})", 5, "belong to no tensor"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, "does not fit the file"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", 8, "do not fit its shape"},
+      {R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, "no count"},
+      {R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4, "no count"},
+      {R"({"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}})", 0, "does not fit the file"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4, "do not fit its shape"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", 4, "alone"},
+      {R"({"a":{"dtype":"F32","shape":[1]}})", 4, "alone"},
+      {R"({"__metadata__":{"k":1}})", 0, "damaged"},
+      {"{\"\xff\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "damaged"},
+      {" {}", 0, "does not begin with {"},
+      {"{\"a\":[[[[[[[[[[[[]]]]]]]]]]]]}", 0, "nested too deeply"},
+  };
+  for (const Case& c : forbidden) {
+    CAPTURE(std::string(c.json));
+    write(c.json, c.bytes);
+    CHECK(contains(request_error([&] { read_safetensors(folder / "x.safetensors"); }), c.part));
+  }
+  write(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I32","shape":[],"data_offsets":[1,5]},"none":{"dtype":"F64","shape":[3,0],"data_offsets":[5,5]}}   )",
+        5);
+  const TensorFile file = read_safetensors(folder / "x.safetensors");
+  CHECK(file.tensors.at("a").item<int64_t>() == 0x01010101);
+  CHECK(file.tensors.at("none").sizes().vec() == std::vector<int64_t>{3, 0});
+}
+
+TEST_CASE("what killed writers left is told from files, and removed") {
+  Folder folder;
+  for (const char* name : {"a.safetensors.part123", "b.part9", "report.html", "x.party", "y.part12a"}) {
+    write_text(folder / name, "x");
+  }
+  remove_half_written(folder.string());
+  CHECK(!std::filesystem::exists(folder / "a.safetensors.part123"));
+  CHECK(!std::filesystem::exists(folder / "b.part9"));
+  for (const char* name : {"report.html", "x.party", "y.part12a"}) {
+    CHECK(std::filesystem::exists(folder / name));
+  }
+}
+
 TEST_CASE("CSV numbers round-trip") {
   Folder folder;
   const Tensor x = normal({20, 3}) * at::pow(10.0, normal({20, 3}, 2) * 30);

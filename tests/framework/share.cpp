@@ -153,3 +153,28 @@ TEST_CASE(
     CHECK(at::equal(seen[0][i], seen[1][i]));
   }
 }
+
+TEST_CASE("a process of another namespace is not taken for dead by its number; its heart tells") {
+  Folder folder;
+  const auto mine = Claim::take(folder / "work");
+  REQUIRE(mine);
+  // The same machine's name and a number that is nobody's here, as from within a container.
+  std::string text = read_text(folder / "work.claim.0");
+  const auto replace = [&](const std::string& key, const std::string& value) {
+    const size_t at = text.find("\"" + key + "\":") + key.size() + 3;
+    text.replace(at, text.find_first_of(",}", at) - at, value);
+  };
+  replace("numbering", "\"another machine's start pid:[1]\"");
+  replace("process", "1");
+  write_text(folder / "other.claim.0", text);
+  CHECK(!Claim::take(folder / "other", 1000));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+  CHECK(Claim::take(folder / "other", 1));
+}
+
+TEST_CASE("a claim whose content is not there yet is somebody's") {
+  Folder folder;
+  write_text(folder / "work.claim.0", "");
+  CHECK(!Claim::take(folder / "work", 1000));
+  CHECK(Claim::holder(folder / "work") == "somebody");
+}

@@ -91,3 +91,29 @@ TEST_CASE("differences are paired by seed, within equal settings") {
   REQUIRE(statistics["groups"].size() == 4);
   CHECK(statistics["groups"][0]["metrics"]["fd"]["n"] == 6);
 }
+
+TEST_CASE("seeds that failed are told of, and no order is claimed of those that are left") {
+  Json rows = Json::array(), cells = Json::array();
+  for (int64_t seed = 0; seed < 8; ++seed) {
+    for (const char* loss : {"cm", "direct_cm"}) {
+      const Json values = {{"loss.type", loss}, {"run.seed", seed}};
+      cells.push_back({{"values", values}});
+      if (seed < 6 || loss[0] == 'c') {  // two of direct_cm's have failed
+        rows.push_back({{"swept", values},
+                        {"train_steps", 100},
+                        {"student_steps", 1},
+                        {"metrics", {{"fd", static_cast<double>(seed) + (loss[0] == 'c' ? 0.0 : 1.0)}}}});
+      }
+    }
+  }
+  const Json all = statistics_of(rows, "loss.type", cells);
+  CHECK(all["groups"][0]["metrics"]["fd"]["of"] == 8);
+  CHECK(all["groups"][0]["metrics"]["fd"]["n"] == 8);
+  CHECK(all["groups"][1]["metrics"]["fd"]["of"] == 8);
+  CHECK(all["groups"][1]["metrics"]["fd"]["n"] == 6);
+  const Json& difference = all["differences"][0]["metrics"]["fd"];
+  CHECK(difference["n"] == 6);
+  CHECK(difference["of"] == 8);
+  CHECK(difference["low"].get<double>() > 0.5);
+  CHECK(difference["verdict"] == 0);
+}

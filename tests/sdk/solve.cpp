@@ -103,3 +103,25 @@ TEST_CASE("the observer sees every grid point") {
         [&](double t, const Tensor&, const Tensor&) { seen.push_back(t); });
   CHECK(seen == std::vector<double>{500, 0});
 }
+
+TEST_CASE("a starting time that is the grid's but for rounding is the grid's, and one beyond it is not") {
+  TestHost host;
+  const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
+  const auto solver = host.make_plugin<Solver>("heun");
+  const Tensor grid = host.make_plugin<Schedule>("karras", "sigma_max = 20.0")->times(host.process());
+  const Tensor x = normal({3, 1}, 4) * 20, whole = solve(Ode(*teacher), *solver, grid, x);
+  for (const Tensor& t : {at::full({3}, 20.0, at::kDouble), at::full({3}, 20.0F, at::kFloat), grid[0].expand({3})}) {
+    const Ode ode(*teacher);
+    CHECK(at::equal(solve(ode, *solver, grid, x, t), whole));
+    CHECK(ode.evaluations() == 3 * 35);  // no step of rounding's length
+  }
+  // The same within the grid: each of its times, as float32 has it.
+  const Tensor all = grid.narrow(0, 0, 18), y = normal({18, 1}, 5);
+  const Ode exact(*teacher), rounded(*teacher);
+  CHECK(at::equal(solve(rounded, *solver, grid, y, all.to(at::kFloat)), solve(exact, *solver, grid, y, all)));
+  CHECK(rounded.evaluations() == exact.evaluations());
+  for (const double t : {20.001, -0.1, std::numeric_limits<double>::quiet_NaN()}) {
+    CHECK(contains(request_error([&] { solve(Ode(*teacher), *solver, grid, x, at::full({3}, t, at::kDouble)); }),
+                   "lies outside the schedule's times"));
+  }
+}

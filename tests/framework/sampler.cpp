@@ -1,0 +1,65 @@
+#include "sample/sampler.h"
+
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+// Says that all data are zero, and keeps what it was asked about.
+class Silent final : public Evaluator {
+ public:
+  Tensor operator()(const Tensor& x, const Tensor&, const Tensor&) override {
+    asked.push_back(x);
+    return at::zeros_like(x);
+  }
+  std::vector<Tensor> asked;
+};
+
+}  // namespace
+
+TEST_CASE("between two steps of the sampler the noise is added that is missing from the end of the grid") {
+  for (const char* process_toml : {"type = \"ve\"", "type = \"vp_linear\"", "type = \"rectified_flow\""}) {
+    CAPTURE(std::string(process_toml));
+    TestHost host(process_toml);
+    const Process& process = host.process();
+    const auto evaluator = std::make_shared<Silent>();
+    const Parametrisation form{Predicts::data, 0.5};
+    const Model model(evaluator, process, form);
+    const Tensor grid = times({0.9, 0.2, 0.1});
+    const Batch start{normal({4000, 3}).to(at::kFloat), {}};
+    sample_student(model, grid, start, 2, 700, 0);
+    REQUIRE(evaluator->asked.size() == 12);
+    const Tensor second = at::cat(std::vector<Tensor>{evaluator->asked[1], evaluator->asked[3]}).to(at::kDouble) /
+                          form.input_scale(process, grid.narrow(0, 1, 1));
+    const auto value = [&](const Tensor& of) { return of.item<double>(); };
+    const double there = value(process.sigma(times({0.1}))) * value(process.alpha(times({0.2}))) / value(process.alpha(times({0.1})));
+    const double missing = std::sqrt(std::pow(value(process.sigma(times({0.2}))), 2) - there * there);
+    CHECK(rms(second) == doctest::Approx(missing).epsilon(0.03));  // on "ve": sqrt(0.2^2 - 0.1^2)
+  }
+}
+
+TEST_CASE("row i of a sample depends on the seed and i alone") {
+  TestHost host;
+  const auto run = [&](int64_t count, int64_t batch, int64_t seed) {
+    const auto evaluator = std::make_shared<Silent>();
+    const Model model(evaluator, host.process(), {Predicts::data, 0.5});
+    sample_student(model, times({10, 5, 1, 0}), {at::ones({count, 7}), {}}, 3, batch, seed);
+    std::vector<Tensor> rows;  // of the last step
+    for (size_t i = 2; i < evaluator->asked.size(); i += 3) {
+      rows.push_back(evaluator->asked[i]);
+    }
+    return at::cat(rows);
+  };
+  const Tensor many = run(40, 40, 1);
+  CHECK(at::equal(run(40, 7, 1), many));
+  CHECK(at::equal(run(9, 4, 1), many.narrow(0, 0, 9)));
+  CHECK(!at::equal(run(9, 4, 2), many.narrow(0, 0, 9)));
+  CHECK(most(many[0] - many[1]) > 0);
+  CHECK(contains(request_error([&] {
+                   const Model model(std::make_shared<Silent>(), host.process(), {Predicts::data, 0.5});
+                   sample_student(model, times({10, 5, 1, 0}), {at::ones({2, 2}), {}}, 4, 2, 0);
+                 }),
+                 "4 sampler steps are more than the 3 interval(s)"));
+}
