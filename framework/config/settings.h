@@ -42,6 +42,9 @@ struct TrainSettings {
   int64_t warmup;
   bool cosine;
   double clip, ema;
+  bool ema_ramp;
+  /// The moving average's decay at a step, counted from 1.
+  double ema_decay(int64_t step) const;
   int64_t log_every;
   double save_every;
 };

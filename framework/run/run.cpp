@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <set>
@@ -330,6 +331,11 @@ class Run {
           std::to_string(e.train->batch * e.train->accumulate) + " on " + e.training_backend().describe() +
           (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
+      if (const double last = e.train->ema_decay(e.train->steps); last < e.train->ema) {
+        log::warn("train.ema = " + Value{e.train->ema, {}}.text() + " is not reached in " + std::to_string(e.train->steps) +
+                  " steps; the average's decay is " + Value{std::round(last * 1e4) / 1e4, {}}.text() +
+                  " at the end (train.ema_ramp = false: at once)");
+      }
     }
   }
 

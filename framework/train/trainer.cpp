@@ -305,9 +305,7 @@ void Trainer::run() {
       }
     }
     if (!average_.empty()) {
-      // The average begins short, so that the first weights do not linger in it.
-      const auto k = static_cast<double>(record_.step);
-      move_average(average_, trained_.tensors, std::min(settings.ema, (1 + k) / (10 + k)));
+      move_average(average_, trained_.tensors, settings.ema_decay(record_.step));
     }
     record_.teacher_evaluations += evaluations_;
     record_.remembered += remembered_;

@@ -309,7 +309,8 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   write_text(folder / "notes.txt", "no weights");
   CHECK(one_line(with_teacher(at + "/notes.txt"), 2, {"notes.txt: is no safetensors file"}));
   CHECK(one_line(with_teacher(at + "/x.safetensors"), 2, {"no checkpoint of Retort"}));
-  CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors dataset.grey=false"), 2,
+  CHECK(one_line(with_teacher(at + "/c/checkpoints/step_000060.safetensors"), 2, {"is a classifier"}));
+  CHECK(one_line(with_teacher(at + "/t/checkpoints/step_000010.safetensors dataset.grey=false"), 2,
                  {"but the data set has 3 x 8 x 8"}));
   const std::string whole = read_text(folder / "t" / "checkpoints" / "step_000010.safetensors");
   for (const size_t size : {size_t{0}, size_t{7}, size_t{8}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
