@@ -26,7 +26,8 @@ namespace {
 // flags are put back at the end as they were: a network in training moves its buffers and draws for dropout.
 class Aside {
  public:
-  explicit Aside(Network& network) : random_(at::globalContext().defaultGenerator(at::kCPU)), drawn_(random_.get_state()) {
+  explicit Aside(Network& network)
+      : random_(at::globalContext().defaultGenerator(at::kCPU)), drawn_(random_.get_state()) {
     for (const Tensor& p : network.module()->parameters()) {
       asked_.emplace_back(p, p.requires_grad());
       asked_.back().first.requires_grad_(false);
@@ -180,7 +181,8 @@ struct Graph::Implementation {
   std::vector<LoweredStep> shown;
 };
 
-Graph::Graph(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels, PackedWeights& weights) {
+Graph::Graph(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Kernels& kernels,
+             PackedWeights& weights) {
   const at::NoGradGuard no_grad;
   implementation_.reset(new Implementation{{traced, bfloat16, kernels, weights}, {}});
   for (const Step& step : implementation_->lowered.steps) {

@@ -78,8 +78,8 @@ std::optional<std::vector<int64_t>> Lowering::integers(const Value* value) const
 
 bool Lowering::is_ready(const Value* value) const {
   const auto found = known_.find(value);
-  return found != known_.end() && (found->second.constant || found->second.weight.defined() || found->second.view ||
-                                   found->second.slot);
+  return found != known_.end() &&
+         (found->second.constant || found->second.weight.defined() || found->second.view || found->second.slot);
 }
 
 View Lowering::new_view(at::IntArrayRef sizes, at::IntArrayRef order, at::ScalarType type) {
@@ -297,8 +297,8 @@ std::function<void(std::vector<c10::IValue>&)> interpreted_step(jit::Node* node,
     }
   }
   // The tracer may keep a size as a tensor without dimensions.
-  const bool integers = node->kind() == c10::prim::ListConstruct &&
-                        node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
+  const bool integers =
+      node->kind() == c10::prim::ListConstruct && node->output()->type()->isSubtypeOf(*c10::ListType::ofInts());
   return [code = code_of(node), distinct, writes, integers](std::vector<c10::IValue>& slots) {
     jit::Stack stack;
     for (const size_t i : distinct) {

@@ -193,7 +193,8 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
 // A traced network that is run under autograd.
 class TrainedGraph {
  public:
-  TrainedGraph(const TracedNetwork& traced, const kernels_of::Kernels& kernels) : kernels_(kernels), graph_(traced.graph) {
+  TrainedGraph(const TracedNetwork& traced, const kernels_of::Kernels& kernels)
+      : kernels_(kernels), graph_(traced.graph) {
     for (const jit::Value* v : traced.inputs) {
       inputs_.push_back(slot(v));
       made_.insert(v);
@@ -353,8 +354,9 @@ class TrainedGraph {
 
   // group_norm [* scale + shift] [silu] of pictures
   bool take_norm(jit::Node* node) {
-    if (!is(node, "aten::group_norm") || sizes_of(node->output()).size() != 4 || !is_given_tensor(node->input(2), 1, true) ||
-        !is_given_tensor(node->input(3), 1, true) || !number(node->input(1)) || !number(node->input(4))) {
+    if (!is(node, "aten::group_norm") || sizes_of(node->output()).size() != 4 ||
+        !is_given_tensor(node->input(2), 1, true) || !is_given_tensor(node->input(3), 1, true) ||
+        !number(node->input(1)) || !number(node->input(4))) {
       return false;
     }
     const std::vector<int64_t> sizes = sizes_of(node->output());

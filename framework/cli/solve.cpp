@@ -5,6 +5,7 @@
 #include "io/safetensors.h"
 #include "log.h"
 #include "run/run.h"
+#include "sample/sampler.h"
 
 namespace retort {
 
@@ -45,6 +46,7 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
   const Backend& backend = experiment.backend();
   const auto dtype = request.dtype == "float64" ? at::kDouble : at::kFloat;
   const Tensor x = read_samples(request.start, experiment.teacher->shape()).to(backend.device(), dtype);
+  require_finite(x, request.start + ": points");
   const Tensor grid = experiment.schedule->times(experiment.process());
   const Tensor times = starting_times(request.start_time, x.size(0));
   // Every grid point, for each row its own start until it joins: [n, N + 1, …]
@@ -55,6 +57,7 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
   const at::NoGradGuard no_grad;
   const Ode ode(*experiment.teacher);
   const Tensor end = solve(ode, *experiment.solver, grid, x, times, request.trajectory.empty() ? Observer{} : observer);
+  require_finite(end, "the ends");
   write_samples(request.out, end);
   if (!request.trajectory.empty()) {
     write_samples(request.trajectory, at::stack(points, 1));

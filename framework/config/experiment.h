@@ -98,6 +98,7 @@ class Experiment final : public Host {
   std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
   void build_trained_model();
+  void try_features(const Params& p) const;
   void check_parts() const;
   void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;
   void keep(const Params& p, const std::string& path);

@@ -59,9 +59,10 @@ TrainSettings::TrainSettings(Params& p)
       clip(p.get("clip", 0.0, "greatest norm of the gradient; 0: no clipping", at_least(0))),
       ema(p.get("ema", 0.0, "decay per step of the weights' moving average; 0: none",
                 {.low = 0, .high = 1, .high_open = true})),
-      ema_ramp(p.get("ema_ramp", true,
-                     "the average begins short, so that the first weights do not linger in it: after k steps its decay is at "
-                     "most (1 + k) / (10 + k)")),
+      ema_ramp(p.get(
+          "ema_ramp", true,
+          "the average begins short, so that the first weights do not linger in it: after k steps its decay is at "
+          "most (1 + k) / (10 + k)")),
       log_every(p.get("log_every", 10, "steps per line of metrics.jsonl", at_least(1))),
       save_every(
           p.get("save_every", 60.0, "seconds between saved states, from which a killed run goes on", more_than(0))) {}

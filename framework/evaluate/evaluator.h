@@ -55,6 +55,7 @@ class ModelEvaluator {
   class Context;
   std::unique_ptr<Context> context_;
   Experiment& experiment_;
+  bool trial_;
 };
 
 Json to_json(const Measurement& measurement);

@@ -74,9 +74,10 @@ Checkpoint read_checkpoint(const std::string& path) {
   out.tensors = std::move(file.tensors);
   const auto found = file.metadata.find("retort");
   if (found == file.metadata.end()) {
-    throw RequestError(path + (file.metadata.contains("state")
-                                   ? ": is the saved state of a training run; expected one of the checkpoints beside it"
-                                   : ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')"));
+    throw RequestError(path +
+                       (file.metadata.contains("state")
+                            ? ": is the saved state of a training run; expected one of the checkpoints beside it"
+                            : ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')"));
   }
   try {
     out.config = from_json(Json::parse(found->second), path);

@@ -8,8 +8,8 @@
 
 namespace retort {
 
-/// The numbers of all lines, one after another; empty lines are passed over. Throws RequestError with `name` and the line
-/// where one has not `columns` numbers, or something else than finite numbers.
+/// The numbers of all lines, one after another; empty lines are passed over. Throws RequestError with `name` and the
+/// line where one has not `columns` numbers, or something else than finite numbers.
 std::vector<double> parse_csv(std::istream& in, const std::string& name, int64_t columns);
 
 }  // namespace retort

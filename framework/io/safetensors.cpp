@@ -27,7 +27,8 @@ constexpr Type types[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at:
                           {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
 
 at::ScalarType dtype_of(const TensorType* type) {
-  return std::find_if(std::begin(types), std::end(types), [&](const Type& t) { return type->name == std::string_view(t.name); })
+  return std::find_if(std::begin(types), std::end(types),
+                      [&](const Type& t) { return type->name == std::string_view(t.name); })
       ->dtype;
 }
 
@@ -49,8 +50,8 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
       }
     }
     if (type == nullptr) {
-      throw Error(path.string() + ": cannot be written: '" + name + "' is of type " + c10::toString(plain.scalar_type()) +
-                  ", which is not supported");
+      throw Error(path.string() + ": cannot be written: '" + name + "' is of type " +
+                  c10::toString(plain.scalar_type()) + ", which is not supported");
     }
     header[name] = {
         {"dtype", type}, {"shape", plain.sizes().vec()}, {"data_offsets", {offset, offset + plain.nbytes()}}};

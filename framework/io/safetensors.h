@@ -16,9 +16,9 @@ struct TensorFile {
 };
 
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
-/// Throws RequestError, in one line, on a missing, truncated or foreign file, whatever its bytes are, and on all that the
-/// format forbids: a name twice, tensors that share bytes, bytes that belong to none, sizes that do not multiply out, a
-/// header beyond 100 MB or one that is not UTF-8.
+/// Throws RequestError, in one line, on a missing, truncated or foreign file, whatever its bytes are, and on all that
+/// the format forbids: a name twice, tensors that share bytes, bytes that belong to none, sizes that do not multiply
+/// out, a header beyond 100 MB or one that is not UTF-8.
 TensorFile read_safetensors(const std::filesystem::path& path);
 /// The same from `size` bytes that can be sought in; errors call them `name`.
 TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name);

@@ -9,7 +9,8 @@ namespace retort {
 
 namespace {
 
-constexpr TensorType types[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"U8", 1}, {"BOOL", 1}};
+constexpr TensorType types[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2},
+                                {"I64", 8}, {"I32", 4}, {"U8", 1},  {"BOOL", 1}};
 
 using Header = nlohmann::json;  // finds a name among many thousands at once
 
@@ -35,7 +36,8 @@ TensorEntry read_entry(const std::string& name, const Header& json, uint64_t dat
     throw wrong(name, "has a dtype, shape or data_offsets of another type than the format's");
   }
   const auto type_name = dtype.get<std::string>();
-  const auto* type = std::find_if(std::begin(types), std::end(types), [&](const TensorType& t) { return type_name == t.name; });
+  const auto* type =
+      std::find_if(std::begin(types), std::end(types), [&](const TensorType& t) { return type_name == t.name; });
   if (type == std::end(types)) {
     throw wrong(name, "cannot be read: the data type " + type_name.substr(0, 40) + " is not supported");
   }
@@ -90,8 +92,9 @@ Header parse_header(const std::string& text) {
 
 // Every byte of the data belongs to one tensor.
 void check_coverage(std::vector<TensorEntry> entries, uint64_t data_size) {
-  std::sort(entries.begin(), entries.end(),
-            [](const TensorEntry& a, const TensorEntry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   uint64_t at = 0;
   for (const TensorEntry& e : entries) {
     if (e.begin != at) {
@@ -107,7 +110,8 @@ void check_coverage(std::vector<TensorEntry> entries, uint64_t data_size) {
 }  // namespace
 
 const TensorType* tensor_type(std::string_view name) {
-  const auto* found = std::find_if(std::begin(types), std::end(types), [&](const TensorType& t) { return name == t.name; });
+  const auto* found =
+      std::find_if(std::begin(types), std::end(types), [&](const TensorType& t) { return name == t.name; });
   return found == std::end(types) ? nullptr : found;
 }
 

@@ -31,8 +31,9 @@ struct TensorHeader {
 
 inline constexpr uint64_t most_tensor_header = 100'000'000;  // bytes; the format's own limit
 
-/// `text` is the header's JSON, `data_size` how many bytes are behind it. Throws std::exception, in one line, on whatever
-/// the format forbids: a name twice, tensors that share bytes, bytes that belong to none, sizes that do not multiply out.
+/// `text` is the header's JSON, `data_size` how many bytes are behind it. Throws std::exception, in one line, on
+/// whatever the format forbids: a name twice, tensors that share bytes, bytes that belong to none, sizes that do not
+/// multiply out.
 TensorHeader read_tensor_header(const std::string& text, uint64_t data_size);
 
 }  // namespace retort

@@ -11,8 +11,9 @@ thread_local const PluginFile* running_plugin = nullptr;
 
 namespace {
 
-// Tensors that a plugin is given, and must leave as they are: others hold them too. LibTorch counts changes in place for
-// each tensor and all its views, so a look at the counters before and after a call is enough, and costs next to nothing.
+// Tensors that a plugin is given, and must leave as they are: others hold them too. LibTorch counts changes in place
+// for each tensor and all its views, so a look at the counters before and after a call is enough, and costs next to
+// nothing.
 class Watched {
  public:
   void add(const char* name, const Tensor& t) {

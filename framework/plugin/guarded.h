@@ -1,5 +1,5 @@
-/// Plugins at arm's length: whatever one throws arrives as an Error that names it, and so does a change in place of what
-/// it was given.
+/// Plugins at arm's length: whatever one throws arrives as an Error that names it, and so does a change in place of
+/// what it was given.
 #pragma once
 
 #include <memory>

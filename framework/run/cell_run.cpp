@@ -143,8 +143,8 @@ void CellRun::try_evaluation() {
     }
     throw RequestError(to_string(cell_.config.origin) + ": what is to be trained cannot be evaluated: " + error.what());
   } catch (const Error& error) {
-    throw RequestError(to_string(cell_.config.origin) + ": what is to be trained cannot be evaluated (tried on two samples): " +
-                       error.what());
+    throw RequestError(to_string(cell_.config.origin) +
+                       ": what is to be trained cannot be evaluated (tried on two samples): " + error.what());
   }
 }
 

@@ -32,7 +32,8 @@ class CellRun {
   /// all of it is.
   void prepare(bool fresh, bool frozen);
   /// To be called before the work, with whether an earlier worker died at it. Deaths count where nothing was got done
-  /// between them: a worker that is killed now and then, but gets on, goes on for ever. Throws Error at the third in a row.
+  /// between them: a worker that is killed now and then, but gets on, goes on for ever. Throws Error at the third in a
+  /// row.
   void count_death(bool died);
   /// Evaluates the untrained student on two samples, so that what cannot be evaluated is found before any work. Throws
   /// RequestError.
@@ -41,8 +42,8 @@ class CellRun {
   std::string trial_key() const;
   /// Trains, going on from a saved state. `memory` remembers the teacher's solves, for cells that share them.
   void train(std::shared_ptr<SolveMemory> memory);
-  /// Measures the checkpoints and writes results.json and samples/. What was measured of a checkpoint is kept at once, so
-  /// that an evaluation that is killed goes on with the next.
+  /// Measures the checkpoints and writes results.json and samples/. What was measured of a checkpoint is kept at once,
+  /// so that an evaluation that is killed goes on with the next.
   void evaluate(SharedTensors& shared, bool frozen);
 
  private:

@@ -30,8 +30,10 @@ Json record() {
   std::vector<std::string> listed;
   for (const PluginFile& file : loaded_plugins()) {
     listed.push_back(fs::weakly_canonical(file.path).string());
-    plugins.push_back(
-        {{"kind", file.kind}, {"name", file.name}, {"path", file.path.string()}, {"sha256", sha256_of_library(listed.back())}});
+    plugins.push_back({{"kind", file.kind},
+                       {"name", file.name},
+                       {"path", file.path.string()},
+                       {"sha256", sha256_of_library(listed.back())}});
   }
   for (const std::string& path : libraries()) {
     if (std::find(listed.begin(), listed.end(), path) == listed.end()) {

@@ -332,9 +332,9 @@ class Run {
           (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
       if (const double last = e.train->ema_decay(e.train->steps); last < e.train->ema) {
-        log::warn("train.ema = " + Value{e.train->ema, {}}.text() + " is not reached in " + std::to_string(e.train->steps) +
-                  " steps; the average's decay is " + Value{std::round(last * 1e4) / 1e4, {}}.text() +
-                  " at the end (train.ema_ramp = false: at once)");
+        log::info("train.ema = " + Value{e.train->ema, {}}.text() + " is not reached in " +
+                  std::to_string(e.train->steps) + " steps; the average's decay is " +
+                  Value{std::round(last * 1e4) / 1e4, {}}.text() + " at the end (train.ema_ramp = false: at once)");
       }
     }
   }

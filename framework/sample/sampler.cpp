@@ -9,6 +9,17 @@
 
 namespace retort {
 
+void require_finite(const Tensor& x, const std::string& what) {
+  if (!x.defined() || !x.is_floating_point() || x.numel() == 0) {
+    return;
+  }
+  const Tensor bad = x.isfinite().flatten(1).all(1).logical_not();
+  if (const int64_t count = bad.sum().item<int64_t>(); count > 0) {
+    throw Error(what + " are not finite: " + std::to_string(count) + " of " + std::to_string(x.size(0)) +
+                ", the first in row " + std::to_string(at::nonzero(bad)[0].item<int64_t>()) + " (counted from 0)");
+  }
+}
+
 double middle_guidance(const Experiment& experiment) {
   const auto range = experiment.teacher ? experiment.teacher->guidance() : std::nullopt;
   return range ? (range->first + range->second) / 2 : 1;
@@ -84,30 +95,35 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   }
   const Process& process = model.process();
   const Tensor end = grid[-1].view({1});
-  return in_chunks("sampling in " + std::to_string(steps) + (steps == 1 ? " step" : " steps"), start, batch,
-                   [&](int64_t first, const Tensor& noise, const Condition& condition) {
-                     Tensor x = noise;
-                     Tensor clean;
-                     for (int64_t k = 0; k < steps; ++k) {
-                       const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
-                       const Tensor t = grid[index].expand({x.size(0)}).contiguous();
-                       if (k > 0) {
-                         const std::string stream = "multistep " + std::to_string(k);
-                         const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
-                         x = renoised(process, clean, n, end, t);
-                       }
-                       clean = model.consistency(x, t, condition);
-                     }
-                     return clean;
-                   });
+  const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
+  const Tensor out = in_chunks(
+      "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Condition& condition) {
+        Tensor x = noise;
+        Tensor clean;
+        for (int64_t k = 0; k < steps; ++k) {
+          const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
+          const Tensor t = grid[index].expand({x.size(0)}).contiguous();
+          if (k > 0) {
+            const std::string stream = "multistep " + std::to_string(k);
+            const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
+            x = renoised(process, clean, n, end, t);
+          }
+          clean = model.consistency(x, t, condition);
+        }
+        return clean;
+      });
+  require_finite(out, "the student's samples" + in_steps);
+  return out;
 }
 
 Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch) {
   const at::NoGradGuard no_grad;
-  return in_chunks("solving the teacher's ODE", start, batch,
-                   [&](int64_t, const Tensor& noise, const Condition& condition) {
-                     return solve(ode.with(condition), solver, grid, noise);
-                   });
+  const Tensor out = in_chunks("solving the teacher's ODE", start, batch,
+                               [&](int64_t, const Tensor& noise, const Condition& condition) {
+                                 return solve(ode.with(condition), solver, grid, noise);
+                               });
+  require_finite(out, "the teacher's samples");
+  return out;
 }
 
 }  // namespace retort

@@ -6,21 +6,25 @@
 
 namespace retort {
 
+/// Throws Error, with the first row and how many there are, where rows of x: [n, …] are not finite. `what` are they?
+void require_finite(const Tensor& x, const std::string& what);
+
 /// Noise [n, …] at the first time of the grid and, for class-conditional models, labels that go round the classes.
-/// Row i depends on the seed and i alone, so that every model begins from the same. `guidance` is the weight of all rows, for
-/// guided models.
+/// Row i depends on the seed and i alone, so that every model begins from the same. `guidance` is the weight of all
+/// rows, for guided models.
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance = 1);
 /// The middle of the teacher's range of guidance weights; 1 where it has none.
 double middle_guidance(const Experiment& experiment);
 
 /// Consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al.
-/// 2023, algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them. On a grid
-/// that ends above zero the noise added is what is missing from there: sqrt(t^2 - t_end^2) on a variance-exploding
-/// process. The noise of row i depends on the seed and i alone. Throws RequestError for more steps than intervals.
+/// 2023, algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them. On a
+/// grid that ends above zero the noise added is what is missing from there: sqrt(t^2 - t_end^2) on a variance-exploding
+/// process. The noise of row i depends on the seed and i alone. Throws RequestError for more steps than intervals,
+/// Error where samples are not finite.
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
                       int64_t seed);
 
-/// Ends of the teacher's ODE.
+/// Ends of the teacher's ODE. Throws Error where they are not finite.
 Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch);
 
 /// A trained denoiser as a teacher, to be sampled by a solver.

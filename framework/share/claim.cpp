@@ -178,8 +178,7 @@ bool is_dead(const fs::path& claim, double patience) {
     return begin_of(pid) != content.value("began", "");
   }
   const std::optional<double> now = now_of(claim);
-  const double touched =
-      static_cast<double>(then.st_mtim.tv_sec) + 1e-9 * static_cast<double>(then.st_mtim.tv_nsec);
+  const double touched = static_cast<double>(then.st_mtim.tv_sec) + 1e-9 * static_cast<double>(then.st_mtim.tv_nsec);
   return now && *now - touched > patience;
 }
 

@@ -1,8 +1,9 @@
 /// Claims on pieces of work, among processes on machines that share a folder.
 ///
 /// A claim is a file NAME.claim.N with the name of its holder, made by link(2), which is atomic on network file systems
-/// too; where a file system has no hard links, by open(2) with O_EXCL. Its holder touches it every few seconds. A claim whose heart has stopped is not removed (two who saw that at
-/// once would remove each other's) but outbid: the holder is whoever made the file of the highest N.
+/// too; where a file system has no hard links, by open(2) with O_EXCL. Its holder touches it every few seconds. A claim
+/// whose heart has stopped is not removed (two who saw that at once would remove each other's) but outbid: the holder
+/// is whoever made the file of the highest N.
 #pragma once
 
 #include <atomic>

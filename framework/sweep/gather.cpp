@@ -204,8 +204,8 @@ Json means_of(const Json& rows, const Json& cells) {
         values.push_back(v);
       }
       if (!values.empty()) {
-        metrics[name] = interval_json(bootstrap_mean(values),
-                                      std::max(planned(cells, *groups.rows[i][0]), groups.rows[i].size()));
+        metrics[name] =
+            interval_json(bootstrap_mean(values), std::max(planned(cells, *groups.rows[i][0]), groups.rows[i].size()));
       }
     }
     out.push_back({{"setting", groups.settings[i]},
@@ -286,9 +286,8 @@ std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
 }  // namespace
 
 Json statistics_of(const Json& rows, const std::string& compare, const Json& cells) {
-  return {{"compare", compare},
-          {"groups", means_of(rows, cells)},
-          {"differences", differences_of(rows, cells, compare)}};
+  return {
+      {"compare", compare}, {"groups", means_of(rows, cells)}, {"differences", differences_of(rows, cells, compare)}};
 }
 
 void present(const fs::path& folder, const Json& report) {

@@ -22,9 +22,9 @@ void present(const std::filesystem::path& folder, const Json& report);
 std::string summary(const std::filesystem::path& folder);
 
 /// Means over seeds and paired differences of a sweep's rows: {"compare", "groups", "differences"}. A group is what
-/// differs in the seed alone; a difference is between two values of the compared key, all else equal, seed by seed. Each
-/// says of how many seeds ("n") and how many there should be ("of"), which `cells`, a list of {"values"}, tells; where
-/// some are missing, no order is claimed.
+/// differs in the seed alone; a difference is between two values of the compared key, all else equal, seed by seed.
+/// Each says of how many seeds ("n") and how many there should be ("of"), which `cells`, a list of {"values"}, tells;
+/// where some are missing, no order is claimed.
 Json statistics_of(const Json& rows, const std::string& compare, const Json& cells = Json::array());
 
 }  // namespace retort

@@ -172,6 +172,18 @@ double Trainer::share_gradients(double loss) {
   return counts[0].item<double>();
 }
 
+// What a loss hands back, before LibTorch stumbles over it.
+void Trainer::check_loss(const LossValue& value, int64_t rows) const {
+  const std::string name =
+      "loss '" + std::get<std::string>(experiment_.resolved().find("loss")->find("type")->data) + "'";
+  if (!value.per_row.defined() || value.per_row.dim() != 1 || value.per_row.size(0) != rows) {
+    throw Error(name + ": returned no number for each of the " + std::to_string(rows) + " rows; expected a tensor [B]");
+  }
+  if (!value.per_row.requires_grad()) {
+    throw Error(name + ": its numbers carry no gradient; expected a differentiable function of what the student says");
+  }
+}
+
 void Trainer::train_step(const Ode* ode) {
   const TrainSettings& settings = *experiment_.train;
   if (!student_) {
@@ -201,15 +213,13 @@ void Trainer::train_step(const Ode* ode) {
       bound = ode->with(batch.condition);
     }
     const LossValue value = (*experiment_.loss)(step_of(batch, bound ? &*bound : nullptr, index));
-    if (!value.per_row.requires_grad()) {
-      throw Error("loss '" + std::get<std::string>(experiment_.resolved().find("loss")->find("type")->data) +
-                  "': its numbers carry no gradient; expected a differentiable function of what the student says");
-    }
+    check_loss(value, batch.x.size(0));
     const Tensor mean =
         group_.size() == 1 ? value.per_row.mean() : value.per_row.sum() / static_cast<double>(settings.batch);
     const Tensor loss = mean / static_cast<double>(settings.accumulate);
     unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
-    if (loss.is_cpu() || group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
+    if (loss.is_cpu() ||
+        group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
       sum += read_losses();
     }
     (loss_scale_.is_on() ? loss * loss_scale_.factor() : loss).backward();

@@ -43,6 +43,7 @@ class Trainer {
   void load(Network& network, const std::vector<Tensor>& trained) const;
   Batch load_batch(int64_t index);
   Batch next_batch(int64_t index);
+  void check_loss(const LossValue& value, int64_t rows) const;
   void train_step(const Ode* ode);
   double read_losses();
   std::string not_finite() const;
@@ -60,7 +61,7 @@ class Trainer {
   std::shared_ptr<SolveMemory> memory_;
   Weights weights_;
   std::optional<Adapter> adapter_;
-  Weights trained_;  // the adapter's factors, or the weights
+  Weights trained_;              // the adapter's factors, or the weights
   std::vector<Tensor> buffers_;  // as they were before the step, where it has several parts
   Optimizer optimizer_;
   std::vector<Tensor> average_, target_average_;  // of what is trained

@@ -1,8 +1,8 @@
 /// Kernel distance: the unbiased squared maximum mean discrepancy under the kernel (<x, y> / d + 1)^3.
 ///
-/// Mean over random subsets, with the standard deviation over them as kid_std; where one subset holds all that there is,
-/// it is taken once, and there is no deviation to tell. It may fall slightly below zero.
-/// Source: Binkowski et al. 2018 (arXiv 1801.01401), KID.
+/// Mean over random subsets, with the standard deviation over them as kid_std; where one subset holds all that there
+/// is, it is taken once, and there is no deviation to tell. It may fall slightly below zero. Source: Binkowski et al.
+/// 2018 (arXiv 1801.01401), KID.
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -1,7 +1,7 @@
 /// Precision: the share of samples within the reference's manifold; recall: the share of the reference within theirs.
 ///
-/// A manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour. Distances are
-/// taken by differences, in float64, so that data far from the origin, or equal, are measured as well as any.
+/// A manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour. Distances
+/// are taken by differences, in float64, so that data far from the origin, or equal, are measured as well as any.
 /// Source: Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 1 and 2.
 #include <retort/metric.h>
 #include <retort/plugin.h>
@@ -23,7 +23,13 @@ class PrecisionRecall final : public Metric {
     if (samples.size(0) <= k_ || reference.size(0) <= k_) {
       return {};
     }
-    return {{{"precision", covered(samples, reference)}, {"recall", covered(reference, samples)}}, {}};
+    // The reference's manifold is the same for every model.
+    const Tensor reach =
+        evaluation.shared("radii, k = " + std::to_string(k_) + ", of " + std::to_string(reference.size(0)),
+                          [&] { return radii(reference); });
+    return {
+        {{"precision", covered(samples, reference, reach)}, {"recall", covered(reference, samples, radii(samples))}},
+        {}};
   }
 
   std::vector<std::pair<std::string, double>> ideal() const override { return {{"precision", 1}, {"recall", 1}}; }
@@ -37,16 +43,20 @@ class PrecisionRecall final : public Metric {
     return at::cdist(a, b, 2.0, by_differences);
   }
 
-  // The share of `points` that lie in the manifold of `support`.
-  double covered(const Tensor& points, const Tensor& support) const {
-    std::vector<Tensor> radii;
-    for (const Tensor& part : support.split(chunk)) {  // the nearest neighbour of a point is itself
-      radii.push_back(std::get<0>(distances(part, support).kthvalue(k_ + 1, 1)));
+  // How far the ball around each point reaches: to its k-th nearest neighbour, the nearest being itself.
+  Tensor radii(const Tensor& points) const {
+    std::vector<Tensor> out;
+    for (const Tensor& part : points.split(chunk)) {
+      out.push_back(std::get<0>(distances(part, points).kthvalue(k_ + 1, 1)));
     }
-    const Tensor radius = at::cat(radii).unsqueeze(0);
+    return at::cat(out);
+  }
+
+  // The share of `points` that lie in the manifold of `support`.
+  static double covered(const Tensor& points, const Tensor& support, const Tensor& radius) {
     int64_t inside = 0;
     for (const Tensor& part : points.split(chunk)) {
-      inside += (distances(part, support) <= radius).any(1).sum().item<int64_t>();
+      inside += (distances(part, support) <= radius.unsqueeze(0)).any(1).sum().item<int64_t>();
     }
     return static_cast<double>(inside) / static_cast<double>(points.size(0));
   }

@@ -17,8 +17,8 @@ struct IdxFile {
   std::vector<unsigned char> bytes;
 };
 
-/// A file of unsigned bytes: magic 0x0000 08 RANK, then RANK big-endian sizes, then the bytes, and nothing behind them; the
-/// checksum of a compressed file is compared. Throws RequestError that names the file and what is wrong with it.
+/// A file of unsigned bytes: magic 0x0000 08 RANK, then RANK big-endian sizes, then the bytes, and nothing behind them;
+/// the checksum of a compressed file is compared. Throws RequestError that names the file and what is wrong with it.
 inline IdxFile parse_idx_file(const std::string& path, size_t rank) {
   const auto fail = [&path](const std::string& what) { return RequestError(path + ": " + what); };
   if (!std::filesystem::is_regular_file(path)) {

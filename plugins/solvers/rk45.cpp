@@ -2,10 +2,10 @@
 ///
 /// It integrates the scaled state z = x / sqrt(alpha^2 + sigma^2) over the angle a = atan2(sigma, alpha), where the ODE
 /// reads dz/da = cos(a) eps - sin(a) D and stays finite from alpha = 0 to sigma = 0. The steps between two
-/// grid times adapt until the estimated error of each is below atol + rtol |z|; rows that have arrived cost nothing. The
-/// noise prediction is not asked for at sigma = 0, where a teacher that predicts data has none: the last bit of the way,
-/// over which the data prediction no longer changes, is DDIM's.
-/// Source: Dormand & Prince 1980; Hairer, Norsett & Wanner 1993, II.4 (step-size control).
+/// grid times adapt until the estimated error of each is below atol + rtol |z|; rows that have arrived cost nothing.
+/// The noise prediction is not asked for at sigma = 0, where a teacher that predicts data has none: the last bit of the
+/// way, over which the data prediction no longer changes, is DDIM's. Source: Dormand & Prince 1980; Hairer, Norsett &
+/// Wanner 1993, II.4 (step-size control).
 #include <retort/plugin.h>
 #include <retort/solver.h>
 
@@ -61,7 +61,8 @@ class Rk45 final : public Solver {
     for (int64_t round = 0;; ++round) {
       const Tensor active = at::nonzero(angle > end).view({-1});
       if (active.numel() == 0) {
-        return last_bit(ode, z * rows(radius(p, from_angle(p, at::minimum(angle, end))), x), at::minimum(angle, end), s);
+        return last_bit(ode, z * rows(radius(p, from_angle(p, at::minimum(angle, end))), x), at::minimum(angle, end),
+                        s);
       }
       if (round == most_rounds) {
         throw Error("rk45: no end after " + std::to_string(most_rounds) +

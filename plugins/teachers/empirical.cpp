@@ -52,9 +52,7 @@ class Empirical final : public Teacher {
 
  private:
   // Distances do not change with the origin, and squares are small about the mean.
-  Tensor centred(const Tensor& x, const Tensor& alpha) const {
-    return x.to(at::kDouble).flatten(1) - alpha * mean_;
-  }
+  Tensor centred(const Tensor& x, const Tensor& alpha) const { return x.to(at::kDouble).flatten(1) - alpha * mean_; }
 
   // -||x - alpha x_i||^2 / (2 sigma^2) but for the part that is the same for all i. [B, samples]
   Tensor logits(const Tensor& x, const Tensor& t, const Condition& condition) const {

@@ -107,7 +107,7 @@ double Process::beta(double t) const {
   switch (type_) {
     case Type::vp_linear:
       return beta_min_ + t * (beta_max_ - beta_min_);
-    case Type::vp_scaled_linear: {  // the table's own beta, as the discrete formulas use it
+    case Type::vp_scaled_linear: {       // the table's own beta, as the discrete formulas use it
       constexpr double rounding = 1e-9;  // of a step that was computed, which is meant to be a whole number
       const double i = std::clamp(std::ceil(t - rounding), 1.0, static_cast<double>(scaled_linear_steps));
       return (*betas_)[static_cast<size_t>(i) - 1];

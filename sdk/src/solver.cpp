@@ -49,8 +49,8 @@ Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& y
 
 namespace {
 
-// Starting times as the grid has them. Grids are computed, so a time that is meant to be one of theirs may be apart from
-// it by rounding: within some units in the last place of the largest time it is that one.
+// Starting times as the grid has them. Grids are computed, so a time that is meant to be one of theirs may be apart
+// from it by rounding: within some units in the last place of the largest time it is that one.
 Tensor on_grid(const Tensor& grid, const Tensor& given) {
   const double unit = given.scalar_type() == at::kDouble ? 64 * std::numeric_limits<double>::epsilon()
                                                          : std::numeric_limits<float>::epsilon();
@@ -79,8 +79,7 @@ Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, cons
                   const Observer& observer) {
   const int64_t batch = x.size(0);
   const int64_t intervals = grid.size(0) - 1;
-  const Tensor times =
-      start.defined() ? on_grid(grid, start) : grid[0].expand({batch}).contiguous();
+  const Tensor times = start.defined() ? on_grid(grid, start) : grid[0].expand({batch}).contiguous();
   const Tensor joins = start.defined() ? joining_intervals(grid, times) : at::zeros({batch}, at::kLong);
 
   // Rows in the order in which they join: those under way are always the first ones, so packing is a view.

@@ -36,8 +36,9 @@ class Normal final : public Teacher {
   std::vector<int64_t> shape_;
 };
 
-// Weights tied in every way that networks have: a layer used twice, a matrix that is one layer's and, turned, another's,
-// a tensor under two names, one weight with two biases, a factor without dimensions, and a weight that is a part of another.
+// Weights tied in every way that networks have: a layer used twice, a matrix that is one layer's and, turned,
+// another's, a tensor under two names, one weight with two biases, a factor without dimensions, and a weight that is a
+// part of another.
 struct TiedBody : nn::Module {
   TiedBody() {
     first = register_module("first", nn::Conv2d(nn::Conv2dOptions(1, 16, 3).padding(1)));
@@ -138,7 +139,8 @@ struct Lesson {
 // One network in training by one backend.
 class Training {
  public:
-  Training(TestHost& host, const Lesson& lesson, const std::string& backend, const std::string& backend_toml, Begin begin)
+  Training(TestHost& host, const Lesson& lesson, const std::string& backend, const std::string& backend_toml,
+           Begin begin)
       : host_(host),
         lesson_(lesson),
         teacher_(lesson.task.shape),
@@ -172,8 +174,9 @@ class Training {
     }
     target_->evaluator().refresh();
     const Ode ode(teacher_, data.condition);
-    const TrainingStep step{data,       *student_,          *target_,                  &ode, solver_.get(), schedule_.get(),
-                            teacher_.process(), seeded(index, "training"), 0.5,  lesson_.task.classes};
+    const TrainingStep step{data,          *student_,           *target_,           &ode,
+                            solver_.get(), schedule_.get(),     teacher_.process(), seeded(index, "training"),
+                            0.5,           lesson_.task.classes};
     (*loss_)(step).per_row.mean().backward();
   }
 
@@ -236,8 +239,9 @@ double apart(const std::vector<std::pair<std::string, Tensor>>& got,
 }
 
 std::string python_loss(const Folder& folder) {
-  std::ofstream(folder / "loss.py") << "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    x = step.process.add_noise(step.x, "
-                                       "step.noise(), t)\n    return (step.student(x, t) - step.solve(x, t)).square().flatten(1).mean(1), t\n";
+  std::ofstream(folder / "loss.py")
+      << "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    x = step.process.add_noise(step.x, "
+         "step.noise(), t)\n    return (step.student(x, t) - step.solve(x, t)).square().flatten(1).mean(1), t\n";
   return "file = \"" + (folder / "loss.py").string() + "\"";
 }
 
@@ -256,21 +260,24 @@ std::vector<std::string> backends(TestHost& host) {
 
 }  // namespace
 
-TEST_CASE("gradients of every parameter, and ten steps, are autograd's in float64 for every network, loss and backend") {
+TEST_CASE(
+    "gradients of every parameter, and ten steps, are autograd's in float64 for every network, loss and backend") {
   Folder folder;
   write_pointwise_script(folder / "points.pt");
   write_picture_script(folder / "pictures.pt");
   const std::string script = "file = \"" + folder.string() + "/";
   const Task points{{2}, 0}, labelled{{2}, 3}, pictures{{1, 8, 8}, 3}, plain{{1, 8, 8}, 0}, thick{{16, 8, 8}, 0};
   const std::pair<const char*, std::string> denoisers[] = {
-      {"cm", ""},         {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""}, {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
+      {"cm", ""},        {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
+      {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
       {"denoising", ""}, {"python", python_loss(folder)}};
   std::vector<Lesson> lessons;
   for (const auto& [loss, toml] : denoisers) {
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, points});
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
     lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures});
-    lessons.push_back({"unet", "patch = 2\nwidths = [16, 32]\nblocks = 2\nattention = [1]\nembedding = 16", loss, toml, plain});
+    lessons.push_back(
+        {"unet", "patch = 2\nwidths = [16, 32]\nblocks = 2\nattention = [1]\nembedding = 16", loss, toml, plain});
     lessons.push_back({"torchscript", script + "points.pt\"", loss, toml, points});
     lessons.push_back({"torchscript", script + "pictures.pt\"", loss, toml, thick});
     lessons.push_back({"tied", "", loss, toml, plain});
@@ -280,7 +287,8 @@ TEST_CASE("gradients of every parameter, and ten steps, are autograd's in float6
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.
-  for (const auto& [kind, member] : {std::pair(Network::kind, &Lesson::network), std::pair(Loss::kind, &Lesson::loss)}) {
+  for (const auto& [kind, member] :
+       {std::pair(Network::kind, &Lesson::network), std::pair(Loss::kind, &Lesson::loss)}) {
     for (const std::string& name : registry().names(kind)) {
       CAPTURE(name);
       CHECK(std::any_of(lessons.begin(), lessons.end(), [&, m = member](const Lesson& l) { return l.*m == name; }));

@@ -187,7 +187,9 @@ TEST_CASE("a TorchScript file is compiled layer by layer") {
   CHECK(contains(profile, "convolution 16 to 16, 3 x 3, at 16 x 16 + residual"));
 }
 
-TEST_CASE("a script of another library runs and trains: what is not known by LibTorch, and as a whole where no trace is true") {
+TEST_CASE(
+    "a script of another library runs and trains: what is not known by LibTorch, and as a whole where no trace is "
+    "true") {
   for (const bool branches : {false, true}) {
     CAPTURE(branches);
     Folder folder;
@@ -195,7 +197,8 @@ TEST_CASE("a script of another library runs and trains: what is not known by Lib
     TestHost host("type = \"ve\"", {{16, 8, 8}, 0});
     const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
     const auto backend = host.make_plugin<Backend>("onednn");
-    auto network = host.make_plugin<Network>("torchscript", toml), exact = host.make_plugin<Network>("torchscript", toml);
+    auto network = host.make_plugin<Network>("torchscript", toml),
+         exact = host.make_plugin<Network>("torchscript", toml);
     backend->place(*network);
     exact->module()->to(at::kDouble);
     const auto compiled = backend->compile(network), trained = backend->trainable(network);

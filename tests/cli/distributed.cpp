@@ -27,9 +27,9 @@ std::vector<Outcome> together(int size, const std::string& arguments, const std:
   std::vector<std::thread> threads;
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
-      out[static_cast<size_t>(rank)] = shell(address + " RANK=" + std::to_string(rank) + " " + each + " " +
-                                             (rank + 1 == size ? last_ones : "") + " '" + program() + "' " + arguments +
-                                             (rank + 1 == size ? last_arguments : ""));
+      out[static_cast<size_t>(rank)] =
+          shell(address + " RANK=" + std::to_string(rank) + " " + each + " " + (rank + 1 == size ? last_ones : "") +
+                " '" + program() + "' " + arguments + (rank + 1 == size ? last_arguments : ""));
     });
   }
   for (std::thread& t : threads) {

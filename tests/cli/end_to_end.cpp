@@ -135,9 +135,9 @@ TEST_CASE("what interrupts, ends, hangs up or warns a process saves the state an
 
 TEST_CASE("a long step heeds a signal between its parts, and loses nothing that was done before it") {
   Folder folder;
-  const std::string options = "train " + mixture_config + small +
-                              " loss.type=cm train.steps=3 evaluate.at=[] train.accumulate=1000000 run.output=" +
-                              folder.string() + "/out";
+  const std::string options =
+      "train " + mixture_config + small +
+      " loss.type=cm train.steps=3 evaluate.at=[] train.accumulate=1000000 run.output=" + folder.string() + "/out";
   const Outcome out = shell("timeout -s TERM 5 '" + program() + "' " + options);
   CHECK(contains(out.output, "interrupted at step 0 of 3"));
   CHECK(std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors"));
@@ -145,8 +145,10 @@ TEST_CASE("a long step heeds a signal between its parts, and loses nothing that 
 
 TEST_CASE("a worker that is killed but gets on is never given up; one that dies at one place is, after three times") {
   Folder folder;
-  const std::string options = "train " + mixture_config + small + " loss.type=cm train.steps=100000 train.save_every=1e-9 "
-                              "evaluate.at=[] run.output=" + folder.string() + "/";
+  const std::string options = "train " + mixture_config + small +
+                              " loss.type=cm train.steps=100000 train.save_every=1e-9 "
+                              "evaluate.at=[] run.output=" +
+                              folder.string() + "/";
   const auto killed = [&](const std::string& name, const std::string& more) {
     return shell("timeout -s KILL 3 '" + program() + "' " + options + name + more);
   };
@@ -165,8 +167,9 @@ TEST_CASE("a worker that is killed but gets on is never given up; one that dies 
 
 TEST_CASE("a file system without hard links has claims all the same") {
   Folder folder;
-  write_text(folder / "nolink.c", "#include <errno.h>\nint link(const char* a, const char* b) { (void)a; (void)b; errno = EPERM; "
-                                  "return -1; }\n");
+  write_text(folder / "nolink.c",
+             "#include <errno.h>\nint link(const char* a, const char* b) { (void)a; (void)b; errno = EPERM; "
+             "return -1; }\n");
   REQUIRE(shell("cd " + folder.string() + " && cc -shared -fPIC -o nolink.so nolink.c").code == 0);
   const std::string run = "run " + mixture_config + small + " loss.type=cm run.output=" + folder.string() + "/out";
   const Outcome out = shell("LD_PRELOAD=" + folder.string() + "/nolink.so timeout 100 '" + program() + "' " + run);

@@ -109,17 +109,21 @@ TEST_CASE("what is undefined, or cannot be evaluated, is refused before any work
   Folder folder;
   const std::string run = "run " + mixture_config + small + " loss.type=cm run.output=" + folder.string() + "/out ";
   std::ofstream(folder / "flow.toml")
-      << "[process]\ntype = \"rectified_flow\"\n[dataset]\ntype = \"gaussian_mixture\"\n[network]\ntype = \"mlp\"\n[student]\n"
-         "parametrisation = \"noise\"\n[solver]\ntype = \"euler\"\n[schedule]\ntype = \"uniform\"\nsteps = 4\n[loss]\ntype = "
+      << "[process]\ntype = \"rectified_flow\"\n[dataset]\ntype = \"gaussian_mixture\"\n[network]\ntype = "
+         "\"mlp\"\n[student]\n"
+         "parametrisation = \"noise\"\n[solver]\ntype = \"euler\"\n[schedule]\ntype = \"uniform\"\nsteps = "
+         "4\n[loss]\ntype = "
          "\"denoising\"\n[train]\nsteps = 5\n[evaluate]\nsamples = 20\nmetrics = [\"fd\"]\n";
-  CHECK(one_line(run_retort("run " + (folder / "flow.toml").string() + " run.output=" + folder.string() + "/out"), 2,
-                 {"flow.toml:7: student: the prediction 'noise' is undefined at the grid's time 1.0, where alpha = 0.0"}));
-  CHECK(run_retort("run " + (folder / "flow.toml").string() + " student.parametrisation=v run.output=" + folder.string() +
-                   "/v")
+  CHECK(one_line(
+      run_retort("run " + (folder / "flow.toml").string() + " run.output=" + folder.string() + "/out"), 2,
+      {"flow.toml:7: student: the prediction 'noise' is undefined at the grid's time 1.0, where alpha = 0.0"}));
+  CHECK(run_retort("run " + (folder / "flow.toml").string() +
+                   " student.parametrisation=v run.output=" + folder.string() + "/v")
             .code == 0);
   CHECK(one_line(run_retort(run + "'evaluate.student_steps=[1, 19]'"), 2,
                  {"evaluate.student_steps: 19 sampler steps are more than the grid's 18 interval(s)"}));
-  CHECK(one_line(run_retort(run + "train.learning_rate=inf"), 2, {"inf is out of range; expected a finite number, > 0"}));
+  CHECK(
+      one_line(run_retort(run + "train.learning_rate=inf"), 2, {"inf is out of range; expected a finite number, > 0"}));
   CHECK(one_line(run_retort(run + "teacher.std=nan"), 2, {"nan is out of range"}));
   std::filesystem::remove_all(folder / "out");
   CHECK(one_line(run_retort(run + "'evaluate.student_steps=[19]'"), 2, {"19"}));
@@ -128,9 +132,9 @@ TEST_CASE("what is undefined, or cannot be evaluated, is refused before any work
 
 TEST_CASE("exit code 0 means that all is there: of training alone, too") {
   Folder folder;
-  const Outcome out = run_retort("train " + mixture_config + small +
-                                 " train.optimizer=sgd train.learning_rate=1e30 evaluate.at=[] run.output=" +
-                                 folder.string() + "/out");
+  const Outcome out =
+      run_retort("train " + mixture_config + small +
+                 " train.optimizer=sgd train.learning_rate=1e30 evaluate.at=[] run.output=" + folder.string() + "/out");
   CHECK(out.code == 1);
   CHECK(contains(out.output, "2 of 2 cells failed"));
   CHECK(out.output.find("trained;") == std::string::npos);
@@ -151,7 +155,8 @@ TEST_CASE("files say what they are of, and are refused in another role") {
   Folder folder;
   const std::string at = folder.string();
   REQUIRE(run_retort("run " + mixture_config + small + " loss.type=cm run.output=" + at + "/s").code == 0);
-  const std::string teacher = "run '" + source_dir() + "/configs/fashion_mnist.toml' run.output=" + at + "/x teacher.checkpoint=";
+  const std::string teacher =
+      "run '" + source_dir() + "/configs/fashion_mnist.toml' run.output=" + at + "/x teacher.checkpoint=";
   CHECK(one_line(run_retort(teacher + at + "/s/checkpoints/step_000020.safetensors"), 2,
                  {"step_000020.safetensors: is a consistency model", "teacher.checkpoint expects a denoiser"}));
   CHECK(one_line(run_retort(teacher + at + "/s/checkpoints/state.safetensors"), 2,
@@ -159,6 +164,10 @@ TEST_CASE("files say what they are of, and are refused in another role") {
   // The shipped classifier was saved before files said so: its loss tells.
   CHECK(one_line(run_retort(teacher + "'" + source_dir() + "/configs/weights/fashion_mnist_classifier.safetensors'"), 2,
                  {"is a classifier", "teacher.checkpoint expects a denoiser"}));
+  CHECK(one_line(
+      run_retort("run '" + source_dir() + "/configs/fashion_mnist.toml' run.output=" + at + "/x evaluate.features='" +
+                 source_dir() + "/configs/weights/fashion_mnist_teacher.safetensors'"),
+      2, {"evaluate.features: ", "fashion_mnist_teacher.safetensors cannot serve", "has no features"}));
   CHECK(one_line(run_retort("sample " + mixture_config + small + " --checkpoint '" + source_dir() +
                             "/configs/weights/fashion_mnist_teacher.safetensors' --out " + at + "/x.csv"),
                  2, {"is a denoiser, but the configuration's loss makes a consistency model"}));
@@ -168,8 +177,8 @@ TEST_CASE("the backend is chosen by itself, by what is there and what it is told
   Folder folder;
   const auto chosen = [&](const std::string& more) {
     std::filesystem::remove_all(folder / "out");
-    const Outcome out = run_retort("train " + mixture_config + small + " loss.type=cm run.output=" + folder.string() +
-                                   "/out " + more);
+    const Outcome out =
+        run_retort("train " + mixture_config + small + " loss.type=cm run.output=" + folder.string() + "/out " + more);
     CAPTURE(out.output);
     CHECK(out.code == 0);
     CHECK(contains(out.output, "(chosen by auto)"));
@@ -180,8 +189,8 @@ TEST_CASE("the backend is chosen by itself, by what is there and what it is told
   CHECK(chosen("backend.precision=float64") == "cpu");  // the only one that has it
   const std::string best = chosen("");
   CHECK(best != "auto");
-  const bool has_onednn = contains(run_retort("list backend").output, "onednn") &&
-                          run_retort("check onednn --kind backend").code == 0;
+  const bool has_onednn =
+      contains(run_retort("list backend").output, "onednn") && run_retort("check onednn --kind backend").code == 0;
   CHECK((best == "cuda" || best == (has_onednn ? "onednn" : "cpu")));
   CHECK(one_line(run_retort("run " + mixture_config + " backend.theads=1"), 2, {"did you mean 'threads'?"}));
 }

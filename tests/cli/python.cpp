@@ -93,13 +93,16 @@ TEST_CASE("what a plugin does to others is an error that names it") {
   // Steps in place, also by a view of its input.
   for (const char* change : {"x.mul_(0.5)", "x.view(-1)[0] = 1", "t.sub_(0.1)"}) {
     CAPTURE(std::string(change));
-    const Outcome out = run("solver", constants + "def step(ode, x, t, s):\n    " + change + "\n    return x.clone()\n");
+    const Outcome out =
+        run("solver", constants + "def step(ode, x, t, s):\n    " + change + "\n    return x.clone()\n");
     CHECK(out.code == 1);
     CHECK(contains(out.output, "error: solver 'python': changes its input '"));
   }
   CHECK(contains(run_retort("check python --kind solver file=" + file).output, "in place"));
-  const Outcome still = run("loss", "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    return step.student(step.x, t)"
-                                    ".detach().square().flatten(1).mean(1), t\n");
+  const Outcome still =
+      run("loss",
+          "def loss(step):\n    i = step.draw()\n    t = step.grid[i]\n    return step.student(step.x, t)"
+          ".detach().square().flatten(1).mean(1), t\n");
   CHECK(still.code == 1);
   CHECK(contains(still.output, "error: loss 'python': its numbers carry no gradient"));
   const Outcome gone = run("solver", "import os\n" + constants + "def step(ode, x, t, s):\n    os._exit(0)\n");

@@ -43,9 +43,10 @@ const std::vector<std::string> solvers = {"type = \"euler\"",
 
 std::string table(const std::string& name, const std::string& body) { return "[" + name + "]\n" + body + "\n"; }
 
-const std::string small = table("backend", "type = \"cpu\"\nthreads = 1") +
-                          table("dataset", "type = \"gaussian_mixture\"\nlayout = \"ring\"\nsamples = 40\ntest_samples = 20") +
-                          table("network", "type = \"mlp\"\nwidth = 8\ndepth = 1\nembedding = 4");
+const std::string small =
+    table("backend", "type = \"cpu\"\nthreads = 1") +
+    table("dataset", "type = \"gaussian_mixture\"\nlayout = \"ring\"\nsamples = 40\ntest_samples = 20") +
+    table("network", "type = \"mlp\"\nwidth = 8\ndepth = 1\nembedding = 4");
 
 CellRun cell_of(const std::string& toml, const std::filesystem::path& folder, const Folder& place) {
   write_text(place / "walk.toml", toml);
@@ -57,7 +58,8 @@ CellRun cell_of(const std::string& toml, const std::filesystem::path& folder, co
 // The checkpoint of a network that has learned one step of denoising.
 std::string trained(const std::string& process, const std::string& predicts, const Folder& place) {
   const auto folder = place / (process + predicts);
-  cell_of(small + table("process", "type = \"" + process + "\"") + table("student", "boundary = \"time_scaled\"\nparametrisation = \"" + predicts + "\"") +
+  cell_of(small + table("process", "type = \"" + process + "\"") +
+              table("student", "boundary = \"time_scaled\"\nparametrisation = \"" + predicts + "\"") +
               table("loss", "type = \"denoising\"") + table("train", "steps = 1\nbatch = 8"),
           folder, place)
       .train(nullptr);
@@ -82,7 +84,8 @@ TEST_CASE("teachers x processes x grids x solvers x reference solvers x metrics:
   for (const std::string& process : processes) {
     std::vector<std::pair<std::string, std::string>> teachers = {
         {"gaussian_mixture", "type = \"gaussian_mixture\"\nlayout = \"ring\""},
-        {"empirical", "type = \"empirical\"\ndataset = { type = \"gaussian_mixture\", layout = \"ring\", samples = 30 }"}};
+        {"empirical",
+         "type = \"empirical\"\ndataset = { type = \"gaussian_mixture\", layout = \"ring\", samples = 30 }"}};
     for (const char* predicts : {"noise", "v", "data", "edm", "flow"}) {
       teachers.emplace_back(std::string("network that predicts ") + predicts,
                             "type = \"network\"\ncheckpoint = \"" + trained(process, predicts, place) + "\"");
@@ -97,7 +100,8 @@ TEST_CASE("teachers x processes x grids x solvers x reference solvers x metrics:
           const std::string toml =
               small + (teacher.starts_with("network") ? "" : table("process", "type = \"" + process + "\"")) +
               table("teacher", teacher_toml) + table("schedule", grid) + table("solver", solvers[i]) +
-              table("loss", i % 2 == 0 ? "type = \"cm\"" : "type = \"direct_cm\"") + table("train", "steps = 1\nbatch = 8") +
+              table("loss", i % 2 == 0 ? "type = \"cm\"" : "type = \"direct_cm\"") +
+              table("train", "steps = 1\nbatch = 8") +
               table("evaluate", "samples = 8\nstudent_steps = [1, 2]\nmetrics = [" + metrics + "]") +
               table("metric.ode_error", "exact_samples = 4\nnoise_levels = 2\nnoise_level_samples = 4") +
               table("metric.ode_error.reference", reference) + table("metric.consistency_error", "samples = 4") +

@@ -68,13 +68,13 @@ TEST_CASE("what the format of safetensors forbids is refused, and what it allows
     const char* part;
   };
   const Case forbidden[] = {
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1,
-       "names 'a' twice"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+       1, "names 'a' twice"},
       {R"({"__metadata__":{"k":"1","k":"2"}})", 0, "names 'k' twice"},
-      {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", 3,
-       "shares bytes with another"},
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3,
-       "leaves a gap"},
+      {R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+       3, "shares bytes with another"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+       3, "leaves a gap"},
       {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 2, "1 bytes that belong to no tensor"},
       {R"({})", 5, "belong to no tensor"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, "does not fit the file"},
@@ -95,8 +95,9 @@ TEST_CASE("what the format of safetensors forbids is refused, and what it allows
     write(c.json, c.bytes);
     CHECK(contains(request_error([&] { read_safetensors(folder / "x.safetensors"); }), c.part));
   }
-  write(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I32","shape":[],"data_offsets":[1,5]},"none":{"dtype":"F64","shape":[3,0],"data_offsets":[5,5]}}   )",
-        5);
+  write(
+      R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"I32","shape":[],"data_offsets":[1,5]},"none":{"dtype":"F64","shape":[3,0],"data_offsets":[5,5]}}   )",
+      5);
   const TensorFile file = read_safetensors(folder / "x.safetensors");
   CHECK(file.tensors.at("a").item<int64_t>() == 0x01010101);
   CHECK(file.tensors.at("none").sizes().vec() == std::vector<int64_t>{3, 0});

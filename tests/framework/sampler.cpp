@@ -34,7 +34,8 @@ TEST_CASE("between two steps of the sampler the noise is added that is missing f
     const Tensor second = at::cat(std::vector<Tensor>{evaluator->asked[1], evaluator->asked[3]}).to(at::kDouble) /
                           form.input_scale(process, grid.narrow(0, 1, 1));
     const auto value = [&](const Tensor& of) { return of.item<double>(); };
-    const double there = value(process.sigma(times({0.1}))) * value(process.alpha(times({0.2}))) / value(process.alpha(times({0.1})));
+    const double there =
+        value(process.sigma(times({0.1}))) * value(process.alpha(times({0.2}))) / value(process.alpha(times({0.1})));
     const double missing = std::sqrt(std::pow(value(process.sigma(times({0.2}))), 2) - there * there);
     CHECK(rms(second) == doctest::Approx(missing).epsilon(0.03));  // on "ve": sqrt(0.2^2 - 0.1^2)
   }

@@ -1,5 +1,5 @@
-// key=value as the command line gives it: read, written as TOML, and read again, it says the same. (Tables within a table are
-// written behind its other keys, so the second text is compared.)
+// key=value as the command line gives it: read, written as TOML, and read again, it says the same. (Tables within a
+// table are written behind its other keys, so the second text is compared.)
 #include "config/toml.h"
 #include "fuzz.h"
 

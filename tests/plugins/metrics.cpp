@@ -125,7 +125,8 @@ TEST_CASE("metrics are what independent code gives, also far from the origin, de
     const double spread = std::max(b.to(at::kDouble).std(0, /*unbiased=*/false).max().item<double>(), 1e-3);
     check("fd", "", "fd", 1e-5, spread * spread);
     // The kernel itself is of the sixth power of the numbers, and its sum cancels.
-    const double kernel = std::pow(b.to(at::kDouble).square().sum(1).mean().item<double>() / static_cast<double>(b.size(1)) + 1, 3);
+    const double kernel =
+        std::pow(b.to(at::kDouble).square().sum(1).mean().item<double>() / static_cast<double>(b.size(1)) + 1, 3);
     check("kid", "subset_size = 100000", "kid", 1e-9, kernel);
     check("precision_recall", "", "precision", 0, 0);
     check("precision_recall", "", "recall", 0, 0);

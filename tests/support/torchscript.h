@@ -56,8 +56,8 @@ inline void write_picture_script(const std::filesystem::path& path) {
   net.save(path.string());
 }
 
-/// A network as other libraries' scripts have them: lists of numbers, tuples and tensors, sizes computed on the way, and,
-/// where `branches`, a decision by its input's values, which no trace can follow.
+/// A network as other libraries' scripts have them: lists of numbers, tuples and tensors, sizes computed on the way,
+/// and, where `branches`, a decision by its input's values, which no trace can follow.
 inline void write_foreign_script(const std::filesystem::path& path, bool branches) {
   torch::jit::Module net("foreign");
   net.register_parameter("w", at::randn({16, 16, 3, 3}) * 0.1, false);
@@ -72,10 +72,13 @@ inline void write_foreign_script(const std::filesystem::path& path, bool branche
         parts = torch.split(y, [c // 2, c - c // 2], dim=1)
         y = torch.cat([parts[1], parts[0]], dim=1) * self.gain
         y = y + torch.zeros([b, c, h, w], dtype=x.dtype) + noise.view([b, 1, 1, 1])
-)") + (branches ? R"(
+)") +
+             (branches ? R"(
         if float(x.sum()) > 0.0:
             y = y * 2
-)" : "") + "        return x + torch.silu(y)\n");
+)"
+                       : "") +
+             "        return x + torch.silu(y)\n");
   net.save(path.string());
 }
 

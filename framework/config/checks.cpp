@@ -1,0 +1,137 @@
+// What is refused of an experiment before any work.
+#include <ATen/ATen.h>
+
+#include "config/experiment.h"
+#include "config/toml.h"
+#include "io/checkpoint.h"
+
+namespace retort {
+
+namespace {
+
+// A network that says zero, to see what is made of that.
+class Zero final : public Evaluator {
+ public:
+  Tensor operator()(const Tensor& x, const Tensor&, const Tensor&) override { return at::zeros_like(x); }
+};
+
+}  // namespace
+
+// What a network's output means has to be defined at every time at which the network is asked: a model whose network
+// says zero is finite there.
+void Experiment::check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const {
+  const Tensor grid = schedule->times(process_, 1.0);
+  const Tensor times = grid.narrow(0, 0, grid.size(0) - 1);
+  const Tensor x = at::ones({times.size(0), 1}, at::kDouble);
+  const Linear noise = form.to_noise(process_, times);
+  const Model model(std::make_shared<Zero>(), process_, form, boundary != nullptr ? *boundary : Boundary());
+  const Tensor made = boundary != nullptr ? model.consistency(x, times, {}) : model.data(x, times, {});
+  const Tensor all = at::stack({made.view({-1}), noise.a, noise.b, form.noise_label(process_, times)});
+  const Tensor bad = at::nonzero(all.isfinite().all(0).logical_not()).view({-1});
+  if (bad.numel() == 0) {
+    return;
+  }
+  const Tensor at = times.index_select(0, bad.narrow(0, 0, 1));
+  const auto spell = [](const Tensor& number) { return Value{number.item<double>(), {}}.text(); };
+  const Value* place = root_.find(table);
+  throw RequestError(to_string(place != nullptr ? place->origin : root_.origin) + ": " + table + ": the prediction '" +
+                     form.name() + "'" + (boundary != nullptr ? " with its boundary" : "") +
+                     " is undefined at the grid's time " + spell(at) + ", where alpha = " + spell(process_.alpha(at)) +
+                     " and sigma = " + spell(process_.sigma(at)) + " on process '" + process_.name() +
+                     "'; expected a grid without that time, or another parametrisation");
+}
+
+void Experiment::check_parts() const {
+  const auto need = [&](bool there, const std::string& what, const std::string& why) {
+    if (!there) {
+      throw RequestError(to_string(root_.origin) + ": [" + what + "] is missing; " + why);
+    }
+  };
+  if (!loss) {
+    return;
+  }
+  const std::string name = std::get<std::string>(resolved_.find("loss")->find("type")->data);
+  need(dataset != nullptr, "dataset", "loss '" + name + "' trains on data");
+  need(student->from_teacher || root_.find("network") != nullptr, "network",
+       "there is nothing to train; or set student.init = \"teacher\"");
+  if (loss->objective() == Objective::consistency) {
+    need(teacher != nullptr, "teacher", "loss '" + name + "' distils one");
+    need(solver != nullptr, "solver", "loss '" + name + "' solves the teacher's ODE");
+    need(schedule != nullptr, "schedule", "loss '" + name + "' solves the teacher's ODE over a grid");
+  }
+  if (loss->objective() == Objective::denoiser && !evaluate->metrics.empty()) {
+    need(solver != nullptr, "solver", "the trained model is sampled with it");
+    need(schedule != nullptr, "schedule", "the trained model is sampled over it");
+  }
+  if (schedule && loss->objective() != Objective::classifier) {
+    check_defined("student", parametrisation_, loss->objective() == Objective::consistency ? &boundary_ : nullptr);
+  }
+  if (loss->objective() == Objective::consistency) {
+    const int64_t intervals = schedule->times(process_, 1.0).size(0) - 1;
+    for (const int64_t steps : evaluate->student_steps) {
+      if (steps > intervals) {
+        const Value* table = root_.find("evaluate");
+        const Value* list = table != nullptr ? table->find("student_steps") : nullptr;
+        throw RequestError(to_string(list != nullptr ? list->origin : root_.origin) +
+                           ": evaluate.student_steps: " + std::to_string(steps) +
+                           " sampler steps are more than the grid's " + std::to_string(intervals) + " interval(s)");
+      }
+    }
+  }
+}
+
+// What a checkpoint is of, in its own words; files of before that was said tell it by the loss that made them. "" where
+// that loss is not to be had.
+std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
+  if (const Value* said = checkpoint.config.find("model")->find("objective")) {
+    const std::string* text = std::get_if<std::string>(&said->data);
+    return text != nullptr ? *text : "";
+  }
+  const Value* made_by = at_path(checkpoint.config, "experiment.loss");
+  const Value* type = made_by != nullptr ? made_by->find("type") : nullptr;
+  const std::string* name = type != nullptr ? std::get_if<std::string>(&type->data) : nullptr;
+  if (name == nullptr) {
+    return "";
+  }
+  try {
+    Params p(*made_by, "loss", nullptr);
+    return name_of(std::static_pointer_cast<Loss>(registry_.make(Loss::kind, *name, p, prefer_))->objective());
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+// Whether the feature network has features at all, and takes samples of this shape.
+void Experiment::try_features(const Params& p) const {
+  if (task_.shape.empty()) {
+    return;
+  }
+  std::vector<int64_t> shape = task_.shape;
+  shape.insert(shape.begin(), 1);
+  const at::NoGradGuard no_grad;
+  try {
+    feature_network->features(
+        at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
+  } catch (const Error& e) {
+    throw p.error("features", evaluate->features + " cannot serve: " + e.what());
+  }
+}
+
+void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {
+  const std::string is = objective_of(checkpoint), wanted = loss ? name_of(loss->objective()) : "";
+  if (!is.empty() && !wanted.empty() && is != wanted) {
+    throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
+  }
+  const Value ours = model_table();
+  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided"}) {
+    const Value* want = ours.find(key);
+    const Value* have = checkpoint.config.find("model")->find(key);
+    if (want != nullptr && have != nullptr && want->text() != have->text()) {
+      throw RequestError(path + ": was trained with " + key + " = " + have->text() +
+                         ", but the configuration amounts to " + want->text() +
+                         "; give the configuration and overrides that it was trained with");
+    }
+  }
+}
+
+}  // namespace retort
