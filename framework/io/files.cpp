@@ -78,7 +78,10 @@ void make_folder(const fs::path& path) {
 std::string read_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
+  if (file && file.peek() != std::ifstream::traits_type::eof()) {  // copying nothing would count as a failure
+    text << file.rdbuf();
+  }
+  if (!file.is_open() || file.bad() || text.fail() || !fs::is_regular_file(path)) {
     throw RequestError(path.string() + ": cannot be read");
   }
   return text.str();

@@ -103,6 +103,14 @@ TEST_CASE("what the format of safetensors forbids is refused, and what it allows
   CHECK(file.tensors.at("none").sizes().vec() == std::vector<int64_t>{3, 0});
 }
 
+TEST_CASE("an empty file is read as such, and one that is not there is a line") {
+  Folder folder;
+  write_text(folder / "empty", "");
+  CHECK(read_text(folder / "empty").empty());
+  CHECK(contains(request_error([&] { read_text(folder / "missing"); }), "missing: cannot be read"));
+  CHECK(contains(request_error([&] { read_text(folder.string()); }), "cannot be read"));
+}
+
 TEST_CASE("what killed writers left is told from files, and removed") {
   Folder folder;
   for (const char* name : {"a.safetensors.part123", "b.part9", "report.html", "x.party", "y.part12a"}) {
