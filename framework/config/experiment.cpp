@@ -89,7 +89,7 @@ void Experiment::host_table(const std::string& table, F read) {
 
 void Experiment::keep(const Params& p, const std::string& path) {
   set_path(resolved_, path, p.resolved());
-  for (const std::string& key : p.paths()) {
+  for (const std::string& key : p.path_keys()) {
     paths_.push_back(path + "." + key);
   }
 }

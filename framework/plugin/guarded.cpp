@@ -246,6 +246,12 @@ class GuardedDataset final : public Guard<Dataset> {
     inputs.add("x", x);
     return call(inputs, [&](auto& p) { return p.pictures(x); });
   }
+  Tensor labels(Split split) const override {
+    return call([&](auto& p) { return p.labels(split); });
+  }
+  std::string notes() const override {
+    return call([](auto& p) { return p.notes(); });
+  }
 };
 
 class GuardedMetric final : public Guard<Metric> {

@@ -24,6 +24,20 @@ Teacher::~Teacher() = default;
 int64_t Dataset::classes() const { return 0; }
 std::vector<std::string> Dataset::class_names() const { return {}; }
 Tensor Dataset::pictures(const Tensor&) const { return {}; }
+std::string Dataset::notes() const { return ""; }
+Tensor Dataset::labels(Split split) const {
+  if (classes() == 0) {
+    return {};
+  }
+  std::vector<Tensor> parts;
+  for (const Tensor& index : at::arange(size(split), at::kLong).split(1000)) {
+    parts.push_back(batch(split, index).condition.labels);
+    if (!parts.back().defined()) {
+      return {};
+    }
+  }
+  return at::cat(parts);
+}
 
 double Backend::tolerance() const { return dtype() == at::kDouble ? 1e-10 : 1e-4; }
 double Backend::loss_scale() const { return 1; }

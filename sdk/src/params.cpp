@@ -184,6 +184,14 @@ std::string join(const std::vector<std::string>& words) {
   return out;
 }
 
+// A relative path counts from the folder of the file that it is written in.
+std::string from_its_file(const std::string& path, const Value* value) {
+  if (value == nullptr || path.empty() || std::filesystem::path(path).is_absolute() || value->origin.file.empty()) {
+    return path;
+  }
+  return (std::filesystem::path(value->origin.file).parent_path() / path).lexically_normal().string();
+}
+
 }  // namespace
 
 Params::Params(const Value& table, std::string path, Host* host) : table_(table), path_(std::move(path)), host_(host) {
@@ -302,8 +310,25 @@ std::string Params::path(std::string_view name, const char* fallback, std::strin
   if (value != nullptr && !Reader<std::string>::read(*value, out)) {
     throw error(name, "is " + value->type_name() + ", " + value->text() + "; expected a path in quotes");
   }
-  if (value != nullptr && !out.empty() && std::filesystem::path(out).is_relative() && !value->origin.file.empty()) {
-    out = (std::filesystem::path(value->origin.file).parent_path() / out).lexically_normal().string();
+  out = from_its_file(out, value);
+  paths_.insert(std::string(name));
+  keep(name, to_value(out));
+  return out;
+}
+
+std::vector<std::string> Params::paths(std::string_view name, std::vector<std::string> fallback,
+                                       std::string_view doc) {
+  const Value* value = look_up(name);
+  record(name, "path or list of paths", to_value(fallback), doc, {});
+  std::vector<std::string> out = std::move(fallback);
+  std::string one;
+  if (value != nullptr && Reader<std::string>::read(*value, one)) {
+    out = one.empty() ? std::vector<std::string>{} : std::vector<std::string>{one};
+  } else if (value != nullptr && !Reader<std::vector<std::string>>::read(*value, out)) {
+    throw error(name, "is " + value->type_name() + ", " + value->text() + "; expected a path in quotes, or a list of them");
+  }
+  for (std::string& path : out) {
+    path = from_its_file(path, value);
   }
   paths_.insert(std::string(name));
   keep(name, to_value(out));
@@ -333,8 +358,11 @@ std::shared_ptr<void> Params::nested(const char* kind, std::string_view name, st
   const std::string type = p.get("type", std::string(fallback_type).c_str(), "which plugin");
   std::shared_ptr<void> made = host().make(kind, type, p);
   p.finish();
-  for (const std::string& key : p.paths()) {
+  for (const std::string& key : p.path_keys()) {
     paths_.insert(std::string(name) + "." + key);
+  }
+  for (const std::string& key : p.left_out()) {
+    left_out_within_.push_back(std::string(name) + "." + key);
   }
   keep(name, p.resolved());
   return made;
@@ -342,12 +370,22 @@ std::shared_ptr<void> Params::nested(const char* kind, std::string_view name, st
 
 void Params::finish() const {
   for (const auto& [key, value] : table_.table()) {
-    if (std::find(asked_.begin(), asked_.end(), key) == asked_.end()) {
+    if (!value.left_over && std::find(asked_.begin(), asked_.end(), key) == asked_.end()) {
       std::string known = asked_.empty() ? "it takes no keys" : "known keys are " + join(asked_);
       throw RequestError(to_string(value.origin) + ": unknown key '" + path_ + (path_.empty() ? "" : ".") + key + "'" +
                          did_you_mean(key, asked_) + " (" + known + ")");
     }
   }
+}
+
+std::vector<std::string> Params::left_out() const {
+  std::vector<std::string> out = left_out_within_;
+  for (const auto& [key, value] : table_.table()) {
+    if (value.left_over && std::find(asked_.begin(), asked_.end(), key) == asked_.end()) {
+      out.push_back(key);
+    }
+  }
+  return out;
 }
 
 }  // namespace retort

@@ -26,6 +26,12 @@ class RETORT_API Dataset {
   virtual Batch batch(Split split, const Tensor& index) const = 0;
   /// Samples as pictures with values in [0, 1], for showing; undefined where they are none.
   virtual Tensor pictures(const Tensor& x) const;
+  /// The labels of a whole split, [size] int64; undefined where there are none. By default they are read with the
+  /// samples; a data set that can tell them without should.
+  virtual Tensor labels(Split split) const;
+  /// One line on what was found and left out, such as "3 files that are no pictures"; empty where there is nothing to
+  /// say.
+  virtual std::string notes() const;
 };
 
 }  // namespace retort

@@ -81,6 +81,8 @@ class RETORT_API Params {
   /// A file or folder. A relative path counts from the folder of the configuration file that holds it (from the
   /// working directory on the command line). Empty stays empty.
   std::string path(std::string_view name, const char* fallback, std::string_view doc);
+  /// Several of them: a list, or a single one without brackets.
+  std::vector<std::string> paths(std::string_view name, std::vector<std::string> fallback, std::string_view doc);
 
   /// Another plugin, from a table of that name ([this.NAME] type = "…", and its own parameters), or from a bare word.
   /// Null in describing mode. T is an interface of the SDK (Dataset, Solver, …).
@@ -98,14 +100,16 @@ class RETORT_API Params {
   /// An error about one of these parameters, with the place where it is written.
   RequestError error(std::string_view name, const std::string& what) const;
 
-  /// Throws RequestError for a key that nothing asked for.
+  /// Throws RequestError for a key that nothing asked for, unless it is left over from a swap of the table's type.
   void finish() const;
+  /// The left-over keys that nothing asked for, those of plugins within included.
+  std::vector<std::string> left_out() const;
 
   const std::vector<ParamInfo>& described() const { return described_; }
   /// Every parameter with the value in force, defaults included.
   const Value& resolved() const { return resolved_; }
   /// The keys whose values are paths, so that a copy of the configuration elsewhere can re-spell them.
-  const std::set<std::string>& paths() const { return paths_; }
+  const std::set<std::string>& path_keys() const { return paths_; }
 
  private:
   Params() = default;
@@ -127,6 +131,7 @@ class RETORT_API Params {
   std::vector<ParamInfo> described_;
   Value resolved_;
   std::set<std::string> paths_;
+  std::vector<std::string> left_out_within_;
 };
 
 }  // namespace retort

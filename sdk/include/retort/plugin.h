@@ -13,7 +13,7 @@
 #include "retort/params.h"
 
 /// Raised whenever a public header changes in a way that a built plugin would notice.
-#define RETORT_SDK_ABI 4
+#define RETORT_SDK_ABI 5
 
 #define RETORT_JOIN_(a, b) a##b
 #define RETORT_JOIN(a, b) RETORT_JOIN_(a, b)

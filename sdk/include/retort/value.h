@@ -28,6 +28,9 @@ using Table = std::vector<std::pair<std::string, Value>>;  // in the order of th
 struct RETORT_API Value {
   std::variant<bool, int64_t, double, std::string, Array, Table> data = Table{};
   Origin origin;
+  /// Given beside another type of its table, which something put above has swapped since: left out, with a word, where
+  /// the new type does not know the key.
+  bool left_over = false;
 
   bool is_table() const { return std::holds_alternative<Table>(data); }
   const Table& table() const { return std::get<Table>(data); }
