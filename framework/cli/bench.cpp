@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "run/cell_run.h"
 #include "run/run.h"
 
 namespace retort {
@@ -54,7 +55,8 @@ void add_bench(CLI::App& app, Shared& shared) {
       "float32 matrix product reaches in the same process. The first cell of a sweep is taken.");
   command->callback([request, &shared] {
     const Value config = expand(load_config(request->run))[0].config;
-    Experiment experiment(config, "bench", shared.registry());
+    Experiment experiment(config, "bench", shared.registry(), Parts::all,
+                          model_maker(shared.registry(), Store(shared_folder(config, request->run)), Models::find));
     if (!experiment.loss) {
       throw RequestError(request->run.config + ": [loss] is missing; there is no training step to time");
     }

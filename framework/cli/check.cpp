@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "config/layers.h"
 #include "config/toml.h"
 #include "io/json.h"
 #include "plugin/check.h"

@@ -11,6 +11,7 @@
 #include "io/json.h"
 #include "retort/model.h"
 #include "retort/process.h"
+#include "run/cell_run.h"
 #include "run/run.h"
 
 namespace retort {
@@ -200,7 +201,9 @@ void inspect_compiled(const std::string& config, const std::vector<std::string>&
   RunRequest request;
   request.config = config;
   request.overrides = overrides;
-  Experiment experiment(expand(load_config(request))[0].config, "inspect", registry);
+  const Value chosen = expand(load_config(request))[0].config;
+  Experiment experiment(chosen, "inspect", registry, Parts::all,
+                        model_maker(registry, Store(shared_folder(chosen, request)), Models::find));
   if (!experiment.dataset) {
     throw RequestError(config + ": [dataset] is missing; the network's inputs are not known");
   }

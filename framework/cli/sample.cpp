@@ -62,7 +62,7 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
 void sample_command(const SampleRequest& request, const Registry& registry) {
   const Value config = expand(load_config(request.run))[0].config;
   Experiment experiment(config, "sample", registry, Parts::all,
-                        model_maker(registry, Store(shared_folder(config, request.run))));
+                        model_maker(registry, Store(shared_folder(config, request.run)), Models::find));
   if (!experiment.schedule || !experiment.solver) {
     throw RequestError(request.run.config + ": [schedule] and [solver] are needed to sample");
   }

@@ -4,6 +4,7 @@
 #include "config/experiment.h"
 #include "io/safetensors.h"
 #include "log.h"
+#include "run/cell_run.h"
 #include "run/run.h"
 #include "sample/sampler.h"
 
@@ -35,7 +36,8 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
     asked.overrides.emplace_back("backend.precision=float64");
   }
   const Value config = expand(load_config(asked))[0].config;
-  Experiment experiment(config, "solve", registry, Parts::solving);
+  Experiment experiment(config, "solve", registry, Parts::solving,
+                        model_maker(registry, Store(shared_folder(config, asked)), Models::find));
   for (const auto& [there, name] :
        {std::pair(experiment.teacher != nullptr, "teacher"), std::pair(experiment.solver != nullptr, "solver"),
         std::pair(experiment.schedule != nullptr, "schedule")}) {

@@ -8,14 +8,11 @@
 #include "config/toml.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
+#include "log.h"
 
 namespace retort {
 
 namespace {
-
-const std::vector<std::string> tables = {"run",     "backend",  "dataset", "process",  "teacher",
-                                         "network", "student",  "solver",  "schedule", "loss",
-                                         "train",   "evaluate", "metric",  "report",   "plugins"};
 
 constexpr const char* automatic = "auto";
 
@@ -38,6 +35,14 @@ Value for_type(const Value& table, const std::string& type, const std::vector<st
   return out;
 }
 
+// Each cell of a sweep finds the same.
+void say_once(const std::string& line) {
+  static std::set<std::string> said;
+  if (said.insert(line).second) {
+    log::info(line);
+  }
+}
+
 std::string spell(const std::vector<int64_t>& shape) {
   std::string out;
   for (const int64_t n : shape) {
@@ -52,8 +57,8 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
                        ModelMaker maker)
     : registry_(registry), maker_(std::move(maker)), root_(root) {
   for (const auto& [key, value] : root_.table()) {
-    if (std::find(tables.begin(), tables.end(), key) == tables.end()) {
-      std::vector<std::string> known = tables;
+    if (std::find(tables().begin(), tables().end(), key) == tables().end()) {
+      std::vector<std::string> known = tables();
       known.emplace_back("sweep");
       throw RequestError(to_string(value.origin) + ": unknown table [" + key + "]" + did_you_mean(key, known));
     }
@@ -126,6 +131,13 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   made = registry_.make(kind, name, p, prefer_);
   p.finish();
   keep(p, table);
+  if (const std::vector<std::string> keys = p.left_out(); !keys.empty()) {
+    std::string list;
+    for (const std::string& key : keys) {
+      list += (list.empty() ? "" : ", ") + table + "." + key;
+    }
+    say_once(table + ".type is '" + name + "' now, which does not know these: left out " + list);
+  }
   return made;
 }
 
@@ -214,6 +226,9 @@ void Experiment::build_parts() {
   dataset = build<Dataset>("dataset");
   if (dataset) {
     task_ = {dataset->shape(), dataset->classes()};
+    if (const std::string notes = dataset->notes(); !notes.empty()) {
+      say_once(notes);
+    }
   }
   last_checkpoint_.clear();
   teacher = build<Teacher>("teacher");
@@ -293,16 +308,15 @@ void Experiment::build_trained_model() {
   host_table("train", [&](Params& p) { train.emplace(p); });
   host_table("evaluate", [&](Params& p) {
     evaluate.emplace(p);
-    for (const int64_t step : evaluate->at) {
-      if (step > train->steps) {
-        throw p.error("at", std::to_string(step) + " is beyond train.steps = " + std::to_string(train->steps));
-      }
+    if (evaluate->student_steps.empty()) {
+      throw p.error("student_steps", "is an empty list; expected at least one number of sampler steps");
     }
     if (!evaluate->features.empty()) {
       feature_network = network(checkpoint(evaluate->features), evaluate->features);
       try_features(p);
     }
   });
+  drop_points_beyond_the_end();
   host_table("report", [&](Params& p) { report.emplace(p); });
   const Value* metric_tables = root_.find("metric");
   const Value* metric_list = root_.find("evaluate") != nullptr ? root_.find("evaluate")->find("metrics") : nullptr;
@@ -331,6 +345,22 @@ void Experiment::build_trained_model() {
       (*resolved_.find("metric"))[name].erase("type");
     }
   }
+}
+
+// Of a training that was made shorter, the points that are left.
+void Experiment::drop_points_beyond_the_end() {
+  std::string dropped;
+  const auto beyond = [&](int64_t step) { return step > train->steps; };
+  for (const int64_t step : evaluate->at) {
+    dropped += beyond(step) ? (dropped.empty() ? "" : ", ") + std::to_string(step) : "";
+  }
+  if (dropped.empty()) {
+    return;
+  }
+  say_once("evaluate.at: left out " + dropped + ", beyond train.steps = " + std::to_string(train->steps));
+  std::erase_if(evaluate->at, beyond);
+  std::erase_if(std::get<Array>(resolved_["evaluate"]["at"].data),
+                [&](const Value& step) { return beyond(std::get<int64_t>(step.data)); });
 }
 
 Checkpoint Experiment::checkpoint(const std::string& path) {
@@ -379,6 +409,21 @@ Model Experiment::model(std::shared_ptr<Evaluator> evaluator) const {
   return {std::move(evaluator), process_, parametrisation_, boundary_};
 }
 
+const std::vector<double>& Experiment::class_shares() const {
+  const int64_t classes = task_.classes;
+  if (shares_.empty() && classes > 0) {
+    shares_.assign(static_cast<size_t>(classes), 1.0 / static_cast<double>(classes));
+    const Tensor labels = dataset && !evaluate->equal_labels ? dataset->labels(Split::train) : Tensor();
+    if (labels.defined() && labels.numel() > 0) {
+      const Tensor counts = at::bincount(labels, {}, classes).to(at::kDouble);
+      for (int64_t c = 0; c < classes; ++c) {
+        shares_[static_cast<size_t>(c)] = counts[c].item<double>() / static_cast<double>(labels.numel());
+      }
+    }
+  }
+  return shares_;
+}
+
 Value Experiment::model_table() const {
   Value out;
   out["network"] = network_table_;
@@ -397,72 +442,5 @@ Value Experiment::model_table() const {
   out["guided"] = Value{task_.guided, {}};
   return out;
 }
-
-Value Experiment::resolved_for(const std::filesystem::path& folder) const {
-  Value out = resolved_;
-  for (const std::string& key : paths_) {
-    const Value* value = at_path(out, key);
-    const std::string* path = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
-    if (path != nullptr && !path->empty() && std::filesystem::path(*path).is_relative()) {
-      set_path(out, key, Value{std::filesystem::proximate(*path, folder).string(), {}});
-    }
-  }
-  return out;
-}
-
-std::string Experiment::content_of(const std::string& path) const {
-  const auto made = made_.find(path);
-  const std::string& file = made != made_.end() ? made->second : path;
-  return std::filesystem::is_regular_file(file) ? sha256_of_file(file) : path;
-}
-
-std::string Experiment::fingerprint(const std::vector<std::string>& tables) const {
-  Value values = resolved_;
-  for (const std::string& key : paths_) {
-    const Value* value = at_path(values, key);
-    const std::string* path = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
-    if (path != nullptr && !path->empty()) {
-      set_path(values, key, Value{content_of(*path), {}});
-    }
-  }
-  std::string out;
-  for (const std::string& table : tables) {
-    if (const Value* value = values.find(table)) {
-      out += "[" + table + "] " + value->text() + "\n";
-    }
-    if (const auto used = used_.find(table); used != used_.end()) {
-      for (const std::string& plugin : used->second) {
-        out += plugin + "\n";
-      }
-    }
-  }
-  return out;
-}
-
-std::string Experiment::fingerprint() const {
-  return fingerprint({"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
-                      "train", "evaluate", "metric"}) +
-         "seed " + std::to_string(run->seed);
-}
-
-std::string Experiment::teacher_key() const {
-  std::string out = fingerprint({"backend", "process", "dataset", "teacher", "solver", "schedule", "metric"});
-  if (const auto used = used_.find("evaluate"); used != used_.end()) {
-    for (const std::string& plugin : used->second) {
-      out += plugin + "\n";
-    }
-  }
-  const Value* settings = resolved_.find("evaluate");
-  for (const char* key : {"samples", "features", "reference", "reference_samples", "batch", "seed"}) {
-    const Value* value = settings != nullptr ? settings->find(key) : nullptr;
-    if (value != nullptr) {
-      const std::string* text = std::get_if<std::string>(&value->data);
-      out += std::string(key) + " " + (text != nullptr ? content_of(*text) : value->text()) + "\n";
-    }
-  }
-  return out;
-}
-
-std::string Experiment::solve_key() const { return fingerprint({"backend", "process", "teacher", "solver"}); }
 
 }  // namespace retort

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "config/affects.h"
 #include "config/settings.h"
 #include "plugin/registry.h"
 #include "retort/dataset.h"
@@ -24,6 +25,9 @@ using ModelMaker = std::function<std::string(const std::string& config)>;
 
 /// Which parts a command needs; the tables of the others are left alone.
 enum class Parts { all, solving };
+
+/// The names of a configuration's tables, less [sweep].
+const std::vector<std::string>& tables();
 
 class Experiment final : public Host {
  public:
@@ -59,10 +63,11 @@ class Experiment final : public Host {
   const Value& resolved() const { return resolved_; }
   /// The same with its paths spelled from `folder`, to be kept there.
   Value resolved_for(const std::filesystem::path& folder) const;
-  /// What the given tables amount to: their values, the contents of the files that they name and of the plugins that
-  /// they load. Equal texts, equal numbers.
+  /// What the given tables amount to: the values of all keys that can change a result (config/affects.h), the contents
+  /// of the files and folders that they name and of the plugins that they load. Equal texts, equal numbers.
   std::string fingerprint(const std::vector<std::string>& tables) const;
-  /// The fingerprint of everything that results depend on.
+  /// The fingerprint of everything that the trained weights depend on, and that of everything that results depend on.
+  std::string training_fingerprint() const;
   std::string fingerprint() const;
   /// The same for the teacher's samples and what is measured of them, and for solves by the configured solver.
   std::string teacher_key() const;
@@ -72,6 +77,8 @@ class Experiment final : public Host {
 
   /// Whether the trained model is given class labels.
   int64_t classes() const { return task_.classes; }
+  /// How often each class is to be sampled, as evaluate.labels asks; they sum to 1.
+  const std::vector<double>& class_shares() const;
 
   // Host
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override;
@@ -98,12 +105,14 @@ class Experiment final : public Host {
   std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
   void build_trained_model();
+  void drop_points_beyond_the_end();
   void try_features(const Params& p) const;
   void check_parts() const;
   void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;
   void keep(const Params& p, const std::string& path);
   void note_use(const char* kind, const std::string& name);
-  std::string content_of(const std::string& path) const;
+  const std::string& content_of(const std::string& path) const;
+  std::string fingerprint(const std::vector<std::string>& tables, Affects least) const;
 
   const Registry& registry_;
   ModelMaker maker_;
@@ -113,7 +122,9 @@ class Experiment final : public Host {
   std::filesystem::path prefer_;                       // [plugins]
   Value root_;
   Value resolved_;
-  std::vector<std::string> paths_;  // dotted keys whose values are paths
+  std::vector<std::string> paths_;  // dotted keys whose values are paths, or lists of them
+  mutable std::vector<double> shares_;
+  mutable std::map<std::string, std::string> contents_;  // of those files and folders, as hashes
   std::shared_ptr<Backend> backend_, frozen_backend_, training_backend_;
   bool automatic_backend_ = false;
   Process process_;

@@ -60,6 +60,7 @@ struct EvaluateSettings {
   std::string features;
   bool against_teacher;
   int64_t reference_samples;
+  bool equal_labels;
   bool last_weights;
   int64_t batch, seed, pictures;
 };

@@ -1,5 +1,7 @@
 #include "config/toml.h"
 
+#include "config/keys.h"
+
 #define TOML_EXCEPTIONS 1
 // toml++ 3.3 runs into what it calls unreachable at letters such as U+041E outside quotes; the answer there is no.
 // Found by tests/fuzz/overrides.cpp.
@@ -55,29 +57,8 @@ Value convert(const toml::node& node, const std::string& file) {
   return out;
 }
 
-std::vector<std::string> split_path(const std::string& path) {
-  std::vector<std::string> out;
-  std::stringstream stream(path);
-  for (std::string part; std::getline(stream, part, '.');) {
-    out.push_back(part);
-  }
-  return out;
-}
-
-// A key as TOML spells it, in quotes where it has to be: Value's own speller, { key = true } less what is around it.
-std::string spell_key(const std::string& key) {
-  const std::string text = Value{Table{{key, Value{true, {}}}}, {}}.text();
-  return text.substr(2, text.size() - 11);
-}
-
-// What a message shows of a text that may be anything.
-std::string shown(const std::string& text) {
-  std::string out = text.substr(0, 200);
-  for (char& c : out) {
-    c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  }
-  return out;
-}
+// A key as TOML spells it, in quotes where it has to be.
+std::string spell_key(const std::string& key) { return join_key({key}); }
 
 void write_table(const Value& table, const std::string& path, std::string& out) {
   for (const auto& [key, value] : table.table()) {
@@ -129,54 +110,9 @@ Value read_toml(const std::string& path) {
   return parse_toml(text.str(), path);
 }
 
-namespace {
-
-void lay_over(Value& below, const Value& above) {
-  below.origin = above.origin;
-  for (const auto& [key, value] : above.table()) {
-    Value* old = below.find(key);
-    const Value* type = value.is_table() ? value.find("type") : nullptr;
-    const Value* old_type = old != nullptr && old->is_table() ? old->find("type") : nullptr;
-    const bool another = type != nullptr && old_type != nullptr && !(*type == *old_type);
-    if (old != nullptr && old->is_table() && value.is_table() && !another) {
-      lay_over(*old, value);
-    } else {
-      below[key] = value;
-    }
-  }
-}
-
-Value read_extended(const std::string& path, int depth) {
-  Value own = read_toml(path);
-  const Value* extends = own.find("extends");
-  if (extends == nullptr) {
-    return own;
-  }
-  const std::string* base = std::get_if<std::string>(&extends->data);
-  constexpr int deepest = 8;
-  if (base == nullptr || depth > deepest) {
-    throw RequestError(to_string(extends->origin) + ": extends " +
-                       (base == nullptr ? "is " + extends->type_name() + "; expected the path of a configuration"
-                                        : "goes round in a circle"));
-  }
-  Value out = read_extended((std::filesystem::path(path).parent_path() / *base).string(), depth + 1);
-  out.erase("sweep");
-  own.erase("extends");
-  lay_over(out, own);
-  return out;
-}
-
-}  // namespace
-
-Value read_config(const std::string& path) {
-  Value out = read_extended(path, 0);
-  out.origin = {path, 1};
-  return out;
-}
-
 const Value* at_path(const Value& root, const std::string& path) {
   const Value* at = &root;
-  for (const std::string& part : split_path(path)) {
+  for (const std::string& part : split_key(path)) {
     at = at->find(part);
     if (at == nullptr) {
       return nullptr;
@@ -187,36 +123,13 @@ const Value* at_path(const Value& root, const std::string& path) {
 
 void set_path(Value& root, const std::string& path, Value value) {
   Value* at = &root;
-  for (const std::string& part : split_path(path)) {
+  for (const std::string& part : split_key(path)) {
     if (!at->is_table()) {
       throw RequestError("'" + shown(path) + "' goes through " + at->type_name() + ", which has no keys");
     }
     at = &(*at)[part];
   }
   *at = std::move(value);
-}
-
-void apply_override(Value& root, const std::string& assignment) {
-  const size_t equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw RequestError("'" + shown(assignment) + "' is no override; expected key=value, such as train.steps=100");
-  }
-  const std::string key = assignment.substr(0, equals);
-  const std::string text = assignment.substr(equals + 1);
-  if (key.front() == '.' || key.back() == '.' || key.find("..") != std::string::npos) {
-    throw RequestError("'" + shown(key) + "' is no key; expected a dotted path such as train.steps");
-  }
-  Value value;
-  try {
-    const Value parsed = parse_toml("value = " + text, "");
-    value = *parsed.find("value");
-  } catch (const RequestError&) {
-    if (text.find_first_of("[]{}\"'=\n") != std::string::npos) {
-      throw RequestError("'" + shown(assignment) + "': the value is no valid TOML");
-    }
-    value = Value{text, {}};
-  }
-  set_path(root, key, std::move(value));
 }
 
 std::string write_toml(const Value& root) {

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "sample/draws.h"
+
 namespace retort {
 
 Tensor SharedTensors::get(const std::string& key, const std::function<Tensor()>& compute) {
@@ -121,7 +123,7 @@ class ModelEvaluator::Context final : public Evaluation {
           "evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
     }
     const int64_t count = std::min({n, most_data_, experiment_.dataset->size(Split::test)});
-    Batch out = experiment_.dataset->batch(Split::test, at::arange(count, at::kLong));
+    Batch out = experiment_.dataset->batch(Split::test, drawn_rows(*experiment_.dataset, count, settings_.seed));
     const Backend& backend = experiment_.backend();
     out.x = out.x.to(backend.device(), backend.dtype());
     // A classifier's accuracy needs the labels; unconditional models must not see them.

@@ -5,13 +5,16 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <map>
 
+#include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
 #include "io/png.h"
 #include "log.h"
 #include "plugin/guarded.h"
 #include "run/provenance.h"
+#include "sample/draws.h"
 #include "train/group.h"
 #include "train/trainer.h"
 
@@ -23,7 +26,7 @@ namespace {
 constexpr const char* measured_name = "measured.json";  // of an evaluation under way
 }
 
-void set_aside(const fs::path& folder) {
+void set_aside(const fs::path& folder, const std::string& why) {
   fs::path aside;
   for (int i = 1; fs::exists(aside = folder.string() + "~" + std::to_string(i)); ++i) {
   }
@@ -33,29 +36,36 @@ void set_aside(const fs::path& folder) {
     throw Error(folder.string() + ": holds other results, which cannot be moved to " + aside.string() + ": " +
                 error.message());
   }
-  log::info("the earlier results of another configuration are now in " + aside.string());
+  log::info("what " + folder.string() + " held is now in " + aside.string() + ", as " + why);
 }
 
-ModelMaker model_maker(const Registry& registry, const Store& store) {
-  return [&registry, store](const std::string& config) {
+ModelMaker model_maker(const Registry& registry, const Store& store, Models models) {
+  return [&registry, store, models](const std::string& config) {
     Cell cell;
     cell.config = read_config(config);
     if (cell.config.find("sweep") != nullptr) {
       throw RequestError(config + ": trains several models, in a [sweep]; expected one to be used as a checkpoint");
     }
-    CellRun made(cell, fs::path(config).stem().string(), "", registry, store);
+    const std::string title = fs::path(config).stem().string();
+    const CellRun made(cell, title, "", registry, store, models);
     const TrainSettings& train = *made.experiment().train;
     const std::string name = Trainer::checkpoint_path("", train.steps).string();
-    if (Group::world().size() > 1 && !fs::exists(store.folder_of(made.experiment().fingerprint()) / name)) {
+    const std::string key = made.experiment().training_fingerprint();
+    const fs::path there = store.folder_of(key) / name;
+    if (models == Models::find && !fs::exists(there)) {
+      throw NotTrained(config + ": its model is not trained yet, and this command trains nothing; `retort run` of what "
+                       "names it does, or name a checkpoint (.safetensors)");
+    }
+    if (Group::world().size() > 1 && !fs::exists(there)) {
       throw RequestError(config +
                          ": its model is not trained yet, which one process has to do; start this once "
                          "without torchrun");
     }
     return store
-        .make(made.experiment().fingerprint(), name,
+        .make(key, name,
               [&](const fs::path& folder) {
                 log::info("training the model of " + config + ", once for all runs");
-                CellRun run(cell, fs::path(config).stem().string(), folder, registry, store);
+                CellRun run(cell, title, folder, registry, store, models);
                 make_folder(folder);
                 run.train(nullptr);
               })
@@ -64,19 +74,15 @@ ModelMaker model_maker(const Registry& registry, const Store& store) {
 }
 
 CellRun::CellRun(const Cell& cell, const std::string& default_name, fs::path folder, const Registry& registry,
-                 const Store& store)
+                 const Store& store, Models models)
     : cell_(cell),
       folder_(std::move(folder)),
-      experiment_(
-          std::make_unique<Experiment>(cell.config, default_name, registry, Parts::all, model_maker(registry, store))) {
+      experiment_(std::make_unique<Experiment>(cell.config, default_name, registry, Parts::all,
+                                               model_maker(registry, store, models))) {
   if (!experiment_->loss) {
     throw RequestError(to_string(cell.config.origin) + ": [loss] is missing; there is nothing to train");
   }
-  const Value* at = experiment_->resolved().find("evaluate")->find("at");
-  training_print_ = sha256_of_text(experiment_->fingerprint({"backend", "dataset", "process", "teacher", "network",
-                                                             "student", "solver", "schedule", "loss", "train"}) +
-                                   std::to_string(experiment_->run->seed) + at->text() +
-                                   (experiment_->evaluate->last_weights ? "last" : "average"));
+  training_print_ = sha256_of_text(experiment_->training_fingerprint());
   print_ = sha256_of_text(experiment_->fingerprint());
 }
 
@@ -88,21 +94,117 @@ bool CellRun::finished() const {
   return results.is_object() && results.value("fingerprint", "") == print_;
 }
 
-bool CellRun::trained() const { return fs::exists(Trainer::checkpoint_path(folder_, experiment_->train->steps)); }
+bool CellRun::trained() const {
+  const auto there = [&](int64_t step) { return fs::exists(Trainer::checkpoint_path(folder_, step)); };
+  return there(experiment_->train->steps) && std::all_of(experiment_->evaluate->at.begin(),
+                                                         experiment_->evaluate->at.end(), there);
+}
+
+bool CellRun::is_same_training() const {
+  const fs::path print = folder_ / "training.sha256";
+  return fs::exists(print) && read_text(print) == training_print_ + "\n";
+}
+
+// A point to be evaluated that the training in the folder has passed without keeping its weights; 0: there is none.
+int64_t CellRun::passed_point() const {
+  int64_t reached = -1;
+  for (const int64_t step : experiment_->evaluate->at) {
+    if (fs::exists(Trainer::checkpoint_path(folder_, step))) {
+      continue;
+    }
+    if (reached < 0) {
+      const int64_t last = experiment_->train->steps;
+      reached = fs::exists(Trainer::checkpoint_path(folder_, last)) ? last : Trainer::saved_step(folder_);
+    }
+    if (step <= reached) {
+      return step;
+    }
+  }
+  return 0;
+}
+
+namespace {
+
+// The first key whose value differs and matters so much, as "train.steps = 10, not 20".
+std::string first_difference(const Value& before, const Value& now, const std::string& path, Affects least) {
+  for (const auto& [key, value] : now.table()) {
+    const std::string own = path.empty() ? key : path + "." + key;
+    const Value* old = before.find(key);
+    if (value.is_table() && old != nullptr && old->is_table()) {
+      if (std::string inner = first_difference(*old, value, own, least); !inner.empty()) {
+        return inner;
+      }
+    } else if (affects(own) >= least && (old == nullptr || old->text() != value.text())) {
+      return own + " = " + (old != nullptr ? old->text() : "(none)") + ", not " + value.text();
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string CellRun::difference() const {
+  std::string found;
+  try {
+    const Value saved = read_toml((folder_ / "config.toml").string());
+    found = first_difference(saved, experiment_->resolved_for(folder_), "", Affects::training);
+  } catch (const Error&) {
+    return "its configuration cannot be read";
+  }
+  return found.empty() ? "it was trained by other plugins, or with files of other content" : "it was trained with " + found;
+}
+
+void CellRun::require_trained() const {
+  const std::string again = "; `retort train`, with the configuration and overrides that are meant, makes one";
+  if (!fs::exists(folder_ / "config.toml")) {
+    throw RequestError(folder_.string() + ": holds no training of this configuration" + again);
+  }
+  if (!is_same_training()) {
+    throw RequestError(folder_.string() + ": holds another training: " + difference() +
+                       "; give the configuration and overrides that it was trained with");
+  }
+  if (const int64_t step = passed_point(); step > 0) {
+    throw RequestError(folder_.string() + ": holds no weights after step " + std::to_string(step) +
+                       ", which evaluate.at asks for");
+  }
+  if (!trained()) {
+    throw RequestError(folder_.string() + ": its training is not finished; `retort train` goes on with it");
+  }
+}
+
+// Threads sum in another order, so the last digits change; that is no reason to begin anew.
+void CellRun::say_threads() const {
+  if (trained()) {
+    return;
+  }
+  const Value saved = read_toml((folder_ / "config.toml").string());
+  for (const char* key : {"backend.threads", "backend.student.threads"}) {
+    const Value* before = at_path(saved, key);
+    const Value* now = at_path(experiment_->resolved(), key);
+    if (before != nullptr && now != nullptr && before->text() != now->text()) {
+      log::info(std::string("goes on with ") + key + " = " + now->text() + ", begun with " + before->text() +
+                ": the last digits will differ from those of one go");
+    }
+  }
+}
 
 void CellRun::prepare(bool fresh, bool frozen) {
-  const fs::path print = folder_ / "training.sha256";
   if (fs::exists(folder_ / "config.toml")) {
-    const bool same = fs::exists(print) && read_text(print) == training_print_ + "\n";
-    if (!same || fresh) {
-      set_aside(folder_);
+    if (!is_same_training()) {
+      set_aside(folder_, difference());
+    } else if (fresh) {
+      set_aside(folder_, "--fresh begins anew");
+    } else if (const int64_t step = passed_point(); step > 0) {
+      set_aside(folder_, "it holds no weights after step " + std::to_string(step) + ", which evaluate.at asks for");
+    } else {
+      say_threads();
     }
   }
   make_folder(folder_);
   for (const fs::path& place : {folder_, folder_ / "checkpoints", folder_ / "samples"}) {
     remove_half_written(place);
   }
-  write_text(print, training_print_ + "\n");
+  write_text(folder_ / "training.sha256", training_print_ + "\n");
   write_text(folder_ / "config.toml", write_toml(experiment_->resolved_for(folder_)));
   write_provenance(folder_, frozen);
 }
@@ -116,6 +218,11 @@ std::string CellRun::trial_key() const {
 void CellRun::try_evaluation() {
   Experiment& e = *experiment_;
   try {
+    if (e.dataset) {
+      for (const Split split : {Split::train, Split::test}) {
+        e.dataset->batch(split, at::arange(std::min<int64_t>(e.dataset->size(split), 2), at::kLong));
+      }
+    }
     const auto network = e.new_network();
     network->module()->eval();
     e.backend().place(*network);
@@ -197,20 +304,18 @@ std::string CellRun::save_samples(const Tensor& samples, const std::string& name
 
 namespace {
 
-// Rows whose classes go round, as those of the generated samples beside them do.
-Tensor by_class(const Batch& data, int64_t classes, int64_t wanted) {
-  std::vector<int64_t> used(static_cast<size_t>(classes), 0);
+// Rows of the same classes, one by one, as the generated samples beside them.
+Tensor by_class(const Batch& data, const Tensor& labels) {
+  std::map<int64_t, int64_t> used;
   std::vector<Tensor> rows;
-  for (int64_t i = 0; i < wanted; ++i) {
-    const int64_t label = i % classes;
+  for (int64_t i = 0; i < labels.size(0); ++i) {
+    const int64_t label = labels[i].item<int64_t>();
     const Tensor of_class = at::nonzero(data.condition.labels == label).view({-1});
-    if (of_class.numel() == 0) {
-      continue;
+    if (of_class.numel() > 0) {
+      rows.push_back(data.x[of_class[used[label]++ % of_class.numel()].item<int64_t>()]);
     }
-    int64_t& next = used[static_cast<size_t>(label)];
-    rows.push_back(data.x[of_class[next++ % of_class.numel()].item<int64_t>()]);
   }
-  return at::stack(rows);
+  return rows.empty() ? data.x : at::stack(rows);
 }
 
 Json series_json(const Measurement& m) {
@@ -233,9 +338,9 @@ void CellRun::save_data() const {
     return;
   }
   const int64_t count = std::min<int64_t>(e.dataset->size(Split::test), std::max<int64_t>(wanted, 1000));
-  const Batch data = e.dataset->batch(Split::test, at::arange(count, at::kLong));
-  save_samples(e.classes() > 0 && data.condition.labels.defined() ? by_class(data, e.classes(), wanted) : data.x,
-               "data");
+  const Batch data = e.dataset->batch(Split::test, drawn_rows(*e.dataset, count, e.evaluate->seed));
+  const bool labelled = e.classes() > 0 && data.condition.labels.defined();
+  save_samples(labelled ? by_class(data, sample_labels(e, wanted)) : data.x, "data");
 }
 
 void CellRun::evaluate(SharedTensors& shared, bool frozen) {

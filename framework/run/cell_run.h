@@ -13,17 +13,23 @@
 
 namespace retort {
 
+/// Whether models that a configuration names in place of checkpoints are trained where they are not there yet.
+enum class Models { train, find };
+
 class CellRun {
  public:
   /// Builds all parts, so that errors of the configuration come before any work.
   CellRun(const Cell& cell, const std::string& default_name, std::filesystem::path folder, const Registry& registry,
-          const Store& store);
+          const Store& store, Models models);
 
   Experiment& experiment() const { return *experiment_; }
   const std::filesystem::path& folder() const { return folder_; }
   /// Whether the folder holds the results of this very configuration, by these very plugins.
   bool finished() const;
+  /// Whether weights are there of the last step, and of all others that are to be evaluated.
   bool trained() const;
+  /// Throws RequestError, which says what differs, where the folder does not hold this very training, finished.
+  void require_trained() const;
 
   /// SHA-256 of what training depends on.
   const std::string& training_print() const { return training_print_; }
@@ -53,6 +59,10 @@ class CellRun {
   void add_row(const struct TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
                double guidance);
   std::string progress() const;
+  bool is_same_training() const;
+  int64_t passed_point() const;
+  std::string difference() const;
+  void say_threads() const;
   void load_measured();
   std::string save_samples(const Tensor& samples, const std::string& name) const;
 
@@ -65,9 +75,15 @@ class CellRun {
 };
 
 /// Keeps what stood in the folder if it belongs to another configuration: "runs/a" becomes "runs/a~1".
-void set_aside(const std::filesystem::path& folder);
+void set_aside(const std::filesystem::path& folder, const std::string& why);
 
-/// Trains the models of configurations that are named in place of checkpoints, once for all runs.
-ModelMaker model_maker(const Registry& registry, const Store& store);
+/// Thrown where a model is wanted that is not trained yet, by commands that train nothing.
+class NotTrained : public RequestError {
+ public:
+  using RequestError::RequestError;
+};
+
+/// Trains the models of configurations that are named in place of checkpoints, once for all runs; or only finds them.
+ModelMaker model_maker(const Registry& registry, const Store& store, Models models);
 
 }  // namespace retort

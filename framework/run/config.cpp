@@ -1,9 +1,11 @@
 // A request made into cells and a folder.
-#include <algorithm>
-
+#include "config/keys.h"
+#include "config/layers.h"
 #include "config/toml.h"
+#include "io/names.h"
 #include "plugin/registry.h"
 #include "run/run.h"
+#include "sweep/overrides.h"
 
 namespace retort {
 
@@ -25,10 +27,7 @@ std::string find_config(const std::string& path) {
 Value load_config(const RunRequest& request) {
   const std::string path = find_config(request.config);
   Value root = read_config(path);
-  for (const std::string& assignment : request.overrides) {
-    apply_override(root, assignment);
-    no_longer_swept(root, assignment.substr(0, assignment.find('=')));
-  }
+  apply_overrides(root, request.overrides);
   return root;
 }
 
@@ -51,13 +50,12 @@ fs::path output_folder(const Value& config, const RunRequest& request) {
   }
   // Other settings, another folder: overrides never mix with the results of the plain configuration.
   for (const std::string& assignment : request.overrides) {
-    std::string part = assignment.starts_with("run.name=") ? "" : "," + assignment;
-    std::replace_if(
-        part.begin(), part.end(), [](char c) { return c == '/' || c == ' ' || c == '"'; }, '-');
-    name += part;
+    if (const std::string key = read_override(assignment).key; key != "run.name") {
+      name += "," + key + assignment.substr(find_outside_quotes(assignment, '='));
+    }
   }
   constexpr size_t longest = 200;  // a file name's limit is 255 bytes
-  return fs::path("runs") / name.substr(0, longest);
+  return fs::path("runs") / file_name(name, longest);
 }
 
 fs::path shared_folder(const Value& config, const RunRequest& request) {

@@ -16,6 +16,7 @@
 #include "config/toml.h"
 #include "interrupt.h"
 #include "io/files.h"
+#include "io/hashes.h"
 #include "log.h"
 #include "report/report.h"
 #include "run/cell_run.h"
@@ -31,13 +32,16 @@ namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr const char* hashes_name = "hashes.json";  // in the folder of what runs share
 
 class Run {
  public:
-  // With `prepare` the folder is made ready for work.
-  Run(const RunRequest& request, Registry& registry, bool prepare)
+  // What is wanted of it: to look only, to measure what is trained, or to work, for which the folder is made ready.
+  enum class For { looking, measuring, working };
+  Run(const RunRequest& request, Registry& registry, For purpose)
       : request_(request),
         registry_(registry),
+        models_(purpose == For::working ? Models::train : Models::find),
         config_(load_config(request)),
         cells_(expand(config_)),
         output_(output_folder(config_, request)),
@@ -46,9 +50,11 @@ class Run {
     if (request.frozen) {
       freeze(registry, request.config, output_);
     }
-    check_cells(prepare);
-    if (prepare && Group::world().first()) {
+    load_hashes(store_.folder() / hashes_name);
+    check_cells(purpose);
+    if (purpose == For::working && Group::world().first()) {
       prepare_folder();
+      save_hashes(store_.folder() / hashes_name);
     }
     Group::world().meet();
   }
@@ -105,7 +111,7 @@ class Run {
 
   std::unique_ptr<CellRun> open(size_t i) const {
     return std::make_unique<CellRun>(cells_[i], fs::path(request_.config).stem().string(),
-                                     cell_folder(output_, cells_[i]), registry_, store_);
+                                     cell_folder(output_, cells_[i]), registry_, store_, models_);
   }
   const Cell& cell(size_t i) const { return cells_[i]; }
   bool finished(size_t i) const { return finished_[i]; }
@@ -119,14 +125,17 @@ class Run {
 
   // Builds every cell once, so that errors come before any work, and learns which are done and which share their
   // solves.
-  void check_cells(bool before_work) {
+  void check_cells(For purpose) {
     std::set<std::string> tried;
     std::string prints;
     for (size_t i = 0; i < cells_.size(); ++i) {
       failures_.push_back(failure(cell_folder(output_, cells_[i])));
       const std::unique_ptr<CellRun> cell = open(i);
       finished_.push_back(Group::world().from_first(cell->finished()));
-      if (before_work && !finished_.back() && !cell->trained() && Group::world().first() &&
+      if (purpose == For::measuring && Group::world().first()) {
+        cell->require_trained();
+      }
+      if (purpose == For::working && !finished_.back() && !cell->trained() && Group::world().first() &&
           tried.insert(cell->trial_key()).second) {
         cell->try_evaluation();
       }
@@ -171,7 +180,7 @@ class Run {
     }
     const bool other = fs::exists(output_ / "config.toml") && !fs::exists(output_ / "cells");
     if (other || (request_.fresh && fs::exists(output_))) {
-      set_aside(output_);
+      set_aside(output_, other ? "it holds a single run, not a sweep" : "--fresh begins anew");
     }
     make_folder(output_ / "cells");
     Value config = open(0)->experiment().resolved_for(output_);
@@ -183,8 +192,10 @@ class Run {
       }
       set_path(config, table, joined);
     }
-    for (const auto& [key, value] : cells_[0].values.table()) {  // [sweep] says these
-      unset(config, key);
+    for (const Cell& cell : cells_) {  // [sweep] says these
+      for (const auto& [key, value] : cell.values.table()) {
+        unset(config, key);
+      }
     }
     config["sweep"] = *config_.find("sweep");
     write_text(output_ / "config.toml", write_toml(config));
@@ -277,7 +288,7 @@ class Run {
       if (group.from_first(done)) {
         return CellState::done;
       }
-      if (group.first()) {
+      if (group.first() && stages != Stages::evaluate) {
         cell->prepare(request_.fresh && !is_sweep(), request_.frozen);
         cell->count_death(claim && claim->deaths() > 0);
       }
@@ -341,6 +352,7 @@ class Run {
 
   RunRequest request_;
   Registry& registry_;
+  Models models_;
   Value config_;  // as written and overridden, before its cells
   std::vector<Cell> cells_;
   fs::path output_;
@@ -366,10 +378,8 @@ std::string kind_of(const Experiment& e) {
          std::to_string(e.train->batch * e.train->accumulate);
 }
 
-}  // namespace
-
-void print_plan(const RunRequest& request, Registry& registry) {
-  const Run all(request, registry, false);
+void print_costs(const RunRequest& request, Registry& registry) {
+  const Run all(request, registry, Run::For::looking);
   std::map<std::string, TrainingCost> kinds;
   double seconds = 0, evaluations = 0;
   size_t done = 0;
@@ -400,11 +410,25 @@ void print_plan(const RunRequest& request, Registry& registry) {
       all.size(), done, log::duration(seconds).c_str(), evaluations);
 }
 
+}  // namespace
+
+void print_plan(const RunRequest& request, Registry& registry) {
+  try {
+    print_costs(request, registry);
+  } catch (const NotTrained& e) {
+    const std::vector<Cell> cells = expand(load_config(request));
+    for (const Cell& cell : cells) {
+      std::printf("%s\n", cell.name.c_str());
+    }
+    std::printf("\n%zu cells. What they cost cannot be told yet: %s\n", cells.size(), e.what());
+  }
+}
+
 fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
   if (!Group::world().first()) {
     log::be_quiet();
   }
-  Run all(request, registry, true);
+  Run all(request, registry, stages == Stages::evaluate ? Run::For::measuring : Run::For::working);
   if (stages == Stages::everything && all.complete() && !request.fresh) {
     log::info("these results are complete; --fresh runs it again");
   } else {

@@ -6,6 +6,7 @@
 
 #include "interrupt.h"
 #include "log.h"
+#include "sample/draws.h"
 
 namespace retort {
 
@@ -46,7 +47,7 @@ Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n
   out.x = noise_rows(shape, seed, "start", 0).to(backend.device(), backend.dtype());
   out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
   if (experiment.classes() > 0) {
-    out.condition.labels = at::remainder(at::arange(n, at::kLong), experiment.classes()).to(backend.device());
+    out.condition.labels = sample_labels(experiment, n).to(backend.device());
   }
   if (experiment.task().guided) {
     out.condition.guidance = at::full({n}, guidance, at::TensorOptions().dtype(at::kDouble).device(backend.device()));

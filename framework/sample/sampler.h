@@ -9,7 +9,7 @@ namespace retort {
 /// Throws Error, with the first row and how many there are, where rows of x: [n, …] are not finite. `what` are they?
 void require_finite(const Tensor& x, const std::string& what);
 
-/// Noise [n, …] at the first time of the grid and, for class-conditional models, labels that go round the classes.
+/// Noise [n, …] at the first time of the grid and, for class-conditional models, labels (sample/draws.h).
 /// Row i depends on the seed and i alone, so that every model begins from the same. `guidance` is the weight of all
 /// rows, for guided models.
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance = 1);

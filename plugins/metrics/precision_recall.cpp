@@ -8,18 +8,22 @@
 
 #include <ATen/ATen.h>
 
+#include "../shared/draw.h"
+
 using namespace retort;
 
 class PrecisionRecall final : public Metric {
  public:
   explicit PrecisionRecall(Params& p)
       : k_(p.get("neighbours", 5, "k", at_least(1))),
-        most_(p.get("samples", 5000, "at most so many samples of each, the first ones", at_least(2))) {}
+        most_(p.get("samples", 5000, "at most so many samples of each, drawn from all", at_least(2))) {}
 
   Measurement measure(const Evaluation& evaluation) const override {
-    const auto first = [this](const Tensor& all) { return all.narrow(0, 0, std::min(most_, all.size(0))); };
-    const Tensor samples = first(evaluation.sample_features()).to(at::kDouble);
-    const Tensor reference = first(evaluation.reference_features()).to(at::kDouble);
+    const auto some = [&](const Tensor& all) {
+      return draw_rows(all, most_, evaluation.generator("precision recall")).to(at::kDouble);
+    };
+    const Tensor samples = some(evaluation.sample_features());
+    const Tensor reference = some(evaluation.reference_features());
     if (samples.size(0) <= k_ || reference.size(0) <= k_) {
       return {};
     }

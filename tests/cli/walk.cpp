@@ -3,6 +3,7 @@
 #include <fstream>
 #include <map>
 
+#include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
 #include "run/cell_run.h"

@@ -1,5 +1,6 @@
 #include <fstream>
 
+#include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
 #include "io/json.h"

@@ -1,0 +1,16 @@
+/// File names made of any text.
+#pragma once
+
+#include <string>
+
+namespace retort {
+
+/// Eight hexadecimal digits of a text's SHA-256.
+std::string short_hash(const std::string& text);
+
+/// A text as a file's name of at most `longest` bytes. Text that is one stays as it is; else what a name cannot hold is
+/// replaced, what is too long is cut at a character's end, and "~" with the text's short hash follows, so that names of
+/// different texts differ.
+std::string file_name(const std::string& text, size_t longest);
+
+}  // namespace retort

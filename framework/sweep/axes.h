@@ -1,0 +1,44 @@
+/// [sweep] as it is written, made into axes.
+///
+///   [sweep]
+///   "loss.type" = ["one", "other"]                     lists: their product
+///   "solver.type" = ["one", { type = "other", order = 3 }]     keys for one type alone stand beside it
+///   seeds = 8                                          run.seed = 0 … 7; or a list of seeds
+///   zip = [{ "train.steps" = [100, 400], "train.learning_rate" = [1e-4, 2e-5] }]     first with first, second with …
+///   cells = [{ "loss.type" = "one", "loss.target" = "ema" }, { "loss.type" = "other" }]
+///                                                      one axis whose values are tables
+///   exclude = [{ "loss.type" = "other", "solver.type" = "slow" }]      no cell that has all of these
+///
+/// All of them are axes of one product. Keys are dotted paths, however they are quoted.
+#pragma once
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "retort/value.h"
+
+namespace retort {
+
+using Assignments = std::vector<std::pair<std::string, Value>>;  // key to value: what one place on an axis sets
+
+struct Axis {
+  Origin origin;
+  std::vector<Assignments> places;
+};
+
+/// The table with every key in its one spelling and tables within tables made one. Throws RequestError for a key that
+/// stands there twice.
+Value flat_sweep(const Value& sweep);
+
+/// The axes of such a table, the slowest first, seeds last. Throws RequestError for whatever is wrong.
+std::vector<Axis> axes_of(const Value& sweep);
+
+/// What cells must not be, each of it a set of values. `swept` are the keys that it may speak of.
+std::vector<Assignments> exclusions_of(const Value& sweep, const std::set<std::string>& swept);
+
+/// Whether a key of [sweep] is one of its own words: zip, cells, exclude, seeds.
+bool is_sweep_word(const std::string& key);
+
+}  // namespace retort
