@@ -16,6 +16,7 @@ constexpr std::pair<const char*, Affects> known[] = {
     {"backend.threads", Affects::rounding},
     {"backend.teacher.threads", Affects::rounding},
     {"backend.student.threads", Affects::rounding},
+    {"student.base", Affects::nothing},  // where a file is that is known by its content
     {"train.log_every", Affects::nothing},
     {"train.save_every", Affects::nothing},
     {"evaluate.weights", Affects::training},  // checkpoints hold these weights

@@ -164,7 +164,14 @@ std::shared_ptr<void> Experiment::choose_backend(const std::string& table, const
       last = e;
     }
   }
-  throw last ? *last : RequestError(to_string(value.origin) + ": " + table + ".type: none of " + list + " was built");
+  if (!last) {  // none was built, or all were refused: the last one's reason serves
+    try {
+      registry_.find(Backend::kind, list.substr(list.rfind(' ') + 1), prefer_);
+    } catch (const RequestError& e) {
+      last.emplace(to_string(value.origin) + ": " + table + ".type: " + e.what());
+    }
+  }
+  throw last ? *last : RequestError(to_string(value.origin) + ": " + table + ".type: none of " + list + " works here");
 }
 
 template <class T>
@@ -374,7 +381,7 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
     }
     last_checkpoint_ = made_.at(path);
   }
-  Checkpoint out = read_checkpoint(last_checkpoint_);
+  Checkpoint out = read_checkpoint(last_checkpoint_, {student ? student->base : "", teacher_checkpoint_});
   const std::string is = objective_of(out);
   const std::string wanted = name_of(Objective::denoiser);
   if (table_ == Teacher::kind && !is.empty() && is != wanted) {

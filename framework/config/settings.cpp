@@ -13,8 +13,8 @@ RunSettings::RunSettings(Params& p, const std::string& default_name)
           p.get("cache", "",
                 "folder for what runs share by content: models, the teacher's samples, features, solves; empty: cache "
                 "within run.output, or runs/cache. It may be deleted at any time")) {
-  if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos)) {
-    throw p.error("name", "'" + name + "' is no folder name");
+  if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos || name == "." || name == "..")) {
+    throw p.error("name", "'" + name + "' is no folder name; expected a word or two without '/'");
   }
 }
 
@@ -36,7 +36,10 @@ StudentSettings::StudentSettings(Params& p)
       alpha(p.get("alpha", 0.0, "adapter = \"lora\": the change's weight, times rank; 0: as rank", at_least(0))),
       layers(p.get("layers", std::vector<std::string>{"*"},
                    "adapter = \"lora\": patterns of the weights' names, such as \"*.qkv.*\"; only matrices and "
-                   "convolutions count")) {
+                   "convolutions count")),
+      base(p.path("base", "",
+                  "checkpoint that an adapter's file changes, where it is no longer at the place that the file names; "
+                  "empty: there, or teacher.checkpoint")) {
   if (low_rank && !from_teacher) {
     throw p.error("adapter", "\"lora\" changes a teacher's weights; expected init = \"teacher\" with it");
   }

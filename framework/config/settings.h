@@ -31,6 +31,7 @@ struct StudentSettings {
   int64_t rank;
   double alpha;
   std::vector<std::string> layers;
+  std::string base;
 };
 
 /// [train]

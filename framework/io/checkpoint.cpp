@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "io/files.h"
+#include "io/hashes.h"
 #include "io/json.h"
 #include "io/low_rank.h"
 #include "io/safetensors.h"
@@ -39,17 +39,31 @@ class HostForTask final : public Host {
 
 namespace {
 
-// The checkpoint that an adapter's file names, with its change added to the weights.
-void merge_adapter(Checkpoint& adapter, const std::string& path) {
-  Params p(*adapter.config.find("adapter"), "adapter", nullptr);
-  const std::string base = p.get("base", "", "");
-  const std::string found =
-      std::filesystem::path(base).is_relative() ? (std::filesystem::path(path).parent_path() / base).string() : base;
-  if (!std::filesystem::exists(found) || sha256_of_file(found) != p.get("base_sha256", "", "")) {
-    throw RequestError(path + ": is an adapter of " + found + ", which is " +
-                       (std::filesystem::exists(found) ? "another file now" : "missing"));
+// The checkpoint that an adapter changes: known by its content, wherever it is.
+std::string find_base(const std::string& adapter, const std::string& recorded, const std::string& hash,
+                      std::vector<std::string> bases) {
+  const std::filesystem::path place(recorded);
+  bases.insert(bases.begin(), place.is_relative() ? (std::filesystem::path(adapter).parent_path() / place).string()
+                                                  : recorded);
+  std::string seen;
+  for (const std::string& base : bases) {
+    const std::string content = base.empty() ? "" : content_hash(base);
+    if (content == hash && !hash.empty()) {
+      return base;
+    }
+    if (!base.empty()) {
+      seen += (seen.empty() ? "" : ", ") + base + (content.empty() ? " is missing" : " is another file");
+    }
   }
-  std::map<std::string, Tensor> weights = read_checkpoint(found).tensors;
+  throw RequestError(adapter + ": is an adapter of a checkpoint that is not found (" + seen +
+                     "); student.base names where it is now");
+}
+
+// The base with the adapter's change added to its weights.
+void merge_adapter(Checkpoint& adapter, const std::string& path, const std::vector<std::string>& bases) {
+  Params p(*adapter.config.find("adapter"), "adapter", nullptr);
+  const std::string base = find_base(path, p.get("base", "", ""), p.get("base_sha256", "", ""), bases);
+  std::map<std::string, Tensor> weights = read_checkpoint(base).tensors;
   merge_low_rank(weights, adapter.tensors, p.get("scale", 1.0, ""), path);
   adapter.tensors = std::move(weights);
 }
@@ -68,7 +82,7 @@ const char* name_of(Objective objective) {
   return "";
 }
 
-Checkpoint read_checkpoint(const std::string& path) {
+Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases) {
   TensorFile file = read_safetensors(path);
   Checkpoint out;
   out.tensors = std::move(file.tensors);
@@ -89,7 +103,7 @@ Checkpoint read_checkpoint(const std::string& path) {
     throw RequestError(path + ": is a checkpoint without a model");
   }
   if (out.config.find("adapter") != nullptr) {
-    merge_adapter(out, path);
+    merge_adapter(out, path, bases);
   }
   return out;
 }

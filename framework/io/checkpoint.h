@@ -13,8 +13,9 @@ namespace retort {
 const char* name_of(Objective objective);
 
 /// Throws RequestError where the file is missing, damaged, or no checkpoint. A low-rank adapter is read with the
-/// checkpoint that it changes, and comes out merged.
-Checkpoint read_checkpoint(const std::string& path);
+/// checkpoint that it changes, and comes out merged; that one is looked for where the adapter's file says, then among
+/// `bases`.
+Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases = {});
 
 /// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `guided` asks for one
 /// that is conditioned on the guidance weight as well, whether the checkpoint has weights for that or not.

@@ -12,6 +12,7 @@
 
 #include "io/files.h"
 #include "log.h"
+#include "retort/error.h"
 
 namespace retort {
 
@@ -136,8 +137,12 @@ void save_hashes(const fs::path& file) {
       kept[path] = {known.state, known.hash};
     }
   }
-  write_text(file, kept.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  all.grown = false;
+  try {
+    make_folder(file.parent_path());
+    write_text(file, kept.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    all.grown = false;
+  } catch (const Error&) {  // it only saves time
+  }
 }
 
 }  // namespace retort

@@ -12,7 +12,7 @@ std::string content_hash(const std::filesystem::path& path);
 
 /// Takes over what an earlier process learnt, from a file; a missing or damaged one is no error.
 void load_hashes(const std::filesystem::path& file);
-/// Keeps what this process has learnt, if it is more than the file holds.
+/// Keeps what this process has learnt, if it is more than the file holds; where it cannot be written, nothing is said.
 void save_hashes(const std::filesystem::path& file);
 
 }  // namespace retort

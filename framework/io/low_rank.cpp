@@ -10,9 +10,12 @@ namespace {
 const std::string ending = ".weight";
 }
 
+std::string low_rank_module(const std::string& weight) {
+  return weight.ends_with(ending) ? weight.substr(0, weight.size() - ending.size()) : weight;
+}
+
 std::string low_rank_name(const std::string& weight, char factor) {
-  const std::string module = weight.ends_with(ending) ? weight.substr(0, weight.size() - ending.size()) : weight;
-  return module + ".lora_" + factor + ending;
+  return low_rank_module(weight) + ".lora_" + factor + ending;
 }
 
 Tensor low_rank_change(const Tensor& a, const Tensor& b, double scale) {

@@ -8,6 +8,9 @@
 
 namespace retort {
 
+/// The module of a weight, as PEFT lists it: "conv0" of "conv0.weight".
+std::string low_rank_module(const std::string& weight);
+
 /// The names of A and B for the weight "conv0.weight": "conv0.lora_A.weight" and "conv0.lora_B.weight", as PEFT has
 /// them.
 std::string low_rank_name(const std::string& weight, char factor);

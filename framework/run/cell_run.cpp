@@ -232,7 +232,9 @@ void CellRun::try_evaluation() {
     if (e.teacher && e.loss->objective() == Objective::consistency) {
       ModelEvaluator evaluator(e, e.teacher.get(), own, "", middle_guidance(e), /*trial=*/true);
       evaluator.measure({});
-      result = evaluator.measure({&model, e.evaluate->student_steps.front()});
+      for (const int64_t steps : e.evaluate->student_steps) {  // metrics differ in which samplers they measure
+        result = evaluator.measure({&model, steps});
+      }
     } else if (e.loss->objective() == Objective::denoiser) {
       const ModelTeacher as_teacher(model, e.task().shape, e.classes());
       result = ModelEvaluator(e, &as_teacher, own, "", 1, /*trial=*/true).measure({});

@@ -14,6 +14,7 @@ namespace retort {
 Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed)
     : weights_(weights),
       base_(weights.copy()),
+      rank_(settings.rank),
       scale_((settings.alpha > 0 ? settings.alpha : static_cast<double>(settings.rank)) /
              static_cast<double>(settings.rank)) {
   bool any = false;
@@ -50,6 +51,22 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
     throw RequestError("student.layers: no matrix or convolution is called so; the weights' names are like " + some);
   }
   factors_.parameter_count = factors_.tensors.size();
+}
+
+Json Adapter::peft_config(const std::string& base) const {
+  Json modules = Json::array();
+  for (const size_t i : adapted_) {
+    modules.push_back(low_rank_module(weights_.names[i]));
+  }
+  return {{"peft_type", "LORA"},
+          {"base_model_name_or_path", base},
+          {"r", rank_},
+          {"lora_alpha", scale_ * static_cast<double>(rank_)},
+          {"target_modules", modules},
+          {"lora_dropout", 0.0},
+          {"bias", "none"},
+          {"fan_in_fan_out", false},
+          {"inference_mode", true}};
 }
 
 void Adapter::pull_gradients() const {

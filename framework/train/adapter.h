@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "config/settings.h"
+#include "io/json.h"
 #include "train/weights.h"
 
 namespace retort {
@@ -20,6 +21,8 @@ class Adapter {
   /// A and B of each adapted weight: what is trained, averaged and saved.
   const Weights& factors() const { return factors_; }
   double scale() const { return scale_; }
+  /// What PEFT reads as adapter_config.json: kind, rank, weight and the adapted modules.
+  Json peft_config(const std::string& base) const;
 
   /// Gives A and B their gradients, from those of the weights, which are cleared.
   void pull_gradients() const;
@@ -31,6 +34,7 @@ class Adapter {
   Weights factors_;              // A0, B0, A1, B1, …
   std::vector<size_t> adapted_;  // which of the weights
   std::vector<Tensor> base_;     // W0 of all weights
+  int64_t rank_;
   double scale_;
 };
 

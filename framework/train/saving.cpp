@@ -148,6 +148,8 @@ void Trainer::save_weights() const {
                       {"scale", adapter_->scale()}};
     file.metadata["retort"] = own.dump();
     write_safetensors(fs::path(path).replace_extension(".adapter.safetensors"), file);
+    write_text(path.parent_path() / "adapter_config.json",
+               adapter_->peft_config(own["adapter"]["base"].get<std::string>()).dump(1) + "\n");
     file.tensors.clear();
   }
   weights_.store("", adapter_ ? adapter_->merged(values) : values, file.tensors);

@@ -15,6 +15,9 @@ class Accuracy final : public Metric {
     if (evaluation.network() == nullptr || dataset == nullptr || dataset->classes() == 0) {
       return {};
     }
+    if (evaluation.student_steps() > 0) {
+      throw RequestError("metric 'accuracy' is of classifiers; here a student is trained that makes samples");
+    }
     const Batch data = evaluation.data(dataset->size(Split::test));
     const at::NoGradGuard no_grad;
     int64_t right = 0;

@@ -22,7 +22,7 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"schedule.sigma_min=30", {"schedule.sigma_min: is not below sigma_max"}},
       {"loss.distance=l3", {"loss.distance: 'l3' is unknown; expected one of 'l2'"}},
       {"process.type=vp", {"process.type: 'vp' is unknown"}},
-      {"evaluate.at=[9999]", {"evaluate.at: 9999 is beyond train.steps"}},
+      {"'evaluate.student_steps=[]'", {"evaluate.student_steps: is an empty list; expected at least one"}},
       {"'evaluate.metrics=[\"fdd\"]'", {"no metric plugin is called 'fdd'"}},
       {"metric.od_error.exact_samples=3", {"unknown table [metric.od_error]; did you mean 'ode_error'?"}},
       {"evaluate.features=/no/such.safetensors", {"/no/such.safetensors: no such file"}},
@@ -34,7 +34,7 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"process.type=vp_scaled_linear schedule.sigma_max=80.0",
        {"schedule: its times on process 'vp_scaled_linear' do not fall strictly"}},
       {"nonsense", {"'nonsense' is no override; expected key=value"}},
-      {"\"train.steps=[1\"", {"the value is no valid TOML"}},
+      {"\"train.steps=[1\"", {"train.steps: is a string, \"[1\"; expected integer"}},
   };
   Folder folder;
   for (const Case& c : cases) {

@@ -53,7 +53,7 @@ CellRun cell_of(const std::string& toml, const std::filesystem::path& folder, co
   write_text(place / "walk.toml", toml);
   Cell cell;
   cell.config = read_config((place / "walk.toml").string());
-  return {cell, "walk", folder, registry(), Store(place / "cache")};
+  return {cell, "walk", folder, registry(), Store(place / "cache"), Models::find};
 }
 
 // The checkpoint of a network that has learned one step of denoising.

@@ -78,16 +78,3 @@ TEST_CASE("what is wrong in [sweep] is one line with its place") {
   CHECK(contains(error_of("\"a.x\" = [1]\nexclude = [{ \"a.x\" = 1 }]\n"), "leaves no cell"));
   CHECK(contains(error_of("cells = [1]\n"), "expected tables"));
 }
-
-TEST_CASE("a key that is given elsewhere is no longer swept, wherever it stood") {
-  const auto left = [](const std::string& sweep, const std::string& key) {
-    Value config = parse_toml("[sweep]\n" + sweep, "test.toml");
-    no_longer_swept(config, key);
-    return expand(config).size();
-  };
-  CHECK(left("\"loss.type\" = [\"cm\", \"direct_cm\"]\n", "loss.type") == 1);
-  CHECK(left("seeds = 4\n\"a.x\" = [1, 2]\n", "run.seed") == 2);
-  CHECK(left("zip = { \"a.x\" = [1, 2], \"a.y\" = [3, 4] }\n", "a.x") == 2);
-  CHECK(left("zip = [{ \"a.x\" = [1, 2] }, { \"a.y\" = [3, 4] }]\n", "a.x") == 2);
-  CHECK(left("cells = [{ \"a.x\" = 1, \"a.y\" = 3 }, { \"a.x\" = 2, \"a.y\" = 3 }]\n", "a.x") == 1);
-}

@@ -175,7 +175,7 @@ TEST_CASE("a configuration extends another one, less its sweep") {
   write_text(folder / "deep" / "middle.toml", "extends = \"../base.toml\"\n[a]\ny = 5\n[b]\ntype = \"two\"\n");
   write_text(folder / "deep" / "top.toml", "extends = \"middle.toml\"\n[a]\nz = 6\n");
   const Value top = read_config((folder / "deep" / "top.toml").string());
-  CHECK(top.text() == R"({ a = { x = 1, y = 5, z = 6 }, b = { type = "two" }, c = { path = "p" } })");
+  CHECK(top.text() == R"({ a = { x = 1, y = 5, z = 6 }, b = { type = "two", only_one = 3 }, c = { path = "p" } })");
   CHECK(top.find("c")->find("path")->origin.file ==
         (folder / "deep" / ".." / "base.toml").string());  // paths count from there
   write_text(folder / "round.toml", "extends = \"round.toml\"\n");

@@ -1,4 +1,5 @@
 #include "sample/sampler.h"
+#include "sample/draws.h"
 
 #include "support/support.h"
 
@@ -63,4 +64,18 @@ TEST_CASE("row i of a sample depends on the seed and i alone") {
                    sample_student(model, times({10, 5, 1, 0}), {at::ones({2, 2}), {}}, 4, 2, 0);
                  }),
                  "4 sampler steps are more than the 3 interval(s)"));
+}
+
+TEST_CASE("labels come in the shares asked for, evenly spread, whatever the number of rows") {
+  const auto counts = [](const std::vector<double>& shares, int64_t n) {
+    return at::bincount(labels_by_shares(shares, n), {}, static_cast<int64_t>(shares.size()));
+  };
+  CHECK(at::equal(labels_by_shares({0.25, 0.25, 0.25, 0.25}, 9), at::remainder(at::arange(9), 4)));
+  const std::vector<double> shares = {0.7, 0.0, 0.2, 0.1};
+  CHECK(at::equal(labels_by_shares(shares, 100).narrow(0, 0, 37), labels_by_shares(shares, 37)));
+  for (const int64_t n : {1, 10, 33, 1000}) {
+    const Tensor due = at::tensor(shares, at::kDouble) * static_cast<double>(n);
+    CHECK((counts(shares, n) - due).abs().max().item<double>() <= 1 + 1e-9);
+  }
+  CHECK(counts(shares, 1000)[1].item<int64_t>() == 0);
 }

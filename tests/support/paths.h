@@ -9,5 +9,6 @@ std::string source_dir();
 std::string plugin_dir();
 std::string test_plugin_dir();
 std::string program();
+std::string torch_programs();  // the folder of torchrun
 
 }  // namespace retort::test

@@ -1,0 +1,211 @@
+// Every command that a page or a help text prints is run here, as it is printed. Configurations are made small in a copy
+// of configs/, not by overrides, which could hide what a command lacks.
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "io/files.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string build_dir() { return fs::path(program()).parent_path().parent_path().string(); }
+
+// The installed tree, moved once after it was made.
+const fs::path& installed_tree() {
+  static const Folder folder;
+  static const fs::path tree = [] {
+    REQUIRE(shell("cmake --install " + build_dir() + " --prefix " + folder.string() + "/first").code == 0);
+    fs::rename(folder / "first", folder / "tree");
+    return folder / "tree";
+  }();
+  return tree;
+}
+
+// The blocks of a page that begin with ``` and this word.
+std::vector<std::string> blocks(const std::string& page, const std::string& word) {
+  std::vector<std::string> out;
+  const std::string begin = "\n```" + word + "\n", end = "\n```";
+  for (size_t at = 0; (at = page.find(begin, at)) != std::string::npos;) {
+    at += begin.size();
+    const size_t to = page.find(end, at);
+    REQUIRE(to != std::string::npos);
+    out.push_back(page.substr(at, to - at) + "\n");
+    at = to + end.size();
+  }
+  return out;
+}
+
+struct Command {
+  std::string text;    // as printed, less its comment
+  std::string answer;  // the line that the page shows behind it, or empty
+};
+
+std::string trimmed(const std::string& text) {
+  const size_t from = text.find_first_not_of(' ');
+  return from == std::string::npos ? "" : text.substr(from, text.find_last_not_of(' ') + 1 - from);
+}
+
+// Lines of a block that are commands.
+void add_lines(const std::string& block, std::vector<Command>& out) {
+  static const std::regex command(R"(^\s*(\$ )?((\./)?retort |torchrun |sbatch |cmake |export PATH=|[A-Z_]+=\S+ (.*)\./retort ).*)");
+  std::istringstream lines(block);
+  for (std::string line; std::getline(lines, line);) {
+    if (std::regex_match(line, command)) {
+      const std::string text = trimmed(line);
+      const std::string plain = text.starts_with("$ ") ? text.substr(2) : text;
+      std::string one = trimmed(plain.substr(0, plain.find(" #")));
+      one = trimmed(one.substr(0, one.find(" … ")));
+      // Two commands may stand side by side, and a description behind one, each after a wide gap.
+      for (size_t gap; !one.empty(); one = gap == std::string::npos ? "" : trimmed(one.substr(gap))) {
+        gap = one.find("    ");
+        const std::string part = trimmed(one.substr(0, gap));
+        if (std::regex_match(part + " ", command)) {
+          out.push_back({part, ""});
+        }
+      }
+      if (text.starts_with("$ ")) {
+        std::getline(lines, out.back().answer);
+      }
+    }
+  }
+}
+
+// `retort …` within running text.
+void add_spans(const std::string& page, std::vector<Command>& out) {
+  static const std::regex span(R"(`((\./)?retort [^`\n]+)`)");
+  static const std::regex broken("\n");
+  const std::string flat = std::regex_replace(page, broken, " ");
+  for (std::sregex_iterator i(flat.begin(), flat.end(), span), end; i != end; ++i) {
+    out.push_back({(*i)[1], ""});
+  }
+}
+
+// A copy of configs/ whose runs take seconds: fewer steps, samples and seeds; nothing else.
+void small_configurations(const fs::path& to) {
+  const fs::path from = source_dir() + "/configs";
+  for (const auto& entry : fs::recursive_directory_iterator(from)) {
+    const fs::path place = to / fs::relative(entry.path(), from);
+    if (entry.is_directory()) {
+      fs::create_directories(place);
+      continue;
+    }
+    if (entry.path().extension() != ".toml") {
+      fs::create_symlink(entry.path(), place);
+      continue;
+    }
+    Value config = read_toml(entry.path().string());
+    const bool mixture = entry.path().filename() == "mixture.toml";
+    const auto less = [&](const char* table, const char* key, Value value) {
+      Value* found = config.find(table);
+      if (found != nullptr && found->find(key) != nullptr) {
+        (*found)[key] = std::move(value);
+      }
+    };
+    less("network", "width", Value{int64_t{16}, {}});
+    less("evaluate", "samples", Value{int64_t{100}, {}});
+    less("sweep", "seeds", Value{int64_t{1}, {}});
+    if (!mixture) {  // whose training is short, and whose commands speak of its length
+      less("train", "steps", Value{int64_t{3}, {}});
+      less("train", "batch", Value{int64_t{4}, {}});
+      less("evaluate", "at", Value{Array{Value{int64_t{2}, {}}}, {}});
+    }
+    Value& metric = config["metric"];
+    metric["ode_error"]["exact_samples"] = Value{int64_t{4}, {}};
+    write_text(place, "# small\n" + (config.find("extends") != nullptr ? "extends = " + config.find("extends")->text() + "\n" : "") +
+                          [&] { Value rest = config; rest.erase("extends"); return write_toml(rest); }());
+  }
+}
+
+// What `./retort` is in the tests' folder: the program, and in place of the wrapper's own work a look at whether it
+// could be done.
+std::string stand_in() {
+  return "#!/bin/sh\ncase \"$1\" in\n"
+         "  test) shift; [ \"$1\" = --preset ] && exit 0\n"
+         "    ctest --test-dir '" + build_dir() + "' -N \"$@\" | tee /dev/stderr | grep -q 'Total Tests: [1-9]' ;;\n"
+         "  build) [ $# -eq 1 ] || ninja -C '" + build_dir() + "' -t query \"$2\" >/dev/null ;;\n"
+         "  package) exit 0 ;;\n"
+         "  install) ln -s '" + installed_tree().string() + "' \"$3\" ;;\n"
+         "  *) exec '" + program() + "' \"$@\" ;;\nesac\n";
+}
+
+bool needs_a_name_only(const std::string& text) {  // `retort check` in a sentence speaks of the command
+  return std::regex_match(text, std::regex(R"((\./)?retort [a-z]+)"));
+}
+
+}  // namespace
+
+TEST_CASE("every command of the tutorial works, with the installed tree alone") {
+  Folder folder;
+  std::string script;
+  for (const std::string& block : blocks(read_text(source_dir() + "/sdk/README.md"), "sh")) {
+    script += block + "\n";
+  }
+  CHECK(contains(script, "retort new solver"));
+  write_text(folder / "tutorial.sh", "set -eu\n" + script);
+  const Outcome out = shell("mkdir " + folder.string() + "/empty && cd " + folder.string() +
+                            "/empty && PATH=" + installed_tree().string() + "/bin:$PATH sh ../tutorial.sh");
+  CAPTURE(out.output);
+  CHECK(out.code == 0);
+  CHECK(contains(out.output, "0 of them failed"));
+}
+
+TEST_CASE("every command that README and the help texts print works") {
+  Folder folder;
+  const fs::path place = folder / "project";
+  small_configurations(place / "configs");
+  write_text(place / "retort", stand_in());
+  fs::permissions(place / "retort", fs::perms::owner_all);
+  write_text(place / "points.csv", "1.0,0.5\n-2.0,3.0\n");
+  fs::create_directories(place / "stubs");  // of what needs a cluster: sbatch runs the script, srun what follows its options
+  write_text(place / "stubs" / "sbatch", "#!/bin/sh\nshift\nSLURM_SUBMIT_DIR=$PWD exec bash \"$@\"\n");
+  write_text(place / "stubs" / "srun", "#!/bin/sh\nshift\nexec \"$@\"\n");
+  for (const char* stub : {"sbatch", "srun"}) {
+    fs::permissions(place / "stubs" / stub, fs::perms::owner_all);
+  }
+  std::vector<Command> commands;
+  const std::string readme = read_text(source_dir() + "/README.md");
+  for (const std::string& block : blocks(readme, "")) {
+    add_lines(block, commands);
+  }
+  const size_t in_blocks = commands.size();
+  add_spans(readme, commands);
+  add_lines(run_retort("--help").output, commands);
+  add_lines(shell("'" + source_dir() + "/retort' --help").output, commands);
+  for (const auto& entry : fs::directory_iterator(source_dir() + "/sdk/reference")) {
+    add_spans(read_text(entry.path()), commands);
+  }
+  CHECK(in_blocks > 20);
+  std::string path = (place / "stubs").string() + ":" + torch_programs() + ":" + place.string() + ":";
+  std::set<std::string> done;
+  for (Command& command : commands) {
+    std::string text = command.text;
+    for (const auto& [placeholder, value] : {std::pair("DIR", "tree"), std::pair(" COMMAND", ""), std::pair(" [CTEST ARGUMENTS]", ""),
+                                             std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml")}) {
+      for (size_t at; (at = text.find(placeholder)) != std::string::npos;) {
+        text.replace(at, std::string(placeholder).size(), value);
+      }
+    }
+    if (text == "./retort" || text == "retort" || !done.insert(text).second) {
+      continue;
+    }
+    if (text.starts_with("export PATH=")) {
+      path = (place / "tree/bin").string() + ":" + path;
+      continue;
+    }
+    if (needs_a_name_only(text) && !text.ends_with(" list") && !text.ends_with(" test") && !text.ends_with(" build") && !text.ends_with(" package")) {
+      text += " --help";
+    }
+    CAPTURE(text);
+    const Outcome out = shell("cd " + place.string() + " && export PATH=" + path + "$PATH RETORT_PLUGIN_PATH= && " + text);
+    CAPTURE(out.output);
+    CHECK(out.code == (command.answer.empty() ? 0 : 2));
+    CHECK(contains(out.output, command.answer));
+  }
+  CHECK(done.size() > 40);
+}

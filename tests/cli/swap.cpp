@@ -1,0 +1,96 @@
+// Every plugin of each kind, swapped by one word into each shipped configuration: it runs, or one line says why it
+// cannot. RETORT_SWAPS=FILE also writes the table of all.
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "io/files.h"
+#include "retort/error.h"
+#include "run/cell_run.h"
+#include "run/run.h"
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// What makes a configuration small, in place of what takes long; keys of parts that it does not have are left out.
+std::vector<std::string> small_of(const fs::path& file) {
+  const Value config = load_config({file.string(), {}});
+  std::vector<std::string> out = {"train.steps=1",       "train.batch=2",  "train.accumulate=1",
+                                  "evaluate.samples=2",  "evaluate.at=[]", "evaluate.reference_samples=8",
+                                  "evaluate.pictures=0", "run.seed=0"};
+  if (config.find("metric") != nullptr && config.find("metric")->find("ode_error") != nullptr) {
+    out.emplace_back("metric.ode_error={exact_samples = 0, noise_levels = 0}");
+  }
+  return out;
+}
+
+std::vector<fs::path> configurations(const std::string& folder) {
+  std::vector<fs::path> out;
+  for (const auto& entry : fs::directory_iterator(source_dir() + folder)) {
+    if (entry.path().extension() == ".toml") {
+      out.push_back(entry.path());
+    }
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// "runs", "is evaluated" (its training is not tried), or the line why not.
+std::string outcome(const fs::path& file, const std::string& kind, const std::string& name, bool train) {
+  Folder folder;
+  RunRequest request{file.string(), small_of(file)};
+  request.overrides.push_back(kind == "metric" ? "evaluate.metrics=[\"" + name + "\"]" : kind + ".type=" + name);
+  if (kind != "backend") {
+    request.overrides.emplace_back("backend.type=cpu");
+  }
+  try {
+    const Cell cell = expand(load_config(request))[0];
+    CellRun run(cell, "swap", folder / "out", registry(), Store(folder / "cache"), Models::find);
+    run.try_evaluation();
+    if (!train) {
+      return "is evaluated";
+    }
+    run.prepare(false, false);
+    run.train(nullptr);
+    SharedTensors shared;
+    run.evaluate(shared, false);
+    return "runs";
+  } catch (const RequestError& e) {
+    return std::string("refused: ") + e.what();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every plugin of each kind, by one word, in each shipped configuration: it runs, or a line says why not") {
+  const char* table = std::getenv("RETORT_SWAPS");
+  std::ofstream out(table != nullptr ? table : "/dev/null");
+  std::map<std::string, int> counts;
+  for (const auto& [folder, train] : {std::pair("/configs", true), std::pair("/configs/paper", false)}) {
+    for (const fs::path& file : configurations(folder)) {
+      for (const char* kind : {"backend", "dataset", "teacher", "network", "solver", "schedule", "loss", "metric"}) {
+        for (const std::string& name : registry().names(kind)) {
+          CAPTURE(file.string());
+          CAPTURE(kind);
+          CAPTURE(name);
+          std::string is;
+          CHECK_NOTHROW(is = outcome(file, kind, name, train));
+          CHECK(!is.empty());
+          CHECK(is.find('\n') == std::string::npos);
+          const bool refused = is.starts_with("refused");
+          // A refusal says where: the file, or the command line.
+          CHECK((!refused || contains(is, ".toml") || contains(is, "command line") || contains(is, "/")));
+          counts[refused ? "refused" : is] += 1;
+          out << fs::relative(file, source_dir()).string() << "\t" << kind << "\t" << name << "\t" << is << std::endl;
+        }
+      }
+    }
+  }
+  CHECK(counts["runs"] > 0);
+  MESSAGE(counts["runs"] << " run, " << counts["is evaluated"] << " are evaluated, " << counts["refused"] << " are refused");
+}
