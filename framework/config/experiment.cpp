@@ -78,6 +78,7 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
     check_parts();
   }
   table_.clear();
+  std::for_each(notes_.begin(), notes_.end(), say_once);
 }
 
 template <class F>
@@ -136,7 +137,7 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
     for (const std::string& key : keys) {
       list += (list.empty() ? "" : ", ") + table + "." + key;
     }
-    say_once(table + ".type is '" + name + "' now, which does not know these: left out " + list);
+    notes_.push_back(table + ".type is '" + name + "' now, which does not know these: left out " + list);
   }
   return made;
 }
@@ -234,7 +235,7 @@ void Experiment::build_parts() {
   if (dataset) {
     task_ = {dataset->shape(), dataset->classes()};
     if (const std::string notes = dataset->notes(); !notes.empty()) {
-      say_once(notes);
+      notes_.push_back(notes);
     }
   }
   last_checkpoint_.clear();
@@ -364,7 +365,7 @@ void Experiment::drop_points_beyond_the_end() {
   if (dropped.empty()) {
     return;
   }
-  say_once("evaluate.at: left out " + dropped + ", beyond train.steps = " + std::to_string(train->steps));
+  notes_.push_back("evaluate.at: left out " + dropped + ", beyond train.steps = " + std::to_string(train->steps));
   std::erase_if(evaluate->at, beyond);
   std::erase_if(std::get<Array>(resolved_["evaluate"]["at"].data),
                 [&](const Value& step) { return beyond(std::get<int64_t>(step.data)); });

@@ -130,6 +130,7 @@ class Experiment final : public Host {
   Process process_;
   bool process_given_ = false;
   Task task_;
+  std::vector<std::string> notes_;  // to be said once all is found to be right
   std::string last_checkpoint_;  // what the teacher read, for students that begin there
   std::string teacher_checkpoint_;
   Value network_table_;  // [network], or the teacher's

@@ -61,7 +61,7 @@ TEST_CASE("a key is the same however it is spelled, and a file means by it what 
 TEST_CASE("the first = outside quotes divides, and a value that is no TOML is a string") {
   const std::pair<const char*, const char*> values[] = {
       {"a=1", "1"},
-      {"a=1e-4", "0.0001"},
+      {"a=1e-4", "1e-04"},
       {"a=true", "true"},
       {"a=word", "\"word\""},
       {"a=\"quoted\"", "\"quoted\""},
