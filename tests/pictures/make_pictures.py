@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/pictures: pictures of every kind, and what they hold, by Pillow and NumPy.
+"""Writes pictures of every kind, what they hold and how they are resized, by Pillow and NumPy; and a small data set.
 
-  make_pictures.py tests/fixtures/pictures
+  make_pictures.py tests/fixtures
 
 Files of 8 bits or less are held against Pillow's exif_transpose and convert, deeper ones against the samples that were
 written. The second is by arithmetic alone, as Pillow cuts deeper samples to 8 bits.
@@ -10,7 +10,10 @@ import io
 import json
 import pathlib
 import struct
+import shutil
 import sys
+import tarfile
+import zipfile
 import zlib
 
 import numpy as np
@@ -19,7 +22,8 @@ from PIL import Image, ImageCms, ImageOps
 
 import raw
 
-out = pathlib.Path(sys.argv[1])
+out = pathlib.Path(sys.argv[1]) / "pictures"
+sets = pathlib.Path(sys.argv[1]) / "picture_sets"
 rng = np.random.default_rng(20)
 expected = {}
 H, W = 9, 13
@@ -68,11 +72,12 @@ def exif(orientation):
 
 
 def png_files():
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)  # the time of its making
     ancillary = {
         "gama": (b"gAMA", struct.pack(">I", 100000)),
         "srgb": (b"sRGB", b"\0"),
-        "iccp": (b"iCCP", b"x\0\0" + zlib.compress(profile, 9)),
+        "iccp": (b"iCCP", b"x\0\0" + zlib.compress(bytes(profile), 9)),
         "chrm": (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
     }
     for bits in (1, 2, 4, 8):
@@ -122,6 +127,9 @@ def jpeg_files():
     add("jpeg_cmyk.jpg", save(colours.convert("CMYK"), "JPEG", quality=90))
     add("jpeg_rgb.jpg", save(colours, "JPEG", quality=90, keep_rgb=True))
     small = Image.fromarray(smooth(9, 14))
+    packet = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta tiff:Orientation="5"></x:xmpmeta>'
+    plain = save(small, "JPEG", quality=90)
+    add("jpeg_xmp5.jpg", plain[:2] + b"\xff\xe1" + struct.pack(">H", len(packet) + 2) + packet + plain[2:])
     for orientation in range(1, 9):
         add(f"jpeg_exif{orientation}.jpg", save(small, "JPEG", quality=90, exif=exif(orientation)))
 
@@ -231,17 +239,88 @@ def gif_files():
     add("gif_pillow.gif", save(Image.fromarray(smooth()).quantize(64), "GIF"))
 
 
-def write_expected():
+def resized(picture, how, side):
+    """[C, side, side] bytes: Pillow's resize, and what stands around it."""
+    width, height = picture.size
+    of = min(width, height) if how == "crop" else max(width, height)
+    new = (side, side) if how == "stretch" else tuple(max(1, int(n * side / of + 0.5)) for n in picture.size)
+    picture = picture.resize(new, Image.Resampling.BICUBIC)
+    if how == "crop":
+        left, top = ((n - side) // 2 for n in new)
+        picture = picture.crop((left, top, left + side, top + side))
+    elif how == "fit":
+        frame = Image.new(picture.mode, (side, side))
+        frame.paste(picture, tuple((side - n) // 2 for n in new))
+        picture = frame
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def resized_files():
+    values = {}
+    for name in ("png_grey1_interlaced.png", "tiff_rgb8_tiled.tif", "jpeg_exif6.jpg"):
+        with Image.open(out / name) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+        for how in ("crop", "fit", "stretch"):
+            for side in (8, 20, 50):
+                values[f"{name}/{how}/{side}"] = resized(upright, how, side)
+    return values
+
+
+def data_set():
+    """Folders as people have them, and the same in archives."""
+    shutil.rmtree(sets, ignore_errors=True)
+    root = sets / "plain"
+
+    def put(path, picture=None, kind=None, **options):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        data = save(picture, kind, **options) if picture else b"no picture"
+        (root / path).write_bytes(data)
+
+    def colours(height=9, width=9):
+        return Image.fromarray(noise(height, width, 3).astype(np.uint8))
+
+    put("ant/IMG_1.PNG", colours(), "PNG")
+    put("ant/2.jpeg", colours(8, 12), "JPEG")
+    put("ant/more/below/3.Tif", colours(11, 7), "TIFF")
+    put("ant/.DS_Store")
+    put("bee/1.gif", colours().quantize(16), "GIF")
+    put("bee/2.bmp", colours(), "BMP")
+    put("bee/3.webp", colours(), "WEBP", lossless=True)
+    put("bee/4.png", Image.fromarray(noise(9, 9, 4).astype(np.uint8)), "PNG")
+    put("bee/.ipynb_checkpoints/1-checkpoint.png", colours(), "PNG")
+    put("bee/labels.txt")
+    put("__MACOSX/ant/._IMG_1.PNG")
+    put("beside.png", colours(), "PNG")
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+
+    def entry(info):
+        info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+        return info
+
+    with zipfile.ZipFile(sets / "plain.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            info = zipfile.ZipInfo(str(path.relative_to(root)))
+            info.compress_type = zipfile.ZIP_DEFLATED if path.suffix == ".bmp" else zipfile.ZIP_STORED
+            archive.writestr(info, path.read_bytes())
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        archive.add(root, "./around", filter=entry)
+    (sets / "plain.tar").write_bytes(plain.getvalue())
+    packed = zlib.compressobj(9, zlib.DEFLATED, 31)
+    (sets / "plain.tgz").write_bytes(packed.compress(plain.getvalue()) + packed.flush())
+
+
+def write_values(name, values):
     header, data = {"__metadata__": {"pillow": PIL.__version__, "numpy": np.__version__}}, b""
     # Floats first, so that every tensor begins at a multiple of its size.
-    for name, value in sorted(expected.items(), key=lambda item: -item[1].itemsize):
+    for key, value in sorted(values.items(), key=lambda item: -item[1].itemsize):
         value = np.ascontiguousarray(value)
-        header[name] = {"dtype": {1: "U8", 4: "F32"}[value.itemsize], "shape": value.shape,
-                        "data_offsets": [len(data), len(data) + value.nbytes]}
+        header[key] = {"dtype": {1: "U8", 4: "F32"}[value.itemsize], "shape": value.shape,
+                       "data_offsets": [len(data), len(data) + value.nbytes]}
         data += value.tobytes()
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    (out / "expected.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (out / name).write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 out.mkdir(parents=True, exist_ok=True)
@@ -249,5 +328,7 @@ for old in out.iterdir():
     old.unlink()
 for write in (png_files, jpeg_files, webp_files, tiff_files, bmp_files, gif_files):
     write()
-write_expected()
+write_values("expected.safetensors", expected)
+write_values("resized.safetensors", resized_files())
+data_set()
 print(len(expected) // 2, "files,", sum(v.size for v in expected.values()), "values")

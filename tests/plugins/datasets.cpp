@@ -1,7 +1,6 @@
 #include <fstream>
 
 #include "io/files.h"
-#include "io/png.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -60,44 +59,6 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
                  "has 3 labels for the 2 pictures"));
   CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"/no/such/file\""); }),
                  "/no/such/file: no such file"));
-}
-
-TEST_CASE("a folder of PNG files is a data set, with sub-folders as classes") {
-  Folder folder;
-  for (const char* name : {"cat", "dog"}) {
-    std::filesystem::create_directories(folder / name);
-    for (int i = 0; i < 6; ++i) {
-      const Tensor picture = at::full({3, 4, 5}, 20 * i + (name[0] == 'd' ? 100 : 0), at::kByte);
-      save(folder / (std::string(name) + "/" + std::to_string(i) + ".png"), encode_png(picture));
-    }
-  }
-  TestHost host;
-  const auto data = host.make_plugin<Dataset>(
-      "image_folder", "folder = \"" + folder.string() + "\"\ntest_every = 6\nmean = 0\nstd = 1");
-  CHECK(data->shape() == std::vector<int64_t>{3, 4, 5});
-  CHECK(data->class_names() == std::vector<std::string>{"cat", "dog"});
-  CHECK(data->size(Split::train) == 10);
-  CHECK(data->size(Split::test) == 2);
-  const Batch last = data->batch(Split::test, at::tensor({1}, at::kLong));
-  CHECK(last.condition.labels.item<int64_t>() == 1);
-  CHECK(most(last.x * 255 - 200) < 1e-4);
-}
-
-TEST_CASE("broken PNG files get one line, truncated at any byte") {
-  Folder folder;
-  TestHost host;
-  const std::string whole = encode_png(at::randint(0, 255, {3, 6, 6}, at::kByte));
-  save(folder / "a.png", whole);
-  const std::string toml = "folder = \"" + folder.string() + "\"";
-  constexpr size_t end_chunk = 16;  // libpng reads a picture whose closing chunk alone is missing
-  for (size_t n = 0; n + end_chunk < whole.size(); n += 3) {
-    save(folder / "b.png", whole.substr(0, n));
-    const std::string message = request_error([&] { host.make_plugin<Dataset>("image_folder", toml); });
-    CHECK(contains(message, "b.png: is"));
-  }
-  save(folder / "b.png", encode_png(at::zeros({3, 5, 6}, at::kByte)));
-  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("image_folder", toml); }),
-                 "b.png: is 6 x 5 pixels; the first picture has 6 x 6"));
 }
 
 TEST_CASE("toy data sets are fixed by their seed and bounded") {
