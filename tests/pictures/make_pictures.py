@@ -213,7 +213,7 @@ def bmp_files():
     # Runs, plain stretches with padding, a step over pixels, short lines, and an end.
     line8 = bytes([5, 7, 0, 3, 1, 2, 3, 0, 5, 9])
     runs8 = (line8 + b"\0\0" + bytes([4, 200, 0, 2, 3, 0, 6, 30]) + b"\0\0" + bytes([13, 5, 0, 0, 3, 8, 0, 0]) +
-             (line8 + b"\0\0") * 4 + line8 + b"\0\1")
+             (line8 + b"\0\0") * 3 + line8 + b"\0\1")
     add("bmp_rle8.bmp", raw.bmp(13, 8, 8, runs8, palette(256), compression=1))
     line4 = bytes([5, 0x37, 0, 5, 0x12, 0x34, 0x50, 0, 3, 0x9a])
     runs4 = line4 + b"\0\0" + bytes([6, 0xab, 7, 0x12]) + b"\0\0" + bytes([2, 0x44, 0, 0]) + (line4 + b"\0\0") * 3 + \

@@ -12,6 +12,17 @@ namespace {
 // What a single value of a directory or a strip may take.
 constexpr tmsize_t most_memory = tmsize_t{1} << 30;
 
+// Whether a message is on a tag that the values of pixels depend on.
+bool names_values(const std::string& text) {
+  for (const char* tag : {"ColorMap", "BitsPerSample", "SampleFormat", "ExtraSamples", "Orientation", "Photometric",
+                          "Predictor", "FillOrder", "JPEGTables"}) {
+    if (text.find(tag) != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::string spell(const char* what, va_list values) {
   char text[256] = {};
   std::vsnprintf(text, sizeof text, what, values);
@@ -28,11 +39,15 @@ int TiffFile::keep_error(TIFF*, void* self, const char*, const char* what, va_li
   return 1;
 }
 
-int TiffFile::keep_warning(TIFF* tiff, void* self, const char* module, const char* what, va_list values) {
-  // "Old-style LZW codes" is history, not damage.
-  if (static_cast<TiffFile*>(self)->in_pixels_ && std::strstr(what, "Old-style") == nullptr) {
-    keep_error(tiff, self, module, what, values);
+int TiffFile::keep_warning(TIFF*, void* self, const char*, const char* what, va_list values) {
+  auto& file = *static_cast<TiffFile*>(self);
+  const std::string text = spell(what, values);
+  // "Old-style LZW codes" is history, not damage. And libtiff goes on without a tag that is cut off, a palette included.
+  const bool cut_off = text.find("IO error") != std::string::npos && names_values(text);
+  if (file.complaint_.empty() && (cut_off || (file.in_pixels_ && text.find("Old-style") == std::string::npos))) {
+    file.complaint_ = text;
   }
+  file.cut_off_ = file.cut_off_ || cut_off;
   return 1;
 }
 
@@ -70,7 +85,7 @@ TiffFile::TiffFile(Bytes file, const std::string& name) : file_(file), name_(nam
   const auto close = [](thandle_t) { return 0; };
   const auto unmap = [](thandle_t, void*, toff_t) {};
   tiff_.reset(TIFFClientOpenExt("picture", "r", this, read, write, seek, close, size, map, unmap, options.get()));
-  if (!tiff_) {
+  if (!tiff_ || cut_off_) {
     throw fail("its head is broken");
   }
   check_size(name_, "TIFF", width(), height());

@@ -53,6 +53,7 @@ class TiffFile {
   std::string name_;
   uint64_t at_ = 0;
   bool in_pixels_ = false;
+  bool cut_off_ = false;  // a tag was
   std::string complaint_;
   std::unique_ptr<TIFF, Close> tiff_;
 };
