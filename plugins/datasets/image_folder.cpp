@@ -1,9 +1,9 @@
 /// Pictures in folders and archives as they are; sub-folders, if there are any, are the classes.
 ///
 /// PNG, JPEG, WebP, TIFF, GIF and BMP are read, by endings in any letter case and then by their first bytes. `folder`
-/// names a folder, a .zip, .tar, .tar.gz or .tgz, or a list of them, whose classes of one name become one. Below a class
-/// folder all levels are read; links are followed; hidden entries and `__MACOSX` are passed over. In an archive, one
-/// folder around everything is passed over too. A run says on one line what was left out.
+/// names a folder, a .zip, .tar, .tar.gz or .tgz, or a list of them, whose classes of one name become one. Below a
+/// class folder all levels are read; links are followed; hidden entries and `__MACOSX` are passed over. In an archive,
+/// one folder around everything is passed over too. A run says on one line what was left out.
 ///
 /// x = (value - mean) / std. Values are those stored over their maximum, and floats as they are: no gamma and no colour
 /// profile changes them. Those of 8 bits or less are what Pillow's `convert` gives, turned upright by EXIF. Grey is
@@ -17,8 +17,8 @@
 ///
 /// Pictures are decoded once, and shared by data sets that read the same, if all of them fit into `memory`. Otherwise
 /// each batch is decoded by all threads as it is asked for, and as many pictures as fit are kept. A damaged picture is
-/// an error, or left out. One whose head is sound, which is only met in a batch, is then replaced by the next one of its
-/// class and split. Checksums are compared to the end of every file and archive.
+/// an error, or left out. One whose head is sound, which is only met in a batch, is then replaced by the next one of
+/// its class and split. Checksums are compared to the end of every file and archive.
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 
@@ -62,9 +62,9 @@ class ImageFolder final : public Dataset {
     PictureReading reading;
     reading.size = p.get("size", 0, "side of the square that pictures are resized to; 0: all have one size already",
                          between(0, most_pixels_a_side));
-    reading.resize = parse_resize(
-        p.choice("resize", "crop", {"crop", "fit", "stretch"},
-                 "crop: shorter side to `size`, then the middle; fit: longer side to `size`, then bars; stretch: both"));
+    reading.resize = parse_resize(p.choice(
+        "resize", "crop", {"crop", "fit", "stretch"},
+        "crop: shorter side to `size`, then the middle; fit: longer side to `size`, then bars; stretch: both"));
     flip_ = p.get("flip", false, "train on mirrored pictures too");
     reading.grey = p.get("grey", false, "read as one channel");
     reading.background = parse_colour(

@@ -1,3 +1,6 @@
+#include <zlib.h>
+
+#include <cmath>
 #include <fstream>
 
 #include "io/files.h"
@@ -44,9 +47,11 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
     return request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"" + folder.string() + "/x\""); });
   };
   const std::string whole = idx({2, 2, 2}, "12345678");
-  for (size_t n = 0; n < whole.size(); ++n) {
+  CHECK(contains(error(""), folder.string() + "/x: is empty"));
+  for (size_t n = 1; n < whole.size(); ++n) {
     CHECK(contains(error(whole.substr(0, n)), folder.string() + "/x: is truncated"));
   }
+  CHECK(contains(error(whole + "9"), "holds more bytes than its sizes say"));
   CHECK(contains(error("\x89PNG not an idx file"), "is no idx file"));
   CHECK(contains(error(idx({0xffffffff, 0xffffffff, 0xffffffff}, "")), "declares an impossible size"));
   CHECK(contains(error(idx({0x10000, 0x100, 0x100}, "few")), "is truncated"));
@@ -59,6 +64,52 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
                  "has 3 labels for the 2 pictures"));
   CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"/no/such/file\""); }),
                  "/no/such/file: no such file"));
+}
+
+TEST_CASE("a compressed idx file is read to its end, where its checksum and length are") {
+  Folder folder;
+  TestHost host;
+  const std::string path = folder.string() + "/x.gz", toml = "images = \"" + path + "\"";
+  const std::string whole = idx({3, 4, 4}, std::string(48, 'x'));
+  const gzFile file = gzopen(path.c_str(), "wb");
+  REQUIRE(gzwrite(file, whole.data(), static_cast<unsigned>(whole.size())) == static_cast<int>(whole.size()));
+  gzclose(file);
+  CHECK(host.make_plugin<Dataset>("mnist_idx", toml)->size(Split::train) == 3);
+  const std::string packed = read_text(path);
+  for (size_t n = 1; n < packed.size(); ++n) {
+    save(path, packed.substr(0, n));
+    CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml); }), path + ": is "));
+  }
+  for (size_t n = packed.size() - 8; n < packed.size(); ++n) {
+    std::string flipped = packed;
+    flipped[n] = static_cast<char>(flipped[n] ^ 1);
+    save(path, flipped);
+    CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml); }), "damaged"));
+  }
+}
+
+TEST_CASE("an idx file that was replaced is read again, and labels without pictures are an error") {
+  Folder folder;
+  TestHost host;
+  const std::string x = folder.string() + "/x", toml = "mean = 0\nstd = 1\nimages = \"" + x + "\"\n";
+  save(x, idx({1, 1, 1}, "a"));
+  save(folder / "y", idx({1}, {0}));
+  const auto value = [&] {
+    const auto data = host.make_plugin<Dataset>("mnist_idx", toml);
+    return std::lround(data->batch(Split::train, at::zeros({1}, at::kLong)).x.item<double>() * 255);
+  };
+  CHECK(value() == 'a');
+  const auto time = std::filesystem::last_write_time(x);
+  save(folder / "new", idx({1, 1, 1}, "b"));
+  std::filesystem::rename(folder / "new", x);
+  std::filesystem::last_write_time(x, time);
+  CHECK(value() == 'b');
+  const std::string y = "\"" + folder.string() + "/y\"\n";
+  const auto error = [&](const std::string& more) {
+    return request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml + more); });
+  };
+  CHECK(contains(error("labels = " + y + "test_labels = " + y), "test_labels"));
+  CHECK(contains(error("test_images = \"" + x + "\"\ntest_labels = " + y), "the training pictures have no labels"));
 }
 
 TEST_CASE("toy data sets are fixed by their seed and bounded") {

@@ -67,8 +67,7 @@ TEST_CASE("a folder of pictures is a data set, with sub-folders as classes") {
   Folder folder;
   for (const char* name : {"cat", "dog"}) {
     for (int i = 0; i < 6; ++i) {
-      save(folder / (std::string(name) + "/" + std::to_string(i) + ".png"),
-           png(20 * i + (name[0] == 'd' ? 100 : 0)));
+      save(folder / (std::string(name) + "/" + std::to_string(i) + ".png"), png(20 * i + (name[0] == 'd' ? 100 : 0)));
     }
   }
   const auto data = open(folder.string(), "test_every = 6");
@@ -137,8 +136,8 @@ TEST_CASE("pictures of different sizes are named, and resized as Pillow does it"
     for (const char* copy : {"1", "2"}) {
       save(alone / (copy + name), read_text(fixtures() + "pictures/" + name));
     }
-    const auto data = open(alone.string(), "resize = \"" + key.substr(how + 1, side - how - 1) +
-                                               "\"\nsize = " + key.substr(side + 1));
+    const auto data = open(alone.string(),
+                           "resize = \"" + key.substr(how + 1, side - how - 1) + "\"\nsize = " + key.substr(side + 1));
     const Tensor x = all_of(*data).x[0] * 255;
     REQUIRE((x.sizes() == value.sizes()));
     CAPTURE(key);
@@ -173,7 +172,8 @@ TEST_CASE("flip doubles the training split with mirrored pictures") {
     save(folder / (std::string(i < 3 ? "a/" : "b/") + std::to_string(i) + ".png"),
          encode_png(at::randint(0, 255, {3, 4, 5}, at::kByte)));
   }
-  const auto plain = open(folder.string(), "test_every = 3"), data = open(folder.string(), "test_every = 3\nflip = true");
+  const auto plain = open(folder.string(), "test_every = 3"),
+             data = open(folder.string(), "test_every = 3\nflip = true");
   CHECK(data->size(Split::train) == 8);
   CHECK(data->size(Split::test) == 2);
   const Batch once = all_of(*plain), both = all_of(*data);

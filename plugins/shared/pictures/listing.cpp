@@ -66,8 +66,9 @@ std::map<std::string, int64_t> find_classes(const std::vector<PictureTree>& tree
   for (const PictureTree& tree : trees) {
     for (const std::string& folder : tree.folders) {
       if (!out.empty() && !out.contains(folder)) {
-        throw RequestError(tree.name + "/" + folder +
-                           ": holds no picture; every sub-folder is a class here: remove it, or take labels = \"none\"");
+        throw RequestError(
+            tree.name + "/" + folder +
+            ": holds no picture; every sub-folder is a class here: remove it, or take labels = \"none\"");
       }
     }
     const bool flat = std::all_of(tree.pictures.begin(), tree.pictures.end(),

@@ -11,9 +11,9 @@ namespace retort {
 
 /// A picture that is not read yet.
 struct PictureEntry {
-  std::string name;    // as errors spell it: a path, or ARCHIVE: PATH
-  std::string file;    // its path, or empty: it lies in the spool
-  int64_t label = 0;   // the number of its class; 0 where there are none
+  std::string name;   // as errors spell it: a path, or ARCHIVE: PATH
+  std::string file;   // its path, or empty: it lies in the spool
+  int64_t label = 0;  // the number of its class; 0 where there are none
   std::shared_ptr<const Spool> spool = nullptr;
   uint64_t offset = 0, size = 0;
   std::string damage = {};  // what the archive says is wrong with it

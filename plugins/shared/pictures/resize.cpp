@@ -32,9 +32,9 @@ Tensor interpolated(const Tensor& x, int64_t height, int64_t width) {
 }
 
 int64_t scaled(int64_t length, int64_t size, int64_t by) {
-  return std::max<int64_t>(1, static_cast<int64_t>(std::floor(static_cast<double>(length) * static_cast<double>(size) /
-                                                                  static_cast<double>(by) +
-                                                              0.5)));
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(
+             std::floor(static_cast<double>(length) * static_cast<double>(size) / static_cast<double>(by) + 0.5)));
 }
 
 Tensor middle(const Tensor& x, int64_t height, int64_t width) {

@@ -96,7 +96,8 @@ std::string folder_around(const std::vector<ArchivedFile>& files) {
 }  // namespace
 
 bool is_picture_name(const std::string& path) {
-  static const std::set<std::string> endings = {"png", "jpg", "jpeg", "jpe", "webp", "tif", "tiff", "bmp", "dib", "gif"};
+  static const std::set<std::string> endings = {"png", "jpg",  "jpeg", "jpe", "webp",
+                                                "tif", "tiff", "bmp",  "dib", "gif"};
   const size_t dot = path.find_last_of("./");
   if (dot == std::string::npos || path[dot] == '/') {
     return false;

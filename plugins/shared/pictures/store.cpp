@@ -35,9 +35,7 @@ std::string spell_size(int64_t height, int64_t width) {
   return std::to_string(width) + " x " + std::to_string(height) + " pixels";
 }
 
-bool is_archive(const std::string& source) {
-  return is_archive_name(source) && !std::filesystem::is_directory(source);
-}
+bool is_archive(const std::string& source) { return is_archive_name(source) && !std::filesystem::is_directory(source); }
 
 std::vector<PictureTree> scan(const std::vector<std::string>& sources) {
   std::vector<PictureTree> out;

@@ -28,8 +28,8 @@ struct PictureReading {
 
 class PictureStore {
  public:
-  /// Lists and, where they fit into memory, decodes all pictures of `sources`: folders and archives. The same ones, read
-  /// in the same way, are kept once in a process. Throws RequestError, as for pictures of different sizes.
+  /// Lists and, where they fit into memory, decodes all pictures of `sources`: folders and archives. The same ones,
+  /// read in the same way, are kept once in a process. Throws RequestError, as for pictures of different sizes.
   static std::shared_ptr<const PictureStore> open(const std::vector<std::string>& sources,
                                                   const PictureReading& reading);
 

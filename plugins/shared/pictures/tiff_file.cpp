@@ -42,7 +42,8 @@ int TiffFile::keep_error(TIFF*, void* self, const char*, const char* what, va_li
 int TiffFile::keep_warning(TIFF*, void* self, const char*, const char* what, va_list values) {
   auto& file = *static_cast<TiffFile*>(self);
   const std::string text = spell(what, values);
-  // "Old-style LZW codes" is history, not damage. And libtiff goes on without a tag that is cut off, a palette included.
+  // "Old-style LZW codes" is history, not damage. And libtiff goes on without a tag that is cut off, a palette
+  // included.
   const bool cut_off = text.find("IO error") != std::string::npos && names_values(text);
   if (file.complaint_.empty() && (cut_off || (file.in_pixels_ && text.find("Old-style") == std::string::npos))) {
     file.complaint_ = text;
