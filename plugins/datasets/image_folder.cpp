@@ -84,8 +84,10 @@ class ImageFolder final : public Dataset {
     check_sources(p, sources);
     store_ = PictureStore::open(sources, reading);
     if (store_->size() < 2) {
+      const std::string notes = store_->notes();
       throw p.error("folder", spell(sources) + (sources.size() == 1 ? " holds " : " hold ") +
-                                  std::to_string(store_->size()) + " picture(s); expected two or more");
+                                  std::to_string(store_->size()) + " picture(s); expected two or more" +
+                                  (notes.empty() ? "" : " (" + notes + ")"));
     }
     const Tensor index = at::arange(store_->size(), at::kLong);
     const Tensor test = at::remainder(index, test_every) == test_every - 1;
@@ -140,9 +142,10 @@ class ImageFolder final : public Dataset {
       throw p.error("folder", "missing; expected a folder or archive of pictures, or a list of them");
     }
     for (const std::string& source : sources) {
-      if (!std::filesystem::is_directory(source) &&
-          !(std::filesystem::is_regular_file(source) && is_archive_name(source))) {
-        throw p.error("folder", source + (std::filesystem::exists(source)
+      std::error_code error;  // what cannot be looked at does not exist here
+      if (!std::filesystem::is_directory(source, error) &&
+          !(std::filesystem::is_regular_file(source, error) && is_archive_name(source))) {
+        throw p.error("folder", source + (std::filesystem::exists(source, error)
                                               ? " is no folder, and no .zip, .tar, .tar.gz or .tgz"
                                               : " does not exist; expected a folder or archive of pictures"));
       }

@@ -1,7 +1,11 @@
 // The reader of pictures against what Pillow and NumPy say; see tests/pictures/make_pictures.py.
 #include "shared/pictures/picture.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "io/files.h"
 #include "io/safetensors.h"
@@ -77,8 +81,11 @@ TEST_CASE("pictures have the values that Pillow gives, and deeper ones those sto
                 << near << " values of lossy files differ, by 2 at most");
 }
 
-TEST_CASE("files that are cut off anywhere are refused by a line with their name") {
+TEST_CASE("files that are cut off anywhere are refused by a line with their name, and nothing is printed") {
   int64_t refused = 0;
+  Folder folder;
+  const int printed = open((folder / "printed").c_str(), O_RDWR | O_CREAT, 0600), stderr_before = dup(2);
+  dup2(printed, 2);
   for (const std::string& name : fixtures()) {
     CAPTURE(name);
     const std::string whole = read_text(fixture(name));
@@ -93,6 +100,10 @@ TEST_CASE("files that are cut off anywhere are refused by a line with their name
       ++refused;
     }
   }
+  dup2(stderr_before, 2);
+  close(stderr_before);
+  close(printed);
+  CHECK(read_text(folder / "printed").empty());
   MESSAGE(refused << " files that are cut off were refused");
 }
 
@@ -149,4 +160,33 @@ TEST_CASE("transparent pixels are laid over a background") {
                            .permute({2, 0, 1});
   const Tensor right = alpha.narrow(0, 0, 3) * alpha[3] + (1 - alpha[3]) * (51.0 / 255);
   CHECK(most(tensor(deep, false, Colour{51, 51, 51}) - right) < 1e-6);
+}
+
+TEST_CASE("many threads decode at once") {
+  std::vector<std::string> names = fixtures(), files;
+  std::vector<Picture> alone;
+  for (const std::string& name : names) {
+    files.push_back(read_text(fixture(name)));
+    alone.push_back(decode(files.back(), name));
+  }
+  std::atomic<int64_t> same{0};
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < files.size(); ++i) {
+        const size_t at = (i + t * files.size() / 4) % files.size();
+        const Picture picture = decode(files[at], names[at]);
+        same += picture.bytes == alone[at].bytes && picture.values == alone[at].values ? 1 : 0;
+        try {  // damaged ones too, as errors have ways of their own
+          decode(files[at].substr(0, files[at].size() / 2), names[at]);
+        } catch (const RequestError&) {
+          ++same;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(same == 8 * static_cast<int64_t>(files.size()));
 }

@@ -1,41 +1,24 @@
 #include "store.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <retort/error.h>
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
+
+#include "parallel.h"
 
 namespace retort {
 
 namespace {
 
-// Calls f(0 … n - 1) on all threads, in order of index. Stops where f says false, once all smaller indices are done.
-void in_parallel(int64_t n, const std::function<bool(int64_t)>& f) {
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> stop{false};
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    for (int64_t i = next++; i < n && !stop; i = next++) {
-      if (!f(i)) {
-        stop = true;
-      }
-    }
-  });
-}
-
-// A picture that is sound, but not of the size of the others.
-class OtherSize final : public RequestError {
- public:
-  using RequestError::RequestError;
-};
-
 std::string spell_size(int64_t height, int64_t width) {
   return std::to_string(width) + " x " + std::to_string(height) + " pixels";
 }
 
-bool is_archive(const std::string& source) { return is_archive_name(source) && !std::filesystem::is_directory(source); }
+bool is_archive(const std::string& source) {
+  std::error_code error;
+  return is_archive_name(source) && !std::filesystem::is_directory(source, error);
+}
 
 std::vector<PictureTree> scan(const std::vector<std::string>& sources) {
   std::vector<PictureTree> out;
@@ -94,30 +77,6 @@ std::shared_ptr<const PictureStore> PictureStore::open(const std::vector<std::st
   std::erase_if(known, [](const auto& item) { return item.second.expired(); });
   known[key] = store;
   return store;
-}
-
-Tensor PictureStore::labels() const {
-  std::vector<int64_t> out;
-  for (const PictureEntry& entry : listing_.entries) {
-    out.push_back(entry.label);
-  }
-  return at::tensor(out, at::kLong);
-}
-
-// [C, height, width], of the size that is asked for: bytes, or floats of a deep picture.
-Tensor PictureStore::read(const PictureEntry& entry) const {
-  const std::vector<uint8_t> file = read_entry(entry);
-  const Picture picture = decode_picture(file, entry.name);
-  const std::vector<int64_t> shape = {reading_.grey ? 1 : 3, picture.height, picture.width};
-  Tensor out;
-  if (picture.deep) {
-    std::vector<float> values = picture_values(picture, reading_.grey, reading_.background);
-    out = at::from_blob(values.data(), shape, at::kFloat).clone();
-  } else {
-    std::vector<uint8_t> bytes = picture_bytes(picture, reading_.grey, reading_.background);
-    out = at::from_blob(bytes.data(), shape, at::kByte).clone();
-  }
-  return reading_.size > 0 ? resized(out, reading_.size, reading_.resize, reading_.background) : out;
 }
 
 // By the first picture that can be read; those before it are damaged.
@@ -197,6 +156,9 @@ bool PictureStore::decode_all(bool deep) {
   }
   all_ = static_cast<int64_t>(good.size()) == n ? all : all.index_select(0, at::tensor(good, at::kLong));
   drop(errors);
+  for (PictureEntry& entry : listing_.entries) {
+    entry.spool.reset();  // the encoded pictures are needed no more
+  }
   return true;
 }
 
@@ -211,10 +173,14 @@ void PictureStore::probe_all() {
     constexpr uint64_t head = uint64_t{1} << 16;
     try {
       std::vector<uint8_t> bytes = read_entry(entry, head);
+      // The orientation stands in the head of a JPEG, but maybe behind the pixels in other formats.
+      if (reading_.size == 0 && bytes.size() == head && bytes[0] != 0xff) {
+        bytes = read_entry(entry);
+      }
       try {
         sizes[at] = probe_picture(bytes, entry.name);
       } catch (const RequestError&) {
-        if (bytes.size() < head) {
+        if (bytes.size() != head) {
           throw;
         }
         bytes = read_entry(entry);  // the head is longer, or stands at the end, as in many TIFF
@@ -249,97 +215,6 @@ void PictureStore::drop(const std::vector<std::string>& errors) {
     }
   }
   listing_.entries = std::move(good);
-}
-
-Tensor PictureStore::read_or_replace(int64_t index, const std::function<int64_t(int64_t)>& instead) const {
-  for (int64_t at = index;;) {
-    std::string error;
-    {
-      const std::lock_guard lock(mutex_);
-      if (const auto it = kept_.find(at); it != kept_.end()) {
-        return it->second;
-      }
-      if (const auto it = damaged_later_.find(at); it != damaged_later_.end()) {
-        error = it->second;
-      }
-    }
-    if (error.empty()) {
-      const PictureEntry& entry = listing_.entries[static_cast<size_t>(at)];
-      try {
-        const Tensor x = read(entry);
-        if (x.sizes() != at::IntArrayRef(shape_)) {
-          throw OtherSize(other_size(entry.name, x.size(1), x.size(2)));
-        }
-        const auto bytes = static_cast<int64_t>(x.nbytes());
-        const std::lock_guard lock(mutex_);
-        if (static_cast<double>(kept_bytes_ + bytes) <= reading_.memory * static_cast<double>(int64_t{1} << 30) &&
-            kept_.emplace(at, x).second) {
-          kept_bytes_ += bytes;
-        }
-        return x;
-      } catch (const OtherSize&) {
-        throw;
-      } catch (const RequestError& e) {
-        if (!reading_.skip_damaged) {
-          throw;
-        }
-        error = e.what();
-        const std::lock_guard lock(mutex_);
-        damaged_later_[at] = error;
-      }
-    }
-    at = instead(at);
-    if (at == index) {
-      throw RequestError(error);  // no other is left
-    }
-  }
-}
-
-Tensor PictureStore::pictures(const Tensor& which, const std::function<int64_t(int64_t)>& instead) const {
-  if (all_.defined()) {
-    const Tensor x = all_.index_select(0, which);
-    return x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x;
-  }
-  const int64_t n = which.size(0);
-  std::vector<int64_t> shape = shape_;
-  shape.insert(shape.begin(), n);
-  Tensor out = at::empty(shape, at::kFloat);
-  const Tensor indices = which.contiguous();
-  const int64_t* index = indices.const_data_ptr<int64_t>();
-  std::vector<std::string> errors(static_cast<size_t>(n));
-  in_parallel(n, [&](int64_t i) {
-    try {
-      const Tensor x = read_or_replace(index[i], instead);
-      out[i].copy_(x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x);
-    } catch (const RequestError& e) {
-      errors[static_cast<size_t>(i)] = e.what();
-      return false;
-    }
-    return true;
-  });
-  for (const std::string& error : errors) {
-    if (!error.empty()) {
-      throw RequestError(error);
-    }
-  }
-  return out;
-}
-
-std::string PictureStore::notes() const {
-  std::vector<std::string> names = skipped_;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [index, error] : damaged_later_) {
-      names.push_back(listing_.entries[static_cast<size_t>(index)].name);
-    }
-  }
-  std::string out = listing_.left_out;
-  if (!names.empty()) {
-    out += (out.empty() ? "" : "; ") + std::to_string(names.size()) +
-           (names.size() == 1 ? " damaged picture was skipped: " : " damaged pictures were skipped, the first: ") +
-           *std::min_element(names.begin(), names.end());
-  }
-  return out;
 }
 
 }  // namespace retort

@@ -26,6 +26,12 @@ struct PictureReading {
   double memory = 2;          // GiB of decoded pictures that are kept
 };
 
+/// A picture that is sound, but not of the size of the others.
+class OtherSize final : public RequestError {
+ public:
+  using RequestError::RequestError;
+};
+
 class PictureStore {
  public:
   /// Lists and, where they fit into memory, decodes all pictures of `sources`: folders and archives. The same ones,

@@ -162,19 +162,26 @@ Samples read_samples(TiffFile& file, const Layout& layout) {
     throw file.fail("its tiles have an impossible size");
   }
   const size_t row_bytes = (part_width * samples * layout.bits + 7) / 8;
+  constexpr auto most_samples = static_cast<size_t>(4 * most_pixels);
+  if (layout.width * layout.height * all > most_samples || part_width * part_height * samples > most_samples) {
+    throw file.refuse("of " + std::to_string(all) + " samples a pixel that is too large");
+  }
   std::vector<uint8_t> part(row_bytes * part_height);
   Samples out;
   const size_t count = layout.width * layout.height * all;
   layout.deep() ? out.values.resize(count) : out.bytes.resize(count);
   const bool floats = layout.sample_format == SAMPLEFORMAT_IEEEFP, is_signed = layout.sample_format == SAMPLEFORMAT_INT;
   const double most = std::ldexp(1, layout.bits - (is_signed ? 1 : 0)) - 1;
+  const bool deflated =
+      (layout.compression == COMPRESSION_ADOBE_DEFLATE || layout.compression == COMPRESSION_DEFLATE) &&
+      file.tag<uint16_t>(TIFFTAG_FILLORDER) == FILLORDER_MSB2LSB;
   uint32_t index = 0;
   file.begin_pixels();
   for (size_t plane = 0; plane < (layout.separate ? all : 1); ++plane) {
     for (size_t top = 0; top < layout.height; top += part_height) {
       const size_t rows = std::min(part_height, layout.height - top);
       for (size_t left = 0; left < layout.width; left += part_width, ++index) {
-        if (layout.compression == COMPRESSION_ADOBE_DEFLATE || layout.compression == COMPRESSION_DEFLATE) {
+        if (deflated) {
           check_deflated(file, index, tiled);
         }
         const auto needed = static_cast<tmsize_t>(row_bytes * (tiled ? part_height : rows));
