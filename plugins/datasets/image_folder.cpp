@@ -1,56 +1,53 @@
-/// A folder of PNG pictures; sub-folders, if there are any, are the classes.
+/// Pictures in folders and archives as they are; sub-folders, if there are any, are the classes.
 ///
-/// All pictures must have one size. x = (pixel / 255 - mean) / std. One in `test_every` pictures, in order of name, is
-/// kept for the test split.
+/// PNG, JPEG, WebP, TIFF, GIF and BMP are read, by endings in any letter case and then by their first bytes. `folder`
+/// names a folder, a .zip, .tar, .tar.gz or .tgz, or a list of them, whose classes of one name become one. Below a
+/// class folder all levels are read; links are followed; hidden entries and `__MACOSX` are passed over. In an archive,
+/// one folder around everything is passed over too. A run says on one line what was left out.
+///
+/// x = (value - mean) / std. Values are those stored over their maximum, and floats as they are: no gamma and no colour
+/// profile changes them. Those of 8 bits or less are what Pillow's `convert` gives, turned upright by EXIF. Grey is
+/// (299 R + 587 G + 114 B) / 1000. Transparency is dropped as `convert` does it, so that the colours under it show, or
+/// laid over `background`. Of animations and many pages, the first is read. Pictures may have 16,384 pixels a side, and
+/// 2^27 in all.
+///
+/// With `size` = 0 all pictures must have one size. Resizing is antialiased and bicubic; 8-bit pictures stay 8-bit. One
+/// in `test_every` pictures, in order of class and name, is kept for the test split. With `flip`, the training split
+/// has each picture a second time, mirrored, behind all the others.
+///
+/// Pictures are decoded once, and shared by data sets that read the same, if all of them fit into `memory`. Otherwise
+/// each batch is decoded by all threads as it is asked for, and as many pictures as fit are kept. A damaged picture is
+/// an error, or left out. One whose head is sound, which is only met in a batch, is then replaced by the next one of
+/// its class and split. Checksums are compared to the end of every file and archive.
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 
 #include <ATen/ATen.h>
-#include <png.h>
 
-#include <algorithm>
-#include <cstring>
-#include <filesystem>
+#include "../shared/pictures/store.h"
 
 using namespace retort;
-namespace fs = std::filesystem;
 
 namespace {
 
-std::vector<fs::path> sorted_entries(const fs::path& folder, bool folders) {
-  std::vector<fs::path> out;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (folders ? entry.is_directory() : entry.is_regular_file() && entry.path().extension() == ".png") {
-      out.push_back(entry.path());
-    }
+std::optional<Colour> parse_colour(Params& p, const std::string& text) {
+  if (text.empty()) {
+    return std::nullopt;
   }
-  std::sort(out.begin(), out.end());
-  return out;
+  const std::map<std::string, Colour> words = {
+      {"black", {0, 0, 0}}, {"white", {255, 255, 255}}, {"grey", {128, 128, 128}}, {"gray", {128, 128, 128}}};
+  if (const auto it = words.find(text); it != words.end()) {
+    return it->second;
+  }
+  if (text.size() != 7 || text[0] != '#' || text.find_first_not_of("0123456789abcdefABCDEF", 1) != std::string::npos) {
+    throw p.error("background", "'" + text + "' is no colour; expected \"#rrggbb\", \"black\", \"white\" or \"grey\"");
+  }
+  const auto part = [&](size_t at) { return static_cast<uint8_t>(std::stoi(text.substr(at, 2), nullptr, 16)); };
+  return Colour{part(1), part(3), part(5)};
 }
 
-// [C, H, W] bytes
-Tensor read_png(const fs::path& path, bool grey) {
-  png_image image;
-  std::memset(&image, 0, sizeof image);
-  image.version = PNG_IMAGE_VERSION;
-  const auto fail = [&](const std::string& what) {
-    png_image_free(&image);
-    return RequestError(path.string() + ": " + what);
-  };
-  if (png_image_begin_read_from_file(&image, path.c_str()) == 0) {
-    throw fail(std::string("is no readable PNG: ") + image.message);
-  }
-  constexpr png_uint_32 most = 1 << 14;
-  if (image.width > most || image.height > most) {
-    throw fail("is larger than " + std::to_string(most) + " pixels a side");
-  }
-  image.format = grey ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
-  const Tensor pixels = at::empty({image.height, image.width, grey ? 1 : 3}, at::TensorOptions().dtype(at::kByte));
-  const png_color black = {0, 0, 0};  // behind transparent pixels
-  if (png_image_finish_read(&image, &black, pixels.data_ptr(), 0, nullptr) == 0) {
-    throw fail(std::string("is a damaged PNG: ") + image.message);
-  }
-  return pixels.permute({2, 0, 1}).contiguous();
+Resize parse_resize(const std::string& word) {
+  return word == "crop" ? Resize::crop : word == "fit" ? Resize::fit : Resize::stretch;
 }
 
 }  // namespace
@@ -58,68 +55,124 @@ Tensor read_png(const fs::path& path, bool grey) {
 class ImageFolder final : public Dataset {
  public:
   explicit ImageFolder(Params& p)
-      : mean_(p.get("mean", 0.5, "subtracted from pixels in [0, 1]")),
+      : mean_(p.get("mean", 0.5, "subtracted from values in [0, 1]")),
         std_(p.get("std", 0.5, "what the rest is divided by", more_than(0))) {
-    const std::string folder = p.path("folder", "", "holds PNG files, or one sub-folder of them per class");
-    const bool grey = p.get("grey", false, "read as one channel");
+    const std::vector<std::string> sources =
+        p.paths("folder", {}, "a folder, a .zip, .tar, .tar.gz or .tgz of pictures, or a list of them");
+    PictureReading reading;
+    reading.size = p.get("size", 0, "side of the square that pictures are resized to; 0: all have one size already",
+                         between(0, most_pixels_a_side));
+    reading.resize = parse_resize(p.choice(
+        "resize", "crop", {"crop", "fit", "stretch"},
+        "crop: shorter side to `size`, then the middle; fit: longer side to `size`, then bars; stretch: both"));
+    flip_ = p.get("flip", false, "train on mirrored pictures too");
+    reading.grey = p.get("grey", false, "read as one channel");
+    reading.background = parse_colour(
+        p, p.get("background", "",
+                 "\"#rrggbb\", \"black\", \"white\" or \"grey\": behind transparency and in the bars of `fit`; empty: "
+                 "transparency is dropped, bars are black"));
+    reading.by_folders = p.choice("labels", "folders", {"folders", "none"},
+                                  "folders: sub-folders that hold pictures are classes; none: all levels are read as "
+                                  "pictures without labels") == "folders";
+    reading.skip_damaged = p.choice("damaged", "stop", {"stop", "skip"},
+                                    "what a damaged picture does: stop with an error, or be left out") == "skip";
+    reading.memory = p.get("memory", 2.0, "GiB of decoded pictures that are kept", at_least(0));
     const int64_t test_every = p.get("test_every", 10, "every so many-th picture is for testing", at_least(2));
     if (p.is_describing()) {
       return;
     }
-    if (folder.empty() || !fs::is_directory(folder)) {
-      throw p.error("folder", folder.empty() ? "missing; expected a folder of PNG files" : folder + " is no folder");
+    check_sources(p, sources);
+    store_ = PictureStore::open(sources, reading);
+    if (store_->size() < 2) {
+      const std::string notes = store_->notes();
+      throw p.error("folder", spell(sources) + (sources.size() == 1 ? " holds " : " hold ") +
+                                  std::to_string(store_->size()) + " picture(s); expected two or more" +
+                                  (notes.empty() ? "" : " (" + notes + ")"));
     }
-    std::vector<Tensor> pictures;
-    std::vector<int64_t> labels;
-    const auto read_all = [&](const fs::path& from, int64_t label) {
-      for (const fs::path& path : sorted_entries(from, false)) {
-        pictures.push_back(read_png(path, grey));
-        labels.push_back(label);
-        if (pictures.back().sizes() != pictures[0].sizes()) {
-          throw RequestError(path.string() + ": is " + std::to_string(pictures.back().size(2)) + " x " +
-                             std::to_string(pictures.back().size(1)) + " pixels; the first picture has " +
-                             std::to_string(pictures[0].size(2)) + " x " + std::to_string(pictures[0].size(1)));
-        }
-      }
-    };
-    for (const fs::path& sub : sorted_entries(folder, true)) {
-      read_all(sub, static_cast<int64_t>(names_.size()));
-      names_.push_back(sub.filename().string());
-    }
-    if (names_.empty()) {
-      read_all(folder, 0);
-    }
-    if (pictures.size() < 2) {
-      throw p.error("folder",
-                    folder + " holds " + std::to_string(pictures.size()) + " PNG file(s); expected two or more");
-    }
-    const Tensor index = at::arange(static_cast<int64_t>(pictures.size()), at::kLong);
+    const Tensor index = at::arange(store_->size(), at::kLong);
     const Tensor test = at::remainder(index, test_every) == test_every - 1;
     index_[0] = at::nonzero(test.logical_not()).view({-1});
     index_[1] = test.any().item<bool>() ? at::nonzero(test).view({-1}) : index_[0];
-    pixels_ = at::stack(pictures);
-    labels_ = names_.empty() ? Tensor() : at::tensor(labels, at::kLong);
+    labels_ = store_->labels();
+    find_neighbours();
   }
 
-  std::vector<int64_t> shape() const override { return pixels_.sizes().slice(1).vec(); }
-  int64_t classes() const override { return static_cast<int64_t>(names_.size()); }
-  std::vector<std::string> class_names() const override { return names_; }
-  int64_t size(Split split) const override { return index_[split == Split::train ? 0 : 1].size(0); }
+  std::vector<int64_t> shape() const override { return store_->shape(); }
+  int64_t classes() const override { return static_cast<int64_t>(store_->classes().size()); }
+  std::vector<std::string> class_names() const override { return store_->classes(); }
+  int64_t size(Split split) const override { return index_[part(split)].size(0) * (flips(split) ? 2 : 1); }
+  std::string notes() const override { return store_->notes(); }
+
+  Tensor labels(Split split) const override {
+    if (classes() == 0) {
+      return {};
+    }
+    const Tensor labels = labels_.index_select(0, index_[part(split)]);
+    return flips(split) ? at::cat({labels, labels}) : labels;
+  }
 
   Batch batch(Split split, const Tensor& index) const override {
-    const Tensor at = index_[split == Split::train ? 0 : 1].index_select(0, index);
-    return {(pixels_.index_select(0, at).to(at::kFloat) / 255 - mean_) / std_,
-            {labels_.defined() ? labels_.index_select(0, at) : Tensor()}};
+    const Tensor& all = index_[part(split)];
+    const Tensor mirrored = index >= all.size(0);
+    const Tensor at = all.index_select(0, flips(split) ? at::where(mirrored, index - all.size(0), index) : index);
+    const std::vector<int64_t>& next = next_[part(split)];
+    Tensor x = store_->pictures(at, [&](int64_t i) { return next[static_cast<size_t>(i)]; });
+    if (flips(split)) {
+      x = at::where(mirrored.view({-1, 1, 1, 1}), x.flip({3}), x);
+    }
+    return {(x - mean_) / std_, {classes() > 0 ? labels_.index_select(0, at) : Tensor()}};
   }
 
   Tensor pictures(const Tensor& x) const override { return (x.to(at::kFloat) * std_ + mean_).clamp(0, 1); }
 
  private:
+  static size_t part(Split split) { return split == Split::train ? 0 : 1; }
+  bool flips(Split split) const { return flip_ && split == Split::train; }
+
+  static std::string spell(const std::vector<std::string>& sources) {
+    std::string out;
+    for (const std::string& source : sources) {
+      out += (out.empty() ? "" : ", ") + source;
+    }
+    return out;
+  }
+
+  static void check_sources(Params& p, const std::vector<std::string>& sources) {
+    if (sources.empty() || sources[0].empty()) {
+      throw p.error("folder", "missing; expected a folder or archive of pictures, or a list of them");
+    }
+    for (const std::string& source : sources) {
+      std::error_code error;  // what cannot be looked at does not exist here
+      if (!std::filesystem::is_directory(source, error) &&
+          !(std::filesystem::is_regular_file(source, error) && is_archive_name(source))) {
+        throw p.error("folder", source + (std::filesystem::exists(source, error)
+                                              ? " is no folder, and no .zip, .tar, .tar.gz or .tgz"
+                                              : " does not exist; expected a folder or archive of pictures"));
+      }
+    }
+  }
+
+  // For each picture the next one of its class and split, after the last the first.
+  void find_neighbours() {
+    for (size_t split = 0; split < 2; ++split) {
+      next_[split].assign(static_cast<size_t>(store_->size()), 0);
+      std::map<int64_t, std::pair<int64_t, int64_t>> ends;  // of each class: the first, and the latest
+      for (int64_t i = 0; i < index_[split].size(0); ++i) {
+        const auto at = index_[split][i].item<int64_t>(), label = labels_[at].item<int64_t>();
+        const auto [it, fresh] = ends.try_emplace(label, at, at);
+        next_[split][static_cast<size_t>(it->second.second)] = at;
+        it->second.second = at;
+        next_[split][static_cast<size_t>(at)] = it->second.first;
+      }
+    }
+  }
+
   double mean_, std_;
-  std::vector<std::string> names_;
-  Tensor pixels_;    // [n, C, H, W] bytes
-  Tensor labels_;    // [n], or undefined
-  Tensor index_[2];  // which of them belong to the training and the test split
+  bool flip_ = false;
+  std::shared_ptr<const PictureStore> store_;
+  Tensor labels_;                 // [n] of all pictures
+  Tensor index_[2];               // which of them belong to the training and the test split
+  std::vector<int64_t> next_[2];  // what a damaged picture is replaced by
 };
 
 RETORT_PLUGIN(ImageFolder, dataset, image_folder)

@@ -22,6 +22,12 @@ class MnistIdx final : public IdxPictures {
     if (!labels.empty() && !test_images.empty() && test_labels.empty()) {
       throw p.error("test_labels", "missing; the training pictures have labels, so the test pictures need them too");
     }
+    if (!test_labels.empty() && test_images.empty()) {
+      throw p.error("test_labels", "there are no pictures for them; expected test_images too");
+    }
+    if (!test_labels.empty() && labels.empty()) {
+      throw p.error("test_labels", "the training pictures have no labels; expected labels too");
+    }
     read(images, labels, test_images, test_labels);
   }
 };

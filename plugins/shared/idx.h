@@ -4,9 +4,10 @@
 #include <retort/dataset.h>
 
 #include <ATen/ATen.h>
+#include <sys/stat.h>
 
-#include <filesystem>
 #include <map>
+#include <tuple>
 
 #include "idx_file.h"
 
@@ -18,12 +19,16 @@ inline Tensor read_idx_file(const std::string& path, size_t rank) {
   return at::from_blob(file.bytes.data(), file.shape, at::TensorOptions().dtype(at::kByte)).clone();
 }
 
-/// The same, each file once in a process: the cells of a sweep share their data.
+/// The same, each file once in a process: the cells of a sweep share their data. A file that was written anew or
+/// replaced is another one.
 inline Tensor read_idx(const std::string& path, size_t rank) {
-  static std::map<std::pair<std::string, std::filesystem::file_time_type>, Tensor> known;
-  std::error_code missing;
-  Tensor& entry = known[{path, std::filesystem::last_write_time(path, missing)}];
-  if (!entry.defined() || entry.dim() != static_cast<int64_t>(rank)) {
+  using File = std::tuple<std::string, dev_t, ino_t, off_t, int64_t, int64_t, size_t>;
+  static std::map<File, Tensor> known;
+  struct stat status = {};
+  stat(path.c_str(), &status);  // what is missing is said by the reader
+  Tensor& entry =
+      known[{path, status.st_dev, status.st_ino, status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec, rank}];
+  if (!entry.defined()) {
     entry = read_idx_file(path, rank);
   }
   return entry;

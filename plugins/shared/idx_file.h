@@ -24,6 +24,9 @@ inline IdxFile parse_idx_file(const std::string& path, size_t rank) {
   if (!std::filesystem::is_regular_file(path)) {
     throw fail("no such file; expected an idx file");
   }
+  if (std::filesystem::file_size(path) == 0) {
+    throw fail("is empty; expected an idx file");
+  }
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
   if (!file) {
     throw fail("cannot be opened");
@@ -67,7 +70,9 @@ inline IdxFile parse_idx_file(const std::string& path, size_t rank) {
   // The end of the file has to be reached: only there does zlib compare the checksum.
   unsigned char more = 0;
   const int left = gzread(file.get(), &more, 1);
-  if (left < 0) {
+  int code = Z_OK;
+  gzerror(file.get(), &code);  // a file whose checksum itself is cut off reads as ended
+  if (left < 0 || (code != Z_OK && code != Z_STREAM_END)) {
     throw fail("is damaged: its checksum is wrong, or it is cut off");
   }
   if (left > 0) {

@@ -6,6 +6,28 @@ namespace retort::conformance {
 
 namespace {
 
+// What is said without the samples is what comes with them.
+void check_labels(const Dataset& data, Split split, const std::string& on, Findings& out) {
+  const Tensor all = data.labels(split);
+  if (data.classes() == 0) {
+    out.add("labels alone" + on, !all.defined(), all.defined() ? spell_shape(all.sizes()) : "none",
+            "none where there are no classes");
+    return;
+  }
+  const int64_t size = data.size(split);
+  bool same = all.defined() && all.scalar_type() == at::kLong && all.sizes() == at::IntArrayRef({size});
+  const std::string shape = all.defined() ? spell_shape(all.sizes()) : "none";
+  constexpr int64_t block = 256, most_blocks = 16;  // evenly over a large split, which may be read from disk
+  const int64_t step = std::max(block, size / most_blocks);
+  for (int64_t at = 0; same && at < size; at += step) {
+    const Tensor index = at::arange(at, std::min(size, at + block), at::kLong);
+    const Tensor labels = data.batch(split, index).condition.labels;
+    same = labels.defined() && at::equal(labels, all.index_select(0, index));
+  }
+  out.add("labels alone" + on, same, same ? shape : shape + ", and differ from those of batches",
+          spell_shape({size}) + " int64, as the batches have them");
+}
+
 void check_split(const Dataset& data, Split split, Findings& out) {
   const std::string on = split == Split::train ? " of train" : " of test";
   const int64_t size = data.size(split);
@@ -44,6 +66,7 @@ void check_split(const Dataset& data, Split split, Findings& out) {
                 : "none",
             "int64, 0 to " + std::to_string(data.classes() - 1));
   }
+  check_labels(data, split, on, out);
   const bool same = same_bits(batch.x, data.batch(split, index).x);
   out.add("deterministic" + on, same, same ? "equal bits" : "differs", "equal bits for equal indices");
   const Batch turned = data.batch(split, index.flip({0}));
@@ -75,6 +98,8 @@ void check_dataset(const Subject& subject, Findings& out) {
     out.add("classes", data->classes() >= 0 && (names == 0 || names == data->classes()),
             std::to_string(data->classes()) + " classes, " + std::to_string(names) + " names",
             "a name for each, or none");
+    const std::string notes = data->notes();
+    out.add("notes", notes.find('\n') == std::string::npos, notes.empty() ? "none" : notes, "one line, or none");
     check_split(*data, Split::train, out);
     check_split(*data, Split::test, out);
     check_beyond(*data, out);

@@ -1,7 +1,9 @@
+#include <zlib.h>
+
+#include <cmath>
 #include <fstream>
 
 #include "io/files.h"
-#include "io/png.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -45,9 +47,11 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
     return request_error([&] { host.make_plugin<Dataset>("mnist_idx", "images = \"" + folder.string() + "/x\""); });
   };
   const std::string whole = idx({2, 2, 2}, "12345678");
-  for (size_t n = 0; n < whole.size(); ++n) {
+  CHECK(contains(error(""), folder.string() + "/x: is empty"));
+  for (size_t n = 1; n < whole.size(); ++n) {
     CHECK(contains(error(whole.substr(0, n)), folder.string() + "/x: is truncated"));
   }
+  CHECK(contains(error(whole + "9"), "holds more bytes than its sizes say"));
   CHECK(contains(error("\x89PNG not an idx file"), "is no idx file"));
   CHECK(contains(error(idx({0xffffffff, 0xffffffff, 0xffffffff}, "")), "declares an impossible size"));
   CHECK(contains(error(idx({0x10000, 0x100, 0x100}, "few")), "is truncated"));
@@ -62,42 +66,50 @@ TEST_CASE("broken idx files get one line each, truncated at any byte") {
                  "/no/such/file: no such file"));
 }
 
-TEST_CASE("a folder of PNG files is a data set, with sub-folders as classes") {
+TEST_CASE("a compressed idx file is read to its end, where its checksum and length are") {
   Folder folder;
-  for (const char* name : {"cat", "dog"}) {
-    std::filesystem::create_directories(folder / name);
-    for (int i = 0; i < 6; ++i) {
-      const Tensor picture = at::full({3, 4, 5}, 20 * i + (name[0] == 'd' ? 100 : 0), at::kByte);
-      save(folder / (std::string(name) + "/" + std::to_string(i) + ".png"), encode_png(picture));
-    }
-  }
   TestHost host;
-  const auto data = host.make_plugin<Dataset>(
-      "image_folder", "folder = \"" + folder.string() + "\"\ntest_every = 6\nmean = 0\nstd = 1");
-  CHECK(data->shape() == std::vector<int64_t>{3, 4, 5});
-  CHECK(data->class_names() == std::vector<std::string>{"cat", "dog"});
-  CHECK(data->size(Split::train) == 10);
-  CHECK(data->size(Split::test) == 2);
-  const Batch last = data->batch(Split::test, at::tensor({1}, at::kLong));
-  CHECK(last.condition.labels.item<int64_t>() == 1);
-  CHECK(most(last.x * 255 - 200) < 1e-4);
+  const std::string path = folder.string() + "/x.gz", toml = "images = \"" + path + "\"";
+  const std::string whole = idx({3, 4, 4}, std::string(48, 'x'));
+  const gzFile file = gzopen(path.c_str(), "wb");
+  REQUIRE(gzwrite(file, whole.data(), static_cast<unsigned>(whole.size())) == static_cast<int>(whole.size()));
+  gzclose(file);
+  CHECK(host.make_plugin<Dataset>("mnist_idx", toml)->size(Split::train) == 3);
+  const std::string packed = read_text(path);
+  for (size_t n = 1; n < packed.size(); ++n) {
+    save(path, packed.substr(0, n));
+    CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml); }), path + ": is "));
+  }
+  for (size_t n = packed.size() - 8; n < packed.size(); ++n) {
+    std::string flipped = packed;
+    flipped[n] = static_cast<char>(flipped[n] ^ 1);
+    save(path, flipped);
+    CHECK(contains(request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml); }), "damaged"));
+  }
 }
 
-TEST_CASE("broken PNG files get one line, truncated at any byte") {
+TEST_CASE("an idx file that was replaced is read again, and labels without pictures are an error") {
   Folder folder;
   TestHost host;
-  const std::string whole = encode_png(at::randint(0, 255, {3, 6, 6}, at::kByte));
-  save(folder / "a.png", whole);
-  const std::string toml = "folder = \"" + folder.string() + "\"";
-  constexpr size_t end_chunk = 16;  // libpng reads a picture whose closing chunk alone is missing
-  for (size_t n = 0; n + end_chunk < whole.size(); n += 3) {
-    save(folder / "b.png", whole.substr(0, n));
-    const std::string message = request_error([&] { host.make_plugin<Dataset>("image_folder", toml); });
-    CHECK(contains(message, "b.png: is"));
-  }
-  save(folder / "b.png", encode_png(at::zeros({3, 5, 6}, at::kByte)));
-  CHECK(contains(request_error([&] { host.make_plugin<Dataset>("image_folder", toml); }),
-                 "b.png: is 6 x 5 pixels; the first picture has 6 x 6"));
+  const std::string x = folder.string() + "/x", toml = "mean = 0\nstd = 1\nimages = \"" + x + "\"\n";
+  save(x, idx({1, 1, 1}, "a"));
+  save(folder / "y", idx({1}, {0}));
+  const auto value = [&] {
+    const auto data = host.make_plugin<Dataset>("mnist_idx", toml);
+    return std::lround(data->batch(Split::train, at::zeros({1}, at::kLong)).x.item<double>() * 255);
+  };
+  CHECK(value() == 'a');
+  const auto time = std::filesystem::last_write_time(x);
+  save(folder / "new", idx({1, 1, 1}, "b"));
+  std::filesystem::rename(folder / "new", x);
+  std::filesystem::last_write_time(x, time);
+  CHECK(value() == 'b');
+  const std::string y = "\"" + folder.string() + "/y\"\n";
+  const auto error = [&](const std::string& more) {
+    return request_error([&] { host.make_plugin<Dataset>("mnist_idx", toml + more); });
+  };
+  CHECK(contains(error("labels = " + y + "test_labels = " + y), "test_labels"));
+  CHECK(contains(error("test_images = \"" + x + "\"\ntest_labels = " + y), "the training pictures have no labels"));
 }
 
 TEST_CASE("toy data sets are fixed by their seed and bounded") {

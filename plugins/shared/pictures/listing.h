@@ -1,0 +1,56 @@
+/// Which pictures there are in folders and archives, and which class each has.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "archive.h"
+
+namespace retort {
+
+/// A picture that is not read yet.
+struct PictureEntry {
+  std::string name;   // as errors spell it: a path, or ARCHIVE: PATH
+  std::string file;   // its path, or empty: it lies in the spool
+  int64_t label = 0;  // the number of its class; 0 where there are none
+  std::shared_ptr<const Spool> spool = nullptr;
+  uint64_t offset = 0, size = 0;
+  std::string damage = {};  // what the archive says is wrong with it
+};
+
+struct Listing {
+  std::vector<PictureEntry> entries;  // in order of class, source and name, compared byte by byte
+  std::vector<std::string> classes;
+  std::string left_out;  // "3 files that are no pictures, …", or empty
+};
+
+/// What was found in one folder or archive. Paths are relative, with '/'.
+struct PictureTree {
+  struct File {
+    std::string path;
+    PictureEntry entry;
+  };
+  std::string name;
+  std::vector<File> pictures;
+  std::vector<std::string> folders;  // directly within it
+  int64_t others = 0, hidden_files = 0, hidden_folders = 0;
+  std::string identity;  // changes with its files' names, sizes and times
+};
+
+/// The names that are taken for pictures, in any letter case: png jpg jpeg jpe webp tif tiff bmp dib gif.
+bool is_picture_name(const std::string& path);
+/// Reads the names in a folder, those below it included, and follows symbolic links.
+PictureTree scan_folder(const std::string& folder);
+/// Reads an archive. One folder around everything in it is passed over.
+PictureTree scan_archive(const std::string& path);
+/// The identity of an archive without reading it.
+std::string archive_identity(const std::string& path);
+
+/// Throws RequestError for a class without pictures, and for a folder without classes beside others with them.
+Listing list_pictures(std::vector<PictureTree> trees, bool classes);
+
+/// The bytes of the file, or its first `most`. Throws RequestError.
+std::vector<uint8_t> read_entry(const PictureEntry& entry, uint64_t most = UINT64_MAX);
+
+}  // namespace retort
