@@ -1,0 +1,32 @@
+// Training: the losses, and the first series that a metric gave: a curve over the noise level, say.
+section("training", () => {
+  const controls = $("trainingControls");
+  const losses = page.losses.filter(l => finite(l.part));
+  const name = page.students.flatMap(r => Object.keys(r.series || {}))[0];
+  const series = page.students.filter(r => name && Array.isArray(get(r.series, name)) && r.series[name].length);
+  if (!losses.length) $("lossCard").remove();
+  if (!series.length) $("noiseCard").remove();
+  if (!losses.length && !series.length) return false;
+
+  const curve = (heading, color, points) => named(heading, color, { pointRadius: 0, borderWidth: 1.5, data: points.filter(([x, y]) => finite(x) && finite(y)).map(([x, y]) => ({ x, y })) });
+  const fits = values => scale(values, 1);
+  const kept = new Map();  // curves that were read
+  const pointsOf = i => { if (!kept.has(i)) kept.set(i, part(i)); return kept.get(i); };
+  const cells = [...new Set([...losses.map(l => l.cell), ...series.map(r => r.cell)])];
+  const draw = () => {
+    const shown = new Set(choice(cells, nameOfCell));
+    if (losses.length) {
+      const sets = losses.filter(l => shown.has(l.cell)).map(l => curve(nameOfCell(l.cell), colorOfCell(l.cell), pointsOf(l.part)));
+      lineChart("loss", sets, axis("training steps"), axis("loss", fits(sets.flatMap(s => s.data.map(p => p.y)))));
+    }
+    if (series.length) {
+      const sets = series.filter(r => shown.has(r.cell)).map(r => ({ ...curve(nameOfCell(r.cell) + (several("student_steps") && r.student_steps ? `, ${plural(r.student_steps, "step")}` : ""), colorOfCell(r.cell), r.series[name]), pointRadius: 3 }));
+      const all = sets.flatMap(s => s.data);
+      lineChart("noise", sets, axis("noise level sigma / alpha", fits(all.map(p => p.x))), axis(pretty(name), fits(all.map(p => p.y))));
+    }
+  };
+  const choice = lineChoice(controls, "settings", draw);
+  draw();
+  $("trainingNote").textContent = "Losses of different objectives are on different scales: compare shapes, not heights." +
+    (page.losses_left_out ? ` The losses of ${plural(page.losses_left_out, "more setting")} are in the run's folder, not in this page.` : "");
+});
