@@ -159,8 +159,8 @@ void write_report(const fs::path& folder) {
       {"data", [&] { return embeddable(page); }},
       {"parts", [&] { return parts.html(); }},
   };
-  write_text(folder / "report.html", fill({retort_page_html, retort_page_html_end},
-                                          [&](std::string_view mark) { return values.at(mark)(); }));
+  write_text(folder / "report.html",
+             fill({retort_page_html, retort_page_html_end}, [&](std::string_view mark) { return values.at(mark)(); }));
 }
 
 }  // namespace retort

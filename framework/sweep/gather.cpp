@@ -29,6 +29,18 @@ const Json& at(const Json& object, const std::string& key) {
 // What a plugin or the system said may be no UTF-8.
 std::string dumped(const Json& json) { return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
+// Why a cell failed, or null. What cannot be read is a failure all the same.
+Json read_failure(const fs::path& path) {
+  std::error_code missing;
+  if (!fs::exists(path, missing)) {
+    return nullptr;
+  }
+  const std::string text = Json(read_text(path)).dump(-1, ' ', false, Json::error_handler_t::replace);
+  const Json failure = Json::parse(Json::parse(text).get<std::string>(), nullptr, false);
+  const Json& error = at(failure, "error");
+  return {{"error", error.is_string() ? error.get<std::string>() : "its reason cannot be read"}};
+}
+
 std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
   const std::string chosen =
       at(at(config, "report"), "compare").is_string() ? config["report"]["compare"].get<std::string>() : "";
@@ -64,10 +76,10 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   for (size_t i = 0; i < cells.size(); ++i) {
     Json cell = {{"name", cells[i].name}, {"values", to_json(cells[i].values)}};
     const Json results = read_json(folders[i] / "results.json");
-    const Json failed = read_json(folders[i] / "failed.json");
+    const Json failed = read_failure(folders[i] / "failed.json");
     if (failed.is_object()) {
       cell["status"] = "failed";
-      cell["error"] = failed.value("error", "");
+      cell["error"] = failed["error"];
     } else if (!results.is_object()) {
       cell["status"] = Claim::holder(folders[i]).empty() ? "open" : "running";
     } else {

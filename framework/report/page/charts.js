@@ -2,7 +2,12 @@
 Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
 Chart.defaults.animation = false;
 
-const axis = (title, type) => ({ type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } });
+// `spans`: intervals along the axis that must fit too.
+const axis = (title, type, spans) => {
+  const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0), out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } };
+  return ends.length ? { ...out, suggestedMin: least(ends, Infinity), suggestedMax: most(ends, -Infinity) } : out;
+};
+const spansOf = (points, range) => points.map(p => p[range]).filter(Boolean);
 // Logarithmic where all is above zero and spans much.
 const scale = (values, span = 8) => {
   const low = least(values, Infinity), high = most(values, -Infinity);

@@ -6,15 +6,15 @@ section("plots", () => {
   const draw = () => {
     const x = ofX(), y = ofY(), steps = ofSteps();
     const shown = choice(lines, line => line.name);
-    const sets = shown.map(line => {
+    const sets = shown.map((line, i) => {
       const points = line.groups.filter(g => same(g.setting.student_steps, steps) && measured(g, x) && measured(g, y)).sort((a, b) => a.setting.train_steps - b.setting.train_steps);
-      return named(line.name, line.color, { borderWidth: 1.3, pointRadius: points.map((_, i) => i === points.length - 1 ? 6 : 3), data: points.map(g => {
+      return named(line.name, colorOf(line, i), { borderWidth: 1.3, pointRadius: points.map((_, i) => i === points.length - 1 ? 6 : 3), data: points.map(g => {
         const [a, b] = [measured(g, x), measured(g, y)];
         return { x: a.mean, y: b.mean, xRange: range(a), yRange: range(b), step: g.setting.train_steps };
       }) });
     }).filter(set => set.data.length);
     const all = sets.flatMap(set => set.data);
-    lineChart("main", sets, axis(textOf(x), scale(all.map(p => p.x))), axis(textOf(y), scale(all.map(p => p.y))), p => p.step === undefined ? "" : ` after ${exact(p.step)} steps`);
+    lineChart("main", sets, axis(textOf(x), scale(all.map(p => p.x)), spansOf(all, "xRange")), axis(textOf(y), scale(all.map(p => p.y)), spansOf(all, "yRange")), p => p.step === undefined ? "" : ` after ${exact(p.step)} steps`);
     $("plotNote").textContent = all.length ? "" : "None of these lines has numbers in both measures.";
   };
   const start = chosen.length > 1 ? chosen.slice(0, 2).map(metric => ({ metric })) : [{ cost: "teacher_evaluations" }, { metric: chosen[0] }];
@@ -46,7 +46,8 @@ section("overPlots", () => {
       data: line.groups.sort((a, b) => a.setting[k] - b.setting[k]).map(g => { const m = measured(g, measure); return { x: g.setting[k], y: m.mean, yRange: range(m) }; }) }));
     const xs = valuesOf(k), reference = measure.metric && get(teacher, measure.metric);
     if (finite(reference)) sets.push(named("teacher", "#98a2b3", { borderDash: [6, 4], pointRadius: 0, borderWidth: 1.5, data: [least(xs, Infinity), most(xs, -Infinity)].map(x => ({ x, y: reference })) }));
-    lineChart("over", sets, axis(short(k), scale(xs)), axis(textOf(measure), scale(sets.flatMap(s => s.data.map(p => p.y)))));
+    const points = sets.flatMap(s => s.data);
+    lineChart("over", sets, axis(short(k), scale(xs)), axis(textOf(measure), scale(points.map(p => p.y)), spansOf(points, "yRange")));
     $("overNote").textContent = all.length ? "" : "None of these settings has numbers in this measure.";
   };
   const ofKey = choose(controls, "Across:", numeric.map(k => [short(k), k]), undefined, draw);

@@ -1,7 +1,7 @@
 // Samples: of the data, of the teacher, and of each setting's first seed at the end of training.
 section("samples", () => {
   const gallery = $("gallery"), atOnce = 24;
-  const finals = page.students.filter(r => finite(r.samples)).map(r => ({ part: r.samples, heading: nameOfCell(r.cell), color: colorOfCell(r.cell),
+  const finals = page.students.filter(r => finite(r.samples)).map(r => ({ part: r.samples, heading: nameOfCell(r.cell), color: colorOfCell(r.cell, 0),
     note: (r.student_steps ? `${plural(r.student_steps, "sampler step")}, ` : "") + (several("guidance") && r.guidance !== undefined ? `guidance ${exact(r.guidance)}, ` : "") + `after ${exact(r.train_steps)} training steps` }));
   const first = (key, color, note) => finite(get(page.samples, key)) ? [{ part: page.samples[key], heading: key, color, note }] : [];
   const items = [...first("data", "#667085", "test split"), ...first("teacher", "#101828", "its ODE, solved over the whole grid"), ...finals];

@@ -38,10 +38,13 @@ const lines = [];
     if (g.setting.train_steps > g.line.last) g.line.last = g.setting.train_steps;
   }
 }
+// A setting has a colour of its own where there are no more settings than colours; else those shown together differ.
+const ownColors = lines.length <= palette.length;
+const colorOf = (line, i) => ownColors ? line.color : palette[i % palette.length];
 const groupOfCell = new Map();
 groups.forEach(g => { if (!groupOfCell.has(g.cell)) groupOfCell.set(g.cell, g); });
 const nameOfCell = cell => groupOfCell.has(cell) ? nameOf(groupOfCell.get(cell).setting) : cell || fallback;
-const colorOfCell = cell => groupOfCell.has(cell) ? groupOfCell.get(cell).line.color : palette[0];
+const colorOfCell = (cell, i) => groupOfCell.has(cell) ? colorOf(groupOfCell.get(cell).line, i) : palette[i % palette.length];
 
 const seeds = groups.reduce((n, g) => Object.values(g.metrics).reduce((n, m) => Math.max(n, m.of || 0, m.n || 0), n), 1);
 const metrics = page.columns;

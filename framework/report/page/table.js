@@ -11,11 +11,11 @@ const fillMean = (td, m) => {
   td.dataset.n = m.n;
   if (m.of !== undefined) td.dataset.of = m.of;
   if (m.n > 1) {
-    element("span", ` ${show(m.low)} … ${show(m.high)}`, td, "interval");
+    element("span", `${show(m.low)} … ${show(m.high)}`, td, "interval");
     [td.dataset.low, td.dataset.high] = [m.low, m.high];
     td.title = `${m.mean}, 95 % interval from ${m.low} to ${m.high}`;
   }
-  if (m.of > m.n && m.of > 1) element("span", ` (${m.n} of ${m.of})`, td, "lack");
+  if (m.of > m.n && m.of > 1) element("span", `${m.n} of ${m.of}`, td, "lack");
 };
 
 const rank = v => typeof v === "number" ? 0 : v === undefined ? 3 : v === null ? 2 : 1;
@@ -26,9 +26,9 @@ const order = (a, b, down) => {
   return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
 };
 
-// A table that sorts by a click on its heads, 200 lines at a time. columns: {head, value(item), fill(td, item), kind};
+// A table that sorts by a click on its heads; a long one is shown a part at a time. columns: {head, value(item), fill(td, item), kind};
 // the fixed items stay on top.
-const linesOfTable = 200;
+const longTable = 100, linesOfTable = 50;
 const sortable = (holder, controls, columns, items, nameOf, fixed) => {
   let by = null, down = false, sorted = items;
   const table = element("table"), head = element("tr", undefined, element("thead", undefined, table)), body = element("tbody", undefined, table);
@@ -45,8 +45,8 @@ const sortable = (holder, controls, columns, items, nameOf, fixed) => {
     body.replaceChildren(...(fixed || []).map(item => write(item, "teacher")), ...lines.map(item => write(item)));
   };
   const find = finder(controls, () => { pages.restart(); draw(); });
-  const pages = pager(controls, linesOfTable, "lines", draw, true);
-  find.show(items.length > linesOfTable);
+  const pages = pager(controls, items.length > longTable ? linesOfTable : longTable, "lines", draw, true);
+  find.show(items.length > longTable);
   columns.forEach((c, i) => {
     const th = element("th", undefined, head);
     th.scope = "col";
@@ -70,7 +70,7 @@ section("results", () => {
   const name = (td, text, color) => {
     td.className = "name";
     if (color) element("span", undefined, td, "swatch").style.background = color;
-    td.append(text);
+    element("span", text, td, "text");
   };
   const whole = v => finite(v) ? Math.round(v) : undefined;
   const cost = (key, head) => ({ head, value: x => whole(x[key]), fill: (td, x) => { fill(td, whole(x[key])); if (finite(x[key])) td.dataset.value = td.title = x[key]; } });
@@ -79,7 +79,7 @@ section("results", () => {
     { head: "model", kind: "name", value: nameOf, fill: (td, x) => x.isTeacher ? name(td, "teacher") : name(td, nameOf(x), colorOf(x)) },
     ...hosts.map(k => ({ head: host[k], value: x => k === "guidance" ? hostOf(x, k) : hostOf(x, k) || undefined })),
     ...metrics.map(metric), cost("teacher_evaluations", "teacher evaluations"), cost("train_seconds", "seconds")];
-  const mean = columnsOf(g => g.line.name, g => g.line.color, (g, k) => g.setting[k], c => ({ head: pretty(c), value: g => (get(g.metrics, c) || {}).mean,
+  const mean = columnsOf(g => g.line.name, g => ownColors && g.line.color, (g, k) => g.setting[k], c => ({ head: pretty(c), value: g => (get(g.metrics, c) || {}).mean,
     fill: (td, g) => { const m = get(g.metrics, c); if (g.isTeacher || !m) fill(td, m); else fillMean(td, m); } }));
   const single = columnsOf(r => r.cell || r.loss || fallback, () => undefined, (r, k) => r[k], c => ({ head: pretty(c), value: r => get(r.metrics, c) }));
   const fixed = Object.keys(teacher).length && hasSteps ? [ofTeacher] : [];
@@ -104,7 +104,7 @@ section("differences", () => {
   const varying = keys.filter(k => k !== compare && distinct(differences.map(d => d.setting[k])).length > 1);
   const shown = metrics.filter(c => differences.some(d => has(d.metrics, c) && d.metrics[c].mean !== 0));
   const setting = k => ({ head: short(k), value: d => d.setting[k], fill: (td, d) => { td.append(exact(d.setting[k])); td.dataset.value = exact(d.setting[k]); } });
-  const columns = [...(to.length > 1 ? [{ head: short(compare), kind: "name", value: d => d.to, fill: (td, d) => td.append(exact(d.to)) }] : []), ...varying.map(setting),
+  const columns = [...(to.length > 1 ? [{ head: short(compare), kind: "name", value: d => d.to, fill: (td, d) => element("span", exact(d.to), td, "text") }] : []), ...varying.map(setting),
     { head: "seeds", value: d => most(Object.values(d.metrics).map(m => m.n), 0) },
     ...shown.map(c => ({ head: pretty(c), value: d => (get(d.metrics, c) || {}).mean, fill: (td, d) => {
       const m = get(d.metrics, c);

@@ -14,13 +14,13 @@ section("training", () => {
   const pointsOf = i => { if (!kept.has(i)) kept.set(i, part(i)); return kept.get(i); };
   const cells = [...new Set([...losses.map(l => l.cell), ...series.map(r => r.cell)])];
   const draw = () => {
-    const shown = new Set(choice(cells, nameOfCell));
+    const colors = new Map(choice(cells, nameOfCell).map((cell, i) => [cell, colorOfCell(cell, i)]));
     if (losses.length) {
-      const sets = losses.filter(l => shown.has(l.cell)).map(l => curve(nameOfCell(l.cell), colorOfCell(l.cell), pointsOf(l.part)));
+      const sets = losses.filter(l => colors.has(l.cell)).map(l => curve(nameOfCell(l.cell), colors.get(l.cell), pointsOf(l.part)));
       lineChart("loss", sets, axis("training steps"), axis("loss", fits(sets.flatMap(s => s.data.map(p => p.y)))));
     }
     if (series.length) {
-      const sets = series.filter(r => shown.has(r.cell)).map(r => ({ ...curve(nameOfCell(r.cell) + (several("student_steps") && r.student_steps ? `, ${plural(r.student_steps, "step")}` : ""), colorOfCell(r.cell), r.series[name]), pointRadius: 3 }));
+      const sets = series.filter(r => colors.has(r.cell)).map(r => ({ ...curve(nameOfCell(r.cell) + (several("student_steps") && r.student_steps ? `, ${plural(r.student_steps, "step")}` : ""), colors.get(r.cell), r.series[name]), pointRadius: 3 }));
       const all = sets.flatMap(s => s.data);
       lineChart("noise", sets, axis("noise level sigma / alpha", fits(all.map(p => p.x))), axis(pretty(name), fits(all.map(p => p.y))));
     }
