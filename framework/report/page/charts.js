@@ -4,7 +4,8 @@ Chart.defaults.animation = false;
 
 // `spans`: intervals along the axis that must fit too.
 const axis = (title, type, spans) => {
-  const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0), out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } };
+  const out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } };
+  const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0);
   return ends.length ? { ...out, suggestedMin: least(ends, Infinity), suggestedMax: most(ends, -Infinity) } : out;
 };
 const spansOf = (points, range) => points.map(p => p[range]).filter(Boolean);
@@ -15,7 +16,8 @@ const scale = (values, span = 8) => {
 };
 const legend = { display: true, labels: { boxWidth: 24 } };
 // Names as long as somebody likes: cut in the legend, whole in the tooltip.
-const named = (name, color, more) => ({ label: cut(name, 40), whole: name, borderColor: color, backgroundColor: color, showLine: true, ...more });
+const named = (name, color, more) =>
+  ({ label: cut(name, 40), whole: name, borderColor: color, backgroundColor: color, showLine: true, ...more });
 
 // Intervals, drawn over the points that have one.
 const bars = { id: "bars", afterDatasetsDraw(chart) {
@@ -36,8 +38,13 @@ const range = m => m.n > 1 ? [m.low, m.high] : undefined;
 
 // Draws lines into a canvas, in place of those before.
 const drawn = new Map();
-const lineChart = (id, sets, x, y, said, more) => {
+const lineChart = (id, sets, x, y, said) => {
   if (drawn.has(id)) drawn.get(id).destroy();
-  drawn.set(id, new Chart($(id), { type: "scatter", data: { datasets: sets }, plugins: [bars], options: { maintainAspectRatio: false, scales: { x, y },
-    plugins: { legend, tooltip: { callbacks: { label: c => `${c.dataset.whole}${said ? said(c.raw) : ""}: ${show(c.raw.x)}, ${show(c.raw.y)}` } } }, ...more } }));
+  const label = c => `${c.dataset.whole}${said ? said(c.raw) : ""}: ${show(c.raw.x)}, ${show(c.raw.y)}`;
+  drawn.set(id, new Chart($(id), {
+    type: "scatter",
+    data: { datasets: sets },
+    plugins: [bars],
+    options: { maintainAspectRatio: false, scales: { x, y }, plugins: { legend, tooltip: { callbacks: { label } } } },
+  }));
 };

@@ -55,7 +55,10 @@ const finder = (parent, change) => {
   input.oninput = () => { words = input.value.toLowerCase().split(/\s+/).filter(Boolean); change(); };
   return {
     show: wanted => { holder.hidden = !wanted; },
-    among: (list, nameOf) => words.length ? list.filter(x => { const name = nameOf(x).toLowerCase(); return words.every(w => name.includes(w)); }) : list,
+    among: (list, nameOf) => {
+      const fits = name => words.every(w => name.includes(w));
+      return words.length ? list.filter(x => fits(nameOf(x).toLowerCase())) : list;
+    },
   };
 };
 

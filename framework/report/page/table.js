@@ -26,12 +26,13 @@ const order = (a, b, down) => {
   return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
 };
 
-// A table that sorts by a click on its heads; a long one is shown a part at a time. columns: {head, value(item), fill(td, item), kind};
-// the fixed items stay on top.
+// A table that sorts by a click on its heads; a long one is shown a part at a time. columns: {head, value(item),
+// fill(td, item), kind}; the fixed items stay on top.
 const longTable = 100, linesOfTable = 50;
 const sortable = (holder, controls, columns, items, nameOf, fixed) => {
   let by = null, down = false, sorted = items;
-  const table = element("table"), head = element("tr", undefined, element("thead", undefined, table)), body = element("tbody", undefined, table);
+  const table = element("table"), head = element("tr", undefined, element("thead", undefined, table));
+  const body = element("tbody", undefined, table);
   const draw = () => {
     const lines = pages.take(find.among(sorted, nameOf));
     const write = (item, kind) => {
@@ -53,7 +54,8 @@ const sortable = (holder, controls, columns, items, nameOf, fixed) => {
     button(th, c.head, undefined, () => {
       down = by === i && !down;
       by = i;
-      [...head.children].forEach((other, j) => j === i ? other.setAttribute("aria-sort", down ? "descending" : "ascending") : other.removeAttribute("aria-sort"));
+      for (const other of head.children) other.removeAttribute("aria-sort");
+      th.setAttribute("aria-sort", down ? "descending" : "ascending");
       const keyed = items.map(item => [c.value(item), item]);
       sorted = keyed.sort((a, b) => order(a[0], b[0], down)).map(([, item]) => item);
       pages.restart();
@@ -72,45 +74,72 @@ section("results", () => {
     if (color) element("span", undefined, td, "swatch").style.background = color;
     element("span", text, td, "text");
   };
-  const whole = v => finite(v) ? Math.round(v) : undefined;
-  const cost = (key, head) => ({ head, value: x => whole(x[key]), fill: (td, x) => { fill(td, whole(x[key])); if (finite(x[key])) td.dataset.value = td.title = x[key]; } });
-  const ofTeacher = { isTeacher: true, setting: {}, metrics: teacher, teacher_evaluations: page.teacher && page.teacher.evaluations };
+  const cost = (key, head) => ({ head, value: x => x[key], fill: (td, x) => {
+    fill(td, finite(x[key]) ? Math.round(x[key]) : undefined);
+    if (finite(x[key])) td.dataset.value = td.title = x[key];
+  } });
   const columnsOf = (nameOf, colorOf, hostOf, metric) => [
-    { head: "model", kind: "name", value: nameOf, fill: (td, x) => x.isTeacher ? name(td, "teacher") : name(td, nameOf(x), colorOf(x)) },
+    { head: "model", kind: "name", value: nameOf,
+      fill: (td, x) => x.isTeacher ? name(td, "teacher") : name(td, nameOf(x), colorOf(x)) },
     ...hosts.map(k => ({ head: host[k], value: x => k === "guidance" ? hostOf(x, k) : hostOf(x, k) || undefined })),
-    ...metrics.map(metric), cost("teacher_evaluations", "teacher evaluations"), cost("train_seconds", "seconds")];
-  const mean = columnsOf(g => g.line.name, g => ownColors && g.line.color, (g, k) => g.setting[k], c => ({ head: pretty(c), value: g => (get(g.metrics, c) || {}).mean,
-    fill: (td, g) => { const m = get(g.metrics, c); if (g.isTeacher || !m) fill(td, m); else fillMean(td, m); } }));
-  const single = columnsOf(r => r.cell || r.loss || fallback, () => undefined, (r, k) => r[k], c => ({ head: pretty(c), value: r => get(r.metrics, c) }));
+    ...metrics.map(metric),
+    cost("teacher_evaluations", "teacher evaluations"),
+    cost("train_seconds", "seconds"),
+  ];
+  const mean = c => ({ head: pretty(c), value: g => (get(g.metrics, c) || {}).mean, fill: (td, g) => {
+    const m = get(g.metrics, c);
+    if (g.isTeacher || !m) fill(td, m); else fillMean(td, m);
+  } });
+  const means = columnsOf(g => g.line.name, g => ownColors && g.line.color, (g, k) => g.setting[k], mean);
+  const single = c => ({ head: pretty(c), value: r => get(r.metrics, c) });
+  const singles = columnsOf(r => r.cell || r.loss || fallback, () => undefined, (r, k) => r[k], single);
+  const ofTeacher = { isTeacher: true, setting: {}, metrics: teacher,
+    teacher_evaluations: page.teacher && page.teacher.evaluations };
   const fixed = Object.keys(teacher).length && hasSteps ? [ofTeacher] : [];
   const controls = $("tableControls"), own = element("span", undefined, undefined, "pager");
   const draw = each => {
     own.replaceChildren();
-    const columns = each ? single : mean;
+    const columns = each ? singles : means;
     sortable($("table"), own, columns, each ? rows : groups, columns[0].value, fixed);
   };
-  if (seeds > 1) { const of = choose(controls, "Rows:", [["means over seeds", false], ["every cell", true]], false, () => draw(of())); }
+  if (seeds > 1) {
+    const of = choose(controls, "Rows:", [["means over seeds", false], ["every cell", true]], false, () => draw(of()));
+  }
   controls.append(own);
   draw(false);
-  $("tableNote").textContent = (!rows.length ? "There are no results yet. " : seeds > 1 ? "Means over seeds with 95 % bootstrap intervals; where some seeds gave no number, it says how many did. Where intervals overlap, no order is claimed." :
+  const missing = page.missing.join(", ");
+  $("tableNote").textContent = (!rows.length ? "There are no results yet." :
+    seeds > 1 ? "Means over seeds with 95 % bootstrap intervals; where some seeds gave no number, it says how many did. " +
+      "Where intervals overlap, no order is claimed." :
     "One seed each: no order is claimed. A [sweep] with seeds = 8 gives intervals.") +
-    (page.missing.length ? ` Named in [report], but not measured: ${page.missing.join(", ")}.` : "");
+    (missing ? ` Named in [report], but not measured: ${missing}.` : "");
 });
 
 section("differences", () => {
   if (!differences.length) return false;
   const from = differences[0].from, to = distinct(differences.map(d => d.to));
-  $("differencesTitle").textContent = `Paired differences: ${to.length > 6 ? "each" : to.map(exact).join(", ")} less ${exact(from)}`;
+  const which = to.length > 6 ? "each" : to.map(exact).join(", ");
+  $("differencesTitle").textContent = `Paired differences: ${which} less ${exact(from)}`;
   const varying = keys.filter(k => k !== compare && distinct(differences.map(d => d.setting[k])).length > 1);
   const shown = metrics.filter(c => differences.some(d => has(d.metrics, c) && d.metrics[c].mean !== 0));
-  const setting = k => ({ head: short(k), value: d => d.setting[k], fill: (td, d) => { td.append(exact(d.setting[k])); td.dataset.value = exact(d.setting[k]); } });
-  const columns = [...(to.length > 1 ? [{ head: short(compare), kind: "name", value: d => d.to, fill: (td, d) => element("span", exact(d.to), td, "text") }] : []), ...varying.map(setting),
+  const setting = k => ({ head: short(k), value: d => d.setting[k], fill: (td, d) => {
+    td.append(exact(d.setting[k]));
+    td.dataset.value = exact(d.setting[k]);
+  } });
+  const of = { head: short(compare), kind: "name", value: d => d.to,
+    fill: (td, d) => element("span", exact(d.to), td, "text") };
+  const difference = c => ({ head: pretty(c), value: d => (get(d.metrics, c) || {}).mean, fill: (td, d) => {
+    const m = get(d.metrics, c);
+    if (!m) { fill(td, undefined); return; }
+    fillMean(td, m);
+    td.classList.add(m.verdict > 0 ? "up" : m.verdict < 0 ? "down" : "tie");
+  } });
+  const columns = [
+    ...(to.length > 1 ? [of] : []),
+    ...varying.map(setting),
     { head: "seeds", value: d => most(Object.values(d.metrics).map(m => m.n), 0) },
-    ...shown.map(c => ({ head: pretty(c), value: d => (get(d.metrics, c) || {}).mean, fill: (td, d) => {
-      const m = get(d.metrics, c);
-      if (!m) { fill(td, undefined); return; }
-      fillMean(td, m);
-      td.classList.add(m.verdict > 0 ? "up" : m.verdict < 0 ? "down" : "tie");
-    } }))];
-  sortable($("differenceTable"), $("differenceControls"), columns, differences, d => [d.to, ...varying.map(k => d.setting[k])].map(exact).join(" "));
+    ...shown.map(difference),
+  ];
+  const wordsOf = d => [d.to, ...varying.map(k => d.setting[k])].map(exact).join(" ");
+  sortable($("differenceTable"), $("differenceControls"), columns, differences, wordsOf);
 });
