@@ -50,9 +50,10 @@ inline const char* const probe = R"js(
     comments: comments.nextNode() ? 1 : 0, evil: window.evil === undefined ? null : "ran",
     broken: texts("section .note.failed"), unfinished: texts("#unfinished li"),
     results: tableOf("table"), differences: tableOf("differenceTable"), maps: texts(".map caption"),
+    fields: all(".map td").map(td => td.dataset.value),
     sorted: all("#table th").map(th => th.getAttribute("aria-sort")),
     pagers: texts(".pager:not([hidden]) > span").filter(Boolean),
-    captions: texts("#gallery figcaption"), more: texts(".more"),
+    captions: texts("#gallery figcaption"), pictures: all("#gallery img[src^='data:image/png']").length, more: texts(".more"),
     main: chartOf("main"), over: chartOf("over"), loss: chartOf("loss"), noise: chartOf("noise"),
     beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   };

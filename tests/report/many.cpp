@@ -1,6 +1,7 @@
 // Seeds that gave no number, and more rows than anybody looks at.
 #include <numeric>
 
+#include "io/png.h"
 #include "report/browser.h"
 #include "report/run.h"
 
@@ -85,6 +86,63 @@ TEST_CASE("seeds without a number are counted beside the mean, in the page and i
       }
     }
   }
+}
+
+TEST_CASE("a sweep's differences, maps and pictures are those of its results") {
+  if (no_browser()) {
+    return;
+  }
+  Folder folder;
+  Sweep sweep(folder.string());
+  const std::string picture = encode_png(at::zeros({1, 8, 8}, at::kByte));
+  for (const char* loss : {"cm", "direct_cm"}) {
+    for (const double rate : {0.001, 0.002, 0.004}) {
+      for (int64_t seed = 0; seed < 5; ++seed) {
+        const double v = 100 * rate + 0.125 * static_cast<double>(seed) * (loss[0] == 'c' ? 1.0 : 1.5);
+        const auto cell =
+            sweep.done({{"loss.type", loss}, {"train.learning_rate", rate}, {"run.seed", seed}},
+                       {{{"fd", v}, {"ode_error", 1 + v}}, {{"fd", v + 1}, {"ode_error", loss[0] == 'c' ? 9 : 1}}});
+        make_folder(cell / "samples");
+        write_text(cell / "samples" / "in_1.png", picture);
+        Json results = Json::parse(read_text(cell / "results.json"));
+        results["students"][0]["samples"] = "samples/in_1.png";
+        write_text(cell / "results.json", results.dump());
+      }
+    }
+  }
+  sweep.put_together();
+  const Page page = open_page(folder.string());
+  check_sound(page);
+  const Json results = Json::parse(read_text(folder / "results.json"));
+  const Json& differences = results["statistics"]["differences"];
+  const Json& table = page.seen["differences"];
+  REQUIRE(differences.size() == 6);
+  REQUIRE(table["lines"].size() == 6);
+  CHECK(table["heads"] == Json::parse(R"(["learning rate", "sampler steps", "seeds", "fd", "ode error"])"));
+  for (size_t i = 0; i < 6; ++i) {
+    for (const auto& [column, name] : {std::pair(3, "fd"), std::pair(4, "ode_error")}) {
+      const Json& field = table["lines"][i][static_cast<size_t>(column)];
+      const Json& m = differences[i]["metrics"][name];
+      for (const auto& [key, of] : {std::pair("value", "mean"), std::pair("low", "low"), std::pair("high", "high")}) {
+        CHECK(std::stod(field[key].get<std::string>()) == m[of].get<double>());
+      }
+    }
+  }
+  CHECK(page.seen["maps"] == Json::parse(R"(["ode error: direct_cm less cm", "fd: direct_cm less cm"])"));
+  REQUIRE(page.seen["fields"].size() == 12);
+  // Across are the learning rates, down the sampler steps; the first map is of ode_error.
+  for (size_t i = 0; i < 6; ++i) {
+    const Json& metrics = differences[2 * (i % 3) + i / 3]["metrics"];
+    for (const auto& [first, name] : {std::pair<size_t, const char*>(0, "ode_error"), {6, "fd"}}) {
+      CHECK(std::stod(page.seen["fields"][first + i].get<std::string>()) == metrics[name]["mean"].get<double>());
+    }
+  }
+  // One seed of each setting; the first picture is not drawn before somebody comes near.
+  CHECK(page.seen["captions"].size() == 6);
+  CHECK(page.seen["captions"][3] == "direct_cm, learning rate 0.001 · 1 sampler step, after 100 training steps");
+  const Page printed = open_page(folder.string(), "window.dispatchEvent(new Event('beforeprint'));");
+  check_sound(printed);
+  CHECK(printed.seen["pictures"] == 6);
 }
 
 TEST_CASE("ten thousand rows: the page shows some, says how many there are, finds and sorts among all") {
