@@ -1,12 +1,26 @@
-/* The page's template, its script and Chart.js, as bytes in the program. */
+/* The page's template, its style, its scripts in order and Chart.js, as bytes in the program. */
     .section .rodata
-    .global retort_page_html, retort_page_html_end, retort_page_js, retort_page_js_end, retort_chart_js, retort_chart_js_end
+    .global retort_page_html, retort_page_html_end, retort_page_css, retort_page_css_end
+    .global retort_page_js, retort_page_js_end, retort_chart_js, retort_chart_js_end
 retort_page_html:
-    .incbin RETORT_PAGE_HTML
+    .incbin "page.html"
 retort_page_html_end:
     .byte 0
+retort_page_css:
+    .incbin "page/page.css"
+retort_page_css_end:
+    .byte 0
 retort_page_js:
-    .incbin RETORT_PAGE_JS
+    .incbin "page/core.js"
+    .incbin "page/controls.js"
+    .incbin "page/settings.js"
+    .incbin "page/table.js"
+    .incbin "page/maps.js"
+    .incbin "page/charts.js"
+    .incbin "page/plots.js"
+    .incbin "page/samples.js"
+    .incbin "page/training.js"
+    .incbin "page/main.js"
 retort_page_js_end:
     .byte 0
 retort_chart_js:

@@ -1,0 +1,50 @@
+// What the charts share.
+Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
+Chart.defaults.animation = false;
+
+// `spans`: intervals along the axis that must fit too.
+const axis = (title, type, spans) => {
+  const out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } };
+  const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0);
+  return ends.length ? { ...out, suggestedMin: least(ends, Infinity), suggestedMax: most(ends, -Infinity) } : out;
+};
+const spansOf = (points, range) => points.map(p => p[range]).filter(Boolean);
+// Logarithmic where all is above zero and spans much.
+const scale = (values, span = 8) => {
+  const low = least(values, Infinity), high = most(values, -Infinity);
+  return low > 0 && high / low > span ? "logarithmic" : "linear";
+};
+const legend = { display: true, labels: { boxWidth: 24 } };
+// Names as long as somebody likes: cut in the legend, whole in the tooltip.
+const named = (name, color, more) =>
+  ({ label: cut(name, 40), whole: name, borderColor: color, backgroundColor: color, showLine: true, ...more });
+
+// Intervals, drawn over the points that have one.
+const bars = { id: "bars", afterDatasetsDraw(chart) {
+  const { ctx, scales: { x, y } } = chart;
+  const stroke = (x0, y0, x1, y1) => { ctx.beginPath(); ctx.moveTo(x0, y0); ctx.lineTo(x1, y1); ctx.stroke(); };
+  chart.data.datasets.forEach((set, i) => {
+    if (!chart.isDatasetVisible(i)) return;
+    ctx.strokeStyle = set.borderColor;
+    ctx.lineWidth = 1.2;
+    for (const p of set.data) {
+      const px = x.getPixelForValue(p.x), py = y.getPixelForValue(p.y);
+      if (p.yRange) stroke(px, y.getPixelForValue(p.yRange[0]), px, y.getPixelForValue(p.yRange[1]));
+      if (p.xRange) stroke(x.getPixelForValue(p.xRange[0]), py, x.getPixelForValue(p.xRange[1]), py);
+    }
+  });
+} };
+const range = m => m.n > 1 ? [m.low, m.high] : undefined;
+
+// Draws lines into a canvas, in place of those before.
+const drawn = new Map();
+const lineChart = (id, sets, x, y, said) => {
+  if (drawn.has(id)) drawn.get(id).destroy();
+  const label = c => `${c.dataset.whole}${said ? said(c.raw) : ""}: ${show(c.raw.x)}, ${show(c.raw.y)}`;
+  drawn.set(id, new Chart($(id), {
+    type: "scatter",
+    data: { datasets: sets },
+    plugins: [bars],
+    options: { maintainAspectRatio: false, scales: { x, y }, plugins: { legend, tooltip: { callbacks: { label } } } },
+  }));
+};

@@ -1,0 +1,135 @@
+#include "report/results.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "io/files.h"
+#include "retort/error.h"
+
+namespace retort {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Json& object_in(Json& parent, const char* key) {
+  Json& child = parent[key];
+  if (!child.is_object()) {
+    child = Json::object();
+  }
+  return child;
+}
+
+// A list of objects.
+Json& list_in(Json& parent, const char* key) {
+  Json& child = parent[key];
+  if (!child.is_array()) {
+    child = Json::array();
+  }
+  child.erase(std::remove_if(child.begin(), child.end(), [](const Json& item) { return !item.is_object(); }),
+              child.end());
+  return child;
+}
+
+void add_new(std::vector<std::string>& names, const std::string& name) {
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    names.push_back(name);
+  }
+}
+
+std::vector<std::string> texts(const Json& list) {
+  std::vector<std::string> out;
+  if (list.is_array()) {
+    for (const Json& item : list) {
+      if (item.is_string()) {
+        out.push_back(item.get<std::string>());
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+const Json& json_at(const Json& object, const std::string& key) {
+  static const Json nothing;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : nothing;
+}
+
+std::string text_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_string() ? value.get<std::string>() : "";
+}
+
+double number_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_number() ? value.get<double>() : 0.0;
+}
+
+int64_t integer_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_number_integer() ? value.get<int64_t>() : std::llround(number_at(object, key));
+}
+
+std::string valid_utf8(const std::string& text) {
+  return Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
+}
+
+Json read_results(const fs::path& folder) {
+  if (!fs::exists(folder / "results.json")) {
+    throw RequestError(folder.string() + ": holds no results.json; expected the folder of a finished run");
+  }
+  Json results = Json::parse(read_text(folder / "results.json"), nullptr, false);
+  if (!results.is_object() || !results.contains("students") || !results.contains("teacher")) {
+    throw RequestError((folder / "results.json").string() + ": is damaged; run the configuration again with --fresh");
+  }
+  Json& config = object_in(results, "config");
+  for (const char* part : {"report", "evaluate", "run"}) {
+    object_in(config, part);
+  }
+  object_in(object_in(results, "teacher"), "metrics");
+  if (!results.contains("progress")) {
+    results["progress"] = results["students"];
+  }
+  for (const char* list : {"students", "progress"}) {
+    for (Json& row : list_in(results, list)) {
+      object_in(row, "metrics");
+    }
+  }
+  list_in(results, "cells");
+  list_in(results, "plugins");
+  return results;
+}
+
+Columns columns_of(const Json& results) {
+  std::vector<std::string> measured;
+  for (const char* list : {"students", "progress"}) {
+    for (const Json& row : results[list]) {
+      for (const auto& [name, value] : row["metrics"].items()) {
+        add_new(measured, name);
+      }
+    }
+  }
+  for (const auto& [name, value] : results["teacher"]["metrics"].items()) {
+    add_new(measured, name);
+  }
+  const Json& report = results["config"]["report"];
+  const std::vector<std::string> chosen = texts(json_at(report, "columns"));
+  Columns out;
+  for (const std::string& name : chosen) {
+    const bool known = std::find(measured.begin(), measured.end(), name) != measured.end();
+    add_new(known ? out.shown : out.missing, name);
+  }
+  for (const std::string& name : texts(json_at(report, "plot"))) {
+    if (std::find(measured.begin(), measured.end(), name) == measured.end()) {
+      add_new(out.missing, name);
+    }
+  }
+  if (out.shown.empty()) {
+    out.shown = measured;
+  }
+  return out;
+}
+
+}  // namespace retort
