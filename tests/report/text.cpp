@@ -1,6 +1,7 @@
 // Text that users give stands in the page as they typed it, and is nothing but text.
 #include "report/browser.h"
 #include "report/run.h"
+#include "report/template.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -123,6 +124,8 @@ TEST_CASE("a run's name alone is text too, in the title and the heading") {
     Folder folder;
     report_on(folder.string(),
               results_of_run(name, Json::array({row_of("", {}, 100, 1, {{name.substr(0, 200), 1.5}})})));
+    // Without scripts too, as mail programs show it.
+    CHECK(read_text(folder / "report.html").find("<title>" + escape_html(name) + " · Retort</title>") < 2000);
     const Page page = open_page(folder.string());
     check_sound(page);
     CHECK(page.seen["heading"] == name);

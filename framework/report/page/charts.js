@@ -40,6 +40,8 @@ const range = m => m.n > 1 ? [m.low, m.high] : undefined;
 const drawn = new Map();
 const lineChart = (id, sets, x, y, said) => {
   if (drawn.has(id)) drawn.get(id).destroy();
+  // In a narrow window the legend has a name in each line, which must not be taken from the chart.
+  $(id).parentElement.style.height = window.innerWidth < 600 ? `${280 + 22 * sets.length}px` : "";
   const label = c => `${c.dataset.whole}${said ? said(c.raw) : ""}: ${show(c.raw.x)}, ${show(c.raw.y)}`;
   drawn.set(id, new Chart($(id), {
     type: "scatter",
