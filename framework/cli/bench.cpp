@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "io/json.h"
 #include "run/cell_run.h"
 #include "run/run.h"
 
@@ -62,7 +63,7 @@ void add_bench(CLI::App& app, Shared& shared) {
     }
     const Json result = bench(experiment, request->rounds);
     if (request->json) {
-      std::printf("%s\n", result.dump(1).c_str());
+      std::printf("%s\n", spell(result, 1).c_str());
     } else {
       print(result);
     }

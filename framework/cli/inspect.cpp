@@ -183,7 +183,7 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
     for (const PluginDescription& d : found) {
       out.push_back(to_json(d));
     }
-    std::printf("%s\n", (out.size() == 1 ? out[0] : out).dump(1).c_str());
+    std::printf("%s\n", spell(out.size() == 1 ? out[0] : out, 1).c_str());
     return;
   }
   for (size_t i = 0; i < found.size(); ++i) {

@@ -31,7 +31,7 @@ void list(const Registry& registry, const std::string& kind, bool json) {
     for (const RejectedFile& file : registry.rejected()) {
       rejected.push_back({{"path", file.path.string()}, {"reason", file.reason}});
     }
-    std::printf("%s\n", Json{{"plugins", all}, {"rejected", rejected}}.dump(1).c_str());
+    std::printf("%s\n", spell(Json{{"plugins", all}, {"rejected", rejected}}, 1).c_str());
     return;
   }
   for (const RejectedFile& file : registry.rejected()) {

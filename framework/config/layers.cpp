@@ -57,17 +57,6 @@ Value read_extended(const std::string& path, int depth) {
   return out;
 }
 
-// A text as a value. It must be UTF-8, as all that is written later is: TOML's reader sees to that.
-Value word(const std::string& text) {
-  const Value out{text, {}};
-  try {
-    parse_toml("value = " + out.text(), "");
-  } catch (const RequestError&) {
-    throw RequestError("'" + shown(text) + "' is no valid UTF-8");
-  }
-  return out;
-}
-
 }  // namespace
 
 Value read_config(const std::string& path) {
@@ -94,8 +83,20 @@ Override read_override(const std::string& assignment) {
     } catch (const RequestError&) {  // no TOML, so a word
     }
   }
-  out.value = word(text);
+  if (!is_utf8(text)) {
+    throw RequestError("'" + shown(text) + "' is no valid UTF-8");
+  }
+  out.value = Value{text, {}};
   return out;
+}
+
+bool is_utf8(const std::string& text) {
+  try {
+    parse_toml("value = " + Value{text, {}}.text(), "");  // TOML's reader refuses what is not
+    return true;
+  } catch (const RequestError&) {
+    return false;
+  }
 }
 
 void lay(Value& root, const std::string& key, Value value) {

@@ -21,6 +21,9 @@ struct Override {
 /// Reads `key=value`: the first `=` outside quotes divides; a value that is no TOML is a string. Throws RequestError.
 Override read_override(const std::string& assignment);
 
+/// Whether a text is UTF-8, as all that is written must be.
+bool is_utf8(const std::string& text);
+
 /// Sets a key, minding swaps of a table's type.
 void lay(Value& root, const std::string& key, Value value);
 

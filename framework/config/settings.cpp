@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/layers.h"
+
 namespace retort {
 
 RunSettings::RunSettings(Params& p, const std::string& default_name)
@@ -13,8 +15,9 @@ RunSettings::RunSettings(Params& p, const std::string& default_name)
           p.get("cache", "",
                 "folder for what runs share by content: models, the teacher's samples, features, solves; empty: cache "
                 "within run.output, or runs/cache. It may be deleted at any time")) {
-  if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos || name == "." || name == "..")) {
-    throw p.error("name", "'" + name + "' is no folder name; expected a word or two without '/'");
+  if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos || name == "." || name == ".." ||
+                             !is_utf8(name))) {
+    throw p.error("name", "'" + name + "' is no folder name; expected a word or two in UTF-8 without '/'");
   }
 }
 

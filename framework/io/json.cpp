@@ -4,6 +4,10 @@
 
 namespace retort {
 
+std::string spell(const Json& json, int indent) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
 Json to_json(const Value& value) {
   if (const Array* array = std::get_if<Array>(&value.data)) {
     Json out = Json::array();

@@ -58,7 +58,7 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
     offset += plain.nbytes();
     tensors.push_back(plain);
   }
-  std::string text = header.dump();
+  std::string text = spell(header);
   text.resize((text.size() + 7) / 8 * 8, ' ');  // the data begins at a multiple of 8
   write_atomically(path, [&](std::ostream& out) {
     uint64_t size = text.size();

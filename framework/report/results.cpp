@@ -73,7 +73,7 @@ int64_t integer_at(const Json& object, const std::string& key) {
 }
 
 std::string valid_utf8(const std::string& text) {
-  return Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
+  return Json::parse(spell(Json(text))).get<std::string>();
 }
 
 Json read_results(const fs::path& folder) {

@@ -109,7 +109,7 @@ std::string label(const Json& setting) {
   for (const auto& [key, value] : setting.items()) {
     if (key != "train_steps" && key != "student_steps" && key != "guidance") {
       out += (out.empty() ? "" : " ") +
-             (value.is_string() ? value.get<std::string>() : key.substr(key.rfind('.') + 1) + "=" + value.dump());
+             (value.is_string() ? value.get<std::string>() : key.substr(key.rfind('.') + 1) + "=" + spell(value));
     }
   }
   return printable(out);

@@ -272,7 +272,7 @@ void CellRun::count_death(bool died) {
   const std::string now = progress();
   const bool same = before.is_object() && before.value("at", "") == now;
   const int64_t deaths = died ? (same ? before.value("deaths", int64_t{0}) : 0) + 1 : 0;
-  write_text(file, Json({{"at", now}, {"deaths", deaths}}).dump() + "\n");
+  write_text(file, spell({{"at", now}, {"deaths", deaths}}) + "\n");
   if (deaths >= most) {
     throw Error("its worker died " + std::to_string(deaths) + " times at it without getting on (" + now +
                 "); not tried again");
@@ -364,14 +364,14 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
       evaluate_checkpoint(shared, step);
       measured_.push_back(step);
       write_text(folder_ / measured_name,
-                 Json({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}).dump() + "\n");
+                 spell({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}) + "\n");
     }
   }
   const Json provenance = write_provenance(folder_, frozen);
   results_["plugins"] = provenance["plugins"];
   results_["libraries"] = provenance["libraries"];
   results_["fingerprint"] = print_;
-  write_text(folder_ / "results.json", results_.dump(1) + "\n");
+  write_text(folder_ / "results.json", spell(results_, 1) + "\n");
   std::error_code ignored;
   for (const char* name : {measured_name, "deaths.json"}) {
     fs::remove(folder_ / name, ignored);

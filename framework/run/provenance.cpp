@@ -78,7 +78,7 @@ Json write_provenance(const fs::path& folder, bool frozen) {
       }
     }
   }
-  write_text(file, now.dump(1) + "\n");
+  write_text(file, spell(now, 1) + "\n");
   return now;
 }
 

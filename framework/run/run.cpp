@@ -17,6 +17,7 @@
 #include "interrupt.h"
 #include "io/files.h"
 #include "io/hashes.h"
+#include "io/json.h"
 #include "log.h"
 #include "report/report.h"
 #include "run/cell_run.h"
@@ -330,7 +331,7 @@ class Run {
     log::error("cell " + cells_[i].name + " failed: " + line);
     make_folder(folder);
     const Json content = {{"error", line}, {"process", getpid()}, {"failure", ++failures_here_}, {"began", began_}};
-    write_text(folder / "failed.json", content.dump() + "\n");
+    write_text(folder / "failed.json", spell(content) + "\n");
     return CellState::failed;
   }
 

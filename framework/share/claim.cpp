@@ -136,7 +136,7 @@ bool make(const fs::path& claim) {
   const fs::path own = claim.string() + "." + host() + "." + std::to_string(getpid()) + "." + std::to_string(count++);
   const Json json = {
       {"host", host()}, {"process", getpid()}, {"began", begin_of(getpid())}, {"numbering", numbering()}};
-  const std::string content = json.dump() + "\n";
+  const std::string content = spell(json) + "\n";
   try {
     write_own(own, content);
   } catch (const Error&) {

@@ -27,7 +27,6 @@ const Json& at(const Json& object, const std::string& key) {
 }
 
 // What a plugin or the system said may be no UTF-8.
-std::string dumped(const Json& json) { return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 // Why a cell failed, or null. What cannot be read is a failure all the same.
 Json read_failure(const fs::path& path) {
@@ -35,7 +34,7 @@ Json read_failure(const fs::path& path) {
   if (!fs::exists(path, missing)) {
     return nullptr;
   }
-  const std::string text = Json(read_text(path)).dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string text = spell(Json(read_text(path)));
   const Json failure = Json::parse(Json::parse(text).get<std::string>(), nullptr, false);
   const Json& error = at(failure, "error");
   return {{"error", error.is_string() ? error.get<std::string>() : "its reason cannot be read"}};
@@ -66,7 +65,7 @@ void present(const fs::path& folder, const Json& report) {
   }
   results["name"] = report["name"];
   results["config"]["report"] = report["report"];
-  write_text(folder / "results.json", dumped(results));
+  write_text(folder / "results.json", spell(results, 1) + "\n");
 }
 
 void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
@@ -120,7 +119,7 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
   out["statistics"] = statistics_of(out["progress"], compared_key(out["config"], cells), out["cells"]);
-  write_text(output / "results.json", dumped(out));
+  write_text(output / "results.json", spell(out, 1) + "\n");
   write_text(output / "results.csv", csv_table(out, "students"));
   write_text(output / "progress.csv", csv_table(out, "progress"));
 }

@@ -57,7 +57,7 @@ void Trainer::save_state() const {
                       {"loss_count", loss_count_},
                       {"loss_scale", loss_scale_.factor()},
                       {"good_steps", loss_scale_.good_steps()}};
-  file.metadata["state"] = state.dump();
+  file.metadata["state"] = spell(state);
   write_safetensors(state_path(folder_), file);
 }
 
@@ -146,14 +146,14 @@ void Trainer::save_weights() const {
     own["adapter"] = {{"base", fs::proximate(base, path.parent_path()).string()},
                       {"base_sha256", sha256_of_file(base)},
                       {"scale", adapter_->scale()}};
-    file.metadata["retort"] = own.dump();
+    file.metadata["retort"] = spell(own);
     write_safetensors(fs::path(path).replace_extension(".adapter.safetensors"), file);
     write_text(path.parent_path() / "adapter_config.json",
-               adapter_->peft_config(own["adapter"]["base"].get<std::string>()).dump(1) + "\n");
+               spell(adapter_->peft_config(own["adapter"]["base"].get<std::string>()), 1) + "\n");
     file.tensors.clear();
   }
   weights_.store("", adapter_ ? adapter_->merged(values) : values, file.tensors);
-  file.metadata["retort"] = json.dump();
+  file.metadata["retort"] = spell(json);
   write_safetensors(path, file);
 }
 

@@ -258,7 +258,7 @@ void Trainer::log(double loss, double norm) {
                      {"teacher_evaluations", record_.teacher_evaluations},
                      {"seconds", record_.seconds}};
   std::ofstream out(folder_ / "metrics.jsonl", std::ios::app);
-  out << line.dump() << std::endl;
+  out << spell(line) << std::endl;
   if (!out) {
     throw Error((folder_ / "metrics.jsonl").string() + ": cannot be written");
   }
