@@ -72,6 +72,9 @@ class ModelEvaluator::Context final : public Evaluation {
   }
 
   Tensor samples() const override {
+    if (!grid_.defined() || (subject_.model == nullptr ? !ode_ : subject_.student_steps == 0)) {
+      throw RequestError("asks for samples, and this loss trains what makes none");
+    }
     if (!samples_.defined()) {
       if (subject_.model == nullptr) {
         samples_ = endpoints();
@@ -191,7 +194,12 @@ EvaluationResult ModelEvaluator::measure(const Subject& subject) {
   context_->set(subject);
   EvaluationResult out;
   for (const auto& [name, metric] : experiment_.metrics) {
-    Measurement part = metric->measure(*context_);
+    Measurement part;
+    try {
+      part = metric->measure(*context_);
+    } catch (const RequestError& e) {
+      throw RequestError("evaluate.metrics: '" + name + "': " + e.what());
+    }
     for (const auto& [key, value] : part.values) {
       if (!trial_ && !std::isfinite(value)) {  // of two samples not everything can be told
         throw Error("metric '" + name + "': " + key + " is not a finite number (" + Value{value, {}}.text() + ")");

@@ -66,6 +66,8 @@ class CellRun {
   void load_measured();
   std::string save_samples(const Tensor& samples, const std::string& name) const;
 
+  static constexpr const char* measured_name = "measured.json";  // of an evaluation under way
+
   Cell cell_;
   std::filesystem::path folder_;
   std::unique_ptr<Experiment> experiment_;

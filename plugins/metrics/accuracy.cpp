@@ -16,7 +16,7 @@ class Accuracy final : public Metric {
       return {};
     }
     if (evaluation.student_steps() > 0) {
-      throw RequestError("metric 'accuracy' is of classifiers; here a student is trained that makes samples");
+      throw RequestError("is of classifiers, and this loss trains what makes samples");
     }
     const Batch data = evaluation.data(dataset->size(Split::test));
     const at::NoGradGuard no_grad;

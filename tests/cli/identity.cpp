@@ -239,7 +239,7 @@ TEST_CASE("paths may hold any character, and a saved configuration runs again fr
       const Json results = Json::parse(read_text(of / "results.json"));
       Json all = Json::array();
       for (const Json& row : results["progress"]) {
-        all.push_back({row["swept"], row["metrics"]});
+        all.push_back({row.value("swept", Json::object()), row["metrics"]});
       }
       return all;
     };

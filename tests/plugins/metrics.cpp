@@ -96,6 +96,9 @@ TEST_CASE("sliced Wasserstein of a shifted set is the shift over the root of the
   CHECK(measure("sliced_wasserstein", a, b, "directions = 20000")["sliced_wasserstein"] ==
         doctest::Approx(shift / 2).epsilon(0.02));
   CHECK(measure("sliced_wasserstein", a, a.flip(0))["sliced_wasserstein"] == doctest::Approx(0).epsilon(1e-12));
+  // Each row twice, in another order, is the same distribution: of unequal numbers all rows count.
+  CHECK(measure("sliced_wasserstein", a, at::cat({a, a.flip(0)}))["sliced_wasserstein"] ==
+        doctest::Approx(0).epsilon(1e-12));
 }
 
 TEST_CASE("metrics are what independent code gives, also far from the origin, degenerate, and of few samples") {

@@ -1,0 +1,98 @@
+// What is tried on two samples before any work.
+#include <ATen/ATen.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+
+#include "plugin/guarded.h"
+#include "run/cell_run.h"
+
+namespace retort {
+
+namespace {
+
+// Whether a network is one for the loss: it is asked as the loss will ask it.
+void try_network(const Experiment& e, Evaluator& network) {
+  const Task task = e.task();
+  const bool classifier = e.loss->objective() == Objective::classifier;
+  std::vector<int64_t> shape = task.shape, wanted = {2, task.classes};
+  shape.insert(shape.begin(), 2);
+  const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
+  const Tensor noise = classifier ? Tensor() : at::zeros(task.guided ? at::IntArrayRef({2, 2}) : at::IntArrayRef({2}), x.options());
+  const Tensor labels = task.classes > 0 && !classifier ? at::zeros({2}, x.options().dtype(at::kLong)) : Tensor();
+  const Value* type = e.resolved().find("network") != nullptr ? e.resolved().find("network")->find("type") : nullptr;
+  const std::string what = "network.type: " + (type != nullptr ? type->text() : "the teacher's network") +
+                           " is no network for loss '" + std::get<std::string>(e.resolved().find("loss")->find("type")->data) + "'";
+  const at::NoGradGuard no_grad;
+  Tensor out;
+  try {
+    out = network(x, noise, labels);
+  } catch (const Error& error) {
+    throw RequestError(what + ": " + error.what());
+  }
+  wanted = classifier ? wanted : shape;
+  if (out.sizes() != at::IntArrayRef(wanted)) {
+    const auto spelled = [](at::IntArrayRef sizes) {
+      std::string text;
+      for (const int64_t n : sizes) {
+        text += (text.empty() ? "" : " x ") + std::to_string(n);
+      }
+      return text;
+    };
+    throw RequestError(what + ": of two samples it makes " + spelled(out.sizes()) + "; expected " + spelled(wanted));
+  }
+}
+
+}  // namespace
+
+std::string CellRun::trial_key() const {
+  const Experiment& e = *experiment_;
+  return e.fingerprint({"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
+                        "evaluate", "metric"});
+}
+
+void CellRun::try_evaluation() {
+  Experiment& e = *experiment_;
+  try {
+    if (e.dataset) {
+      for (const Split split : {Split::train, Split::test}) {
+        e.dataset->batch(split, at::arange(std::min<int64_t>(e.dataset->size(split), 2), at::kLong));
+      }
+    }
+    const auto network = e.new_network();
+    network->module()->eval();
+    e.backend().place(*network);
+    SharedTensors own;
+    const std::shared_ptr<Evaluator> evaluator = e.backend().compile(network);
+    try_network(e, *evaluator);
+    const Model model = e.model(evaluator);
+    EvaluationResult result;
+    if (e.teacher && e.loss->objective() == Objective::consistency) {
+      ModelEvaluator measuring(e, e.teacher.get(), own, "", middle_guidance(e), /*trial=*/true);
+      measuring.measure({});
+      for (const int64_t steps : e.evaluate->student_steps) {  // metrics differ in which samplers they measure
+        result = measuring.measure({&model, steps});
+      }
+    } else if (e.loss->objective() == Objective::denoiser) {
+      const ModelTeacher as_teacher(model, e.task().shape, e.classes());
+      result = ModelEvaluator(e, &as_teacher, own, "", 1, /*trial=*/true).measure({});
+    } else {
+      ModelEvaluator(e, nullptr, own, "", 1, /*trial=*/true).measure({&model, 0});
+    }
+    if (result.samples.defined() && e.dataset) {
+      e.dataset->pictures(result.samples);
+    }
+  } catch (const RequestError&) {
+    throw;
+  } catch (const PluginError& error) {
+    if (error.kind != Metric::kind) {
+      throw;  // the plugin is broken, not the request
+    }
+    throw RequestError(to_string(cell_.config.origin) + ": what is to be trained cannot be evaluated: " + error.what());
+  } catch (const Error& error) {
+    throw RequestError(to_string(cell_.config.origin) +
+                       ": what is to be trained cannot be evaluated (tried on two samples): " + error.what());
+  }
+}
+
+}  // namespace retort
