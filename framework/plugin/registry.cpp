@@ -153,6 +153,14 @@ void Registry::scan(const fs::path& folder, bool deeper) {
 }
 
 void Registry::add(const fs::path& path, const std::string& folder_reason) {
+  // A folder may be named twice, by the environment and by an option.
+  const auto same = [&](const PluginFile& file) {
+    std::error_code error;
+    return file.path.filename() == path.filename() && fs::equivalent(file.path, path, error);
+  };
+  if (std::any_of(files_.begin(), files_.end(), same)) {
+    return;
+  }
   try {
     if (!folder_reason.empty()) {
       throw RequestError(path.string() + ": " + folder_reason);

@@ -85,7 +85,7 @@ TEST_CASE("every plugin of each kind, by one word, in each shipped configuration
           const bool refused = is.starts_with("refused");
           const auto names = [&](const std::string& what) { return is.find(what) != std::string::npos; };
           // A refusal says where: the file, the command line, or the key.
-          CHECK((!refused || names(".toml") || names("command line") || names(std::string(kind) + ".type") ||
+          CHECK((!refused || names(".toml") || names("command line") || names(".type: ") ||
                  names("evaluate.") || names("backend '")));
           counts[refused ? "refused" : is] += 1;
           out << fs::relative(file, source_dir()).string() << "\t" << kind << "\t" << name << "\t" << is << std::endl;

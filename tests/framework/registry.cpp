@@ -44,6 +44,12 @@ TEST_CASE("without one plugin's library all else works") {
   CHECK(contains(request_error([&] { found.find("solver", "heun"); }), "no solver plugin is called 'heun'"));
 }
 
+TEST_CASE("a folder that is named twice holds its plugins once") {
+  const Registry found({plugin_dir(), plugin_dir() + "/../plugins", plugin_dir()});
+  CHECK(found.find("solver", "heun").name == "heun");
+  CHECK(found.names("solver") == registry().names("solver"));
+}
+
 TEST_CASE("two plugins of one kind and name are an error that shows both, unless one is preferred") {
   Folder folder;
   fs::copy_file(plugin_dir() + "/solvers/heun.so", folder / "other.so");
