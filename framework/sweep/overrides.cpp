@@ -63,7 +63,7 @@ void narrow_exclusion(Value& exclusion, const std::string& key, const Value& val
   }
 }
 
-// "solver.type" = ["heun", { type = "dpm_solver", order = 3 }], from which solver.order is taken out.
+// "solver.type" = ["one", { type = "other", order = 3 }], from which solver.order is taken out.
 void erase_beside_types(Value& list, const std::string& swept, const std::string& key) {
   const std::string table = swept.substr(0, swept.size() - 5);  // less ".type"
   if (!swept.ends_with(".type") || key.size() <= table.size() || !within(key, table)) {
