@@ -1,6 +1,7 @@
 #include <fstream>
 #include <thread>
 
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/png.h"
@@ -297,6 +298,27 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   CHECK(!same_tensors(folder / "1step_000003.safetensors", folder / "4step_000003.safetensors"));
   CHECK(std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.adapter.safetensors") <
         std::filesystem::file_size(folder / "l" / "checkpoints" / "step_000003.safetensors"));
+  // Moved away from its base, an adapter says so; a key tells where that is now, and any copy of it will do. PEFT's
+  // description lies beside it.
+  std::filesystem::create_directories(folder / "moved");
+  std::filesystem::rename(folder / "l" / "checkpoints" / "step_000003.adapter.safetensors",
+                          folder / "moved" / "a.safetensors");
+  const Json peft = Json::parse(read_text(folder / "l" / "checkpoints" / "adapter_config.json"));
+  CHECK(peft["peft_type"] == "LORA");
+  CHECK(peft["r"] == 2);
+  CHECK(peft["lora_alpha"] == 2.0);
+  CHECK(!peft["target_modules"].empty());
+  const auto base = folder / "l" / "checkpoints" / peft["base_model_name_or_path"].get<std::string>();
+  REQUIRE(std::filesystem::exists(base));
+  std::filesystem::copy_file(base, folder / "moved" / "copy.safetensors");
+  const std::string from_moved = "sample " + at + "/student.toml --checkpoint " + at + "/moved/a.safetensors --count 5 --out " +
+                                 at + "/moved.safetensors ";
+  const std::string adapter = (folder / "moved" / "a.safetensors").string();
+  CHECK(contains(request_error([&] { read_checkpoint(adapter); }), "is missing); student.base names where it is now"));
+  CHECK(contains(request_error([&] { read_checkpoint(adapter, {adapter}); }), "is another file); student.base names"));
+  REQUIRE(run_retort(from_moved).code == 0);  // teacher.checkpoint is the base
+  CHECK(same_tensors(folder / "step_000003.safetensors", folder / "moved.safetensors"));
+  CHECK(run_retort(from_moved + "student.base=" + at + "/moved/copy.safetensors").code == 0);
   // A configuration in place of a checkpoint: its model is trained first, once.
   const std::string nested =
       "run " + at + "/student.toml teacher.checkpoint=" + at + "/teacher.toml run.output=" + at + "/n";
