@@ -103,11 +103,11 @@ Value read_toml(const std::string& path) {
     throw RequestError(path + ": no such file" + did_you_mean(path, beside));
   }
   std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  if (!std::filesystem::is_regular_file(path) || !(text << file.rdbuf())) {
+  if (!std::filesystem::is_regular_file(path) || !file) {
     throw RequestError(path + ": cannot be read; expected a TOML file");
   }
-  return parse_toml(text.str(), path);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  return parse_toml(text, path);
 }
 
 const Value* at_path(const Value& root, const std::string& path) {

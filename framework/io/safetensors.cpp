@@ -148,8 +148,15 @@ Tensor read_samples(const fs::path& path, const std::vector<int64_t>& shape) {
   }
   std::vector<int64_t> full = {-1};
   full.insert(full.end(), shape.begin(), shape.end());
+  const auto some = [&](const Tensor& x) {
+    if (x.numel() == 0) {
+      throw RequestError(path.string() + ": is empty; expected a sample or more of " + std::to_string(elements) +
+                         " number(s)");
+    }
+    return x.reshape(full);
+  };
   if (path.extension() != ".safetensors") {
-    return read_csv(path, elements).view(full);
+    return some(read_csv(path, elements));
   }
   const TensorFile file = read_safetensors(path);
   const auto found = file.tensors.find("x");
@@ -161,7 +168,7 @@ Tensor read_samples(const fs::path& path, const std::vector<int64_t>& shape) {
     throw RequestError(path.string() + ": tensor 'x' does not hold samples of " + std::to_string(elements) +
                        " number(s)");
   }
-  return x.reshape(full);
+  return some(x);
 }
 
 void write_samples(const fs::path& path, const Tensor& x) {

@@ -130,25 +130,25 @@ std::string summary(const fs::path& folder) {
     return "done";
   }
   const Json row = results["students"].front();
-  std::vector<std::string> names;
-  const Json plot = at(at(results["config"], "report"), "plot");
-  if (plot.is_array() && plot.size() == 2) {
-    names = plot.get<std::vector<std::string>>();
+  std::vector<std::string> names;  // those of the report's main plot first
+  for (const Json& name : at(at(results["config"], "report"), "plot")) {
+    names.push_back(name.is_string() ? name.get<std::string>() : "");
   }
   for (const auto& [name, value] : row["metrics"].items()) {
-    if (names.size() < 2) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
       names.push_back(name);
     }
   }
   std::string out;
+  int shown = 0;
   for (const std::string& name : names) {
-    if (const Json value = at(row["metrics"], name); value.is_number()) {
+    if (const Json value = at(row["metrics"], name); value.is_number() && shown++ < 2) {
       char number[40];
       std::snprintf(number, sizeof number, "%.4g", value.get<double>());
       out += (out.empty() ? "" : ", ") + name + " " + number;
     }
   }
-  return out;
+  return out.empty() ? "done" : out;
 }
 
 }  // namespace retort

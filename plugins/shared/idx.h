@@ -41,6 +41,7 @@ class IdxPictures : public Dataset {
     return {1, pictures_[0].size(1) + 2 * pad_, pictures_[0].size(2) + 2 * pad_};
   }
   int64_t classes() const override { return classes_; }
+  Tensor labels(Split split) const override { return labels_[part(split)]; }
   int64_t size(Split split) const override { return pictures_[part(split)].size(0); }
 
   Batch batch(Split split, const Tensor& index) const override {

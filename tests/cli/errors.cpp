@@ -55,6 +55,7 @@ TEST_CASE("mistakes in a file are found with their line") {
   CHECK(one_line(config("[run]\nname = \"a\"\nname = \"b\""), 2, {"c.toml:3", "is no valid TOML"}));
   CHECK(one_line(config("[run]\n\n\nsede = 3"), 2, {"c.toml:4: unknown key 'run.sede'; did you mean 'seed'?"}));
   CHECK(one_line(config("[run]\nseed = 1"), 2, {"[loss] is missing"}));
+  CHECK(one_line(config(""), 2, {"[loss] is missing"}));
   CHECK(one_line(config("run = 3"), 2, {"c.toml:1: 'run' is an integer; expected a table"}));
   CHECK(one_line(config("[loss]\ntype = \"cm\"\n[network]\ntype=\"mlp\"\n[dataset]\ntype=\"moons\""), 2,
                  {"[teacher] is missing; loss 'cm' distils one"}));

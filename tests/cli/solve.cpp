@@ -62,6 +62,7 @@ TEST_CASE("bad points are one line") {
     return run_retort("solve " + at + "/c.toml --start " + at + "/a.csv --out " + at + "/b.csv");
   };
   CHECK(one_line(solve_text("1.0\nabc\n"), 2, {"a.csv:2: 'abc' is no number"}));
+  CHECK(one_line(solve_text(""), 2, {"a.csv: is empty; expected a sample or more of 1 number(s)"}));
   CHECK(one_line(solve_text("1.0,2.0\n"), 2, {"a.csv:1: has 2 number(s); expected 1"}));
   CHECK(one_line(run_retort("solve " + at + "/c.toml --start " + at + "/none.csv --out " + at + "/b.csv"), 2,
                  {"none.csv: no such file"}));
