@@ -79,8 +79,9 @@ Value flat_tables(const Value& value) {
 Axis seeds_axis(const Value& value) {
   Axis axis{value.origin, {}};
   if (const int64_t* count = std::get_if<int64_t>(&value.data)) {
-    if (*count < 1) {
-      throw wrong(value.origin, "sweep.seeds = " + std::to_string(*count) + "; expected at least 1, or a list of seeds");
+    if (*count < 1 || *count > most_cells) {
+      throw wrong(value.origin, "sweep.seeds = " + std::to_string(*count) + "; expected 1 to " +
+                                    std::to_string(most_cells) + ", or a list of seeds");
     }
     for (int64_t seed = 0; seed < *count; ++seed) {
       axis.places.push_back({{"run.seed", Value{seed, value.origin}}});
@@ -166,6 +167,14 @@ Value flat_sweep(const Value& sweep) {
     }
   }
   return out;
+}
+
+int64_t count_cells(const std::vector<Axis>& axes) {
+  int64_t cells = 1;
+  for (const Axis& axis : axes) {
+    cells = std::min(most_cells + 1, cells * static_cast<int64_t>(axis.places.size()));
+  }
+  return cells;
 }
 
 std::vector<Axis> axes_of(const Value& sweep) {

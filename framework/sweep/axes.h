@@ -32,6 +32,12 @@ struct Axis {
 /// stands there twice.
 Value flat_sweep(const Value& sweep);
 
+/// More cells than this are refused: the request is a slip, or would take years.
+inline constexpr int64_t most_cells = 100000;
+
+/// How many cells the product of axes has, at most one more than most_cells.
+int64_t count_cells(const std::vector<Axis>& axes);
+
 /// The axes of such a table, the slowest first, seeds last. Throws RequestError for whatever is wrong.
 std::vector<Axis> axes_of(const Value& sweep);
 

@@ -92,6 +92,9 @@ std::vector<Cell> expand(const Value& config) {
   }
   const Value sweep = flat_sweep(*written);
   const std::vector<Axis> axes = axes_of(sweep);
+  if (count_cells(axes) > most_cells) {
+    throw wrong(sweep.origin, "sweep: makes more than " + std::to_string(most_cells) + " cells; expected fewer");
+  }
   const std::vector<Assignments> exclusions = exclusions_of(sweep, keys_of(axes));
   for (const Axis& axis : axes) {
     std::vector<Cell> next;

@@ -68,7 +68,9 @@ TEST_CASE("what is wrong in [sweep] is one line with its place") {
   CHECK(contains(error_of("\"loss.type\" = \"cm\"\n"), "test.toml:6: sweep.\"loss.type\" is a string"));
   CHECK(contains(error_of("\"loss.type\" = []\n"), "an empty list"));
   CHECK(contains(error_of("zipp = [{ \"a.b\" = [1] }]\n"), "did you mean 'zip'"));
-  CHECK(contains(error_of("seeds = 0\n"), "expected at least 1"));
+  CHECK(contains(error_of("seeds = 0\n"), "expected 1 to 100000"));
+  CHECK(contains(error_of("seeds = 222222222222222220\n"), "expected 1 to 100000"));
+  CHECK(contains(error_of("seeds = 100000\n\"a.x\" = [1, 2]\n"), "makes more than 100000 cells"));
   CHECK(contains(error_of("seeds = [\"a\"]\n"), "expected integers"));
   CHECK(contains(error_of("zip = { \"a.x\" = [1, 2], \"a.y\" = [1] }\n"), "expected equal lengths"));
   CHECK(contains(error_of("\"a.x\" = [1]\nzip = { \"a.x\" = [1] }\n"), "swept twice"));

@@ -4,6 +4,7 @@
 #include "config/layers.h"
 #include "config/toml.h"
 #include "fuzz.h"
+#include "sweep/axes.h"
 #include "sweep/cells.h"
 #include "sweep/overrides.h"
 
@@ -12,8 +13,8 @@ namespace {
 const retort::Value& with_sweep() {
   static const retort::Value config = retort::parse_toml(
       "[loss]\ntype = \"cm\"\npairs = 2\n[solver]\ntype = \"heun\"\n[sweep]\n\"loss.type\" = [\"cm\", \"direct_cm\"]\n"
-      "solver.type = [\"heun\", { type = \"dpm_solver\", order = 3 }]\nseeds = 2\n"
-      "zip = { \"a.x\" = [1, 2], \"a.y\" = [3, 4] }\ncells = [{ b.x = 1 }, { b.x = 2, b.y = \"z\" }]\n"
+      "solver.type = [{ type = \"dpm_solver\", order = 3 }]\nseeds = 1\n"
+      "zip = { \"a.x\" = [1], \"a.y\" = [3] }\ncells = [{ b.x = 1 }, { b.x = 2, b.y = \"z\" }]\n"
       "exclude = [{ \"loss.type\" = \"cm\", \"a.x\" = 1 }]\n",
       "sweep.toml");
   return config;
@@ -34,6 +35,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   retort::one_line_or_fine([&] {
     retort::Value root = with_sweep();
     retort::apply_overrides(root, {text});
+    const retort::Value* sweep = root.find("sweep");
+    if (sweep != nullptr && retort::count_cells(retort::axes_of(retort::flat_sweep(*sweep))) > 64) {
+      return;  // nothing new in them
+    }
     for (const retort::Cell& cell : retort::expand(root)) {
       if (cell.name.find('/') != std::string::npos || cell.name.starts_with('.') || cell.name.size() > 255) {
         std::abort();
