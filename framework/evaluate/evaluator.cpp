@@ -141,7 +141,12 @@ class ModelEvaluator::Context final : public Evaluation {
 
   const Dataset* dataset() const override { return experiment_.dataset.get(); }
   const Model* model() const override { return subject_.model; }
-  Evaluator* network() const override { return subject_.model == nullptr ? nullptr : &subject_.model->evaluator(); }
+  Evaluator* network() const override {
+    if (subject_.model != nullptr && experiment_.loss->objective() != Objective::classifier) {
+      throw RequestError("is of classifiers, and this loss trains what makes samples");
+    }
+    return subject_.model == nullptr ? nullptr : &subject_.model->evaluator();
+  }
   int64_t student_steps() const override { return subject_.student_steps; }
   const Ode* ode() const override { return ode_ ? &*ode_ : nullptr; }
   const Solver* solver() const override { return experiment_.solver.get(); }

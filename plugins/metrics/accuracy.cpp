@@ -15,9 +15,6 @@ class Accuracy final : public Metric {
     if (evaluation.network() == nullptr || dataset == nullptr || dataset->classes() == 0) {
       return {};
     }
-    if (evaluation.student_steps() > 0) {
-      throw RequestError("is of classifiers, and this loss trains what makes samples");
-    }
     const Batch data = evaluation.data(dataset->size(Split::test));
     const at::NoGradGuard no_grad;
     int64_t right = 0;

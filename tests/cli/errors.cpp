@@ -27,7 +27,7 @@ TEST_CASE("every mistake in a configuration is one line and exit code 2") {
       {"metric.od_error.exact_samples=3", {"unknown table [metric.od_error]; did you mean 'ode_error'?"}},
       {"evaluate.features=/no/such.safetensors", {"/no/such.safetensors: no such file"}},
       {"teacher.type=network", {"teacher."}},
-      {"dataset.type=fashion_mnist", {"dataset."}},
+      {"dataset.type=fashion_mnist", {"teacher: is for samples of 2, but the data set has 1 x 28 x 28"}},
       {"network.type=unet", {"'unet' is for pictures"}},
       {"process.type=vp_cosine schedule.sigma_max=1e6",
        {"schedule: begins at", "beyond the noisiest time of process 'vp_cosine'"}},
