@@ -292,9 +292,10 @@ void Experiment::build_trained_model() {
       throw p.error("init", "\"teacher\" needs a teacher that is read from a checkpoint");
     }
     if (const Value* network = root_.find("network")) {
-      throw RequestError(to_string(network->origin) +
-                         ": [network] has no effect with student.init = \"teacher\"; leave it out, or give student.init = "
-                         "\"random\" with it");
+      throw RequestError(
+          to_string(network->origin) +
+          ": [network] has no effect with student.init = \"teacher\"; leave it out, or give student.init = "
+          "\"random\" with it");
     }
     const Checkpoint source = read_checkpoint(teacher_checkpoint_);
     network_table_ = *source.config.find("model")->find("network");

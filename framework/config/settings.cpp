@@ -15,8 +15,8 @@ RunSettings::RunSettings(Params& p, const std::string& default_name)
           p.get("cache", "",
                 "folder for what runs share by content: models, the teacher's samples, features, solves; empty: cache "
                 "within run.output, or runs/cache. It may be deleted at any time")) {
-  if (!p.is_describing() && (name.empty() || name.find('/') != std::string::npos || name == "." || name == ".." ||
-                             !is_utf8(name))) {
+  if (!p.is_describing() &&
+      (name.empty() || name.find('/') != std::string::npos || name == "." || name == ".." || !is_utf8(name))) {
     throw p.error("name", "'" + name + "' is no folder name; expected a word or two in UTF-8 without '/'");
   }
 }
@@ -79,7 +79,8 @@ double TrainSettings::ema_decay(int64_t step) const {
 }
 
 EvaluateSettings::EvaluateSettings(Params& p)
-    : at(p.get("at", std::vector<int64_t>{}, "training steps to evaluate at, besides the last; those beyond train.steps are left out", at_least(1))),
+    : at(p.get("at", std::vector<int64_t>{},
+               "training steps to evaluate at, besides the last; those beyond train.steps are left out", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
       guidance(p.get("guidance", std::vector<double>{},
@@ -92,7 +93,9 @@ EvaluateSettings::EvaluateSettings(Params& p)
       against_teacher(p.choice("reference", "data", {"data", "teacher"},
                                "what samples are compared with: the test split, or the teacher's endpoints") ==
                       "teacher"),
-      reference_samples(p.get("reference_samples", 10000, "at most so many samples of the test split, drawn from all of it by evaluate.seed", at_least(2))),
+      reference_samples(p.get("reference_samples", 10000,
+                              "at most so many samples of the test split, drawn from all of it by evaluate.seed",
+                              at_least(2))),
       equal_labels(p.choice("labels", "data", {"data", "equal"},
                             "class labels of samples: in the shares that they have in the training split, or all "
                             "equally often") == "equal"),

@@ -35,8 +35,8 @@ bool CellRun::finished() const {
 
 bool CellRun::trained() const {
   const auto there = [&](int64_t step) { return fs::exists(Trainer::checkpoint_path(folder_, step)); };
-  return there(experiment_->train->steps) && std::all_of(experiment_->evaluate->at.begin(),
-                                                         experiment_->evaluate->at.end(), there);
+  return there(experiment_->train->steps) &&
+         std::all_of(experiment_->evaluate->at.begin(), experiment_->evaluate->at.end(), there);
 }
 
 bool CellRun::is_same_training() const {
@@ -90,7 +90,8 @@ std::string CellRun::difference() const {
   } catch (const Error&) {
     return "its configuration cannot be read";
   }
-  return found.empty() ? "it was trained by other plugins, or with files of other content" : "it was trained with " + found;
+  return found.empty() ? "it was trained by other plugins, or with files of other content"
+                       : "it was trained with " + found;
 }
 
 void CellRun::require_trained() const {

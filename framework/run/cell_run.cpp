@@ -34,7 +34,8 @@ ModelMaker model_maker(const Registry& registry, const Store& store, Models mode
     const std::string key = made.experiment().training_fingerprint();
     const fs::path there = store.folder_of(key) / name;
     if (models == Models::find && !fs::exists(there)) {
-      throw NotTrained(config + ": its model is not trained yet, and this command trains nothing; `retort run` of what "
+      throw NotTrained(config +
+                       ": its model is not trained yet, and this command trains nothing; `retort run` of what "
                        "names it does, or name a checkpoint (.safetensors)");
     }
     if (Group::world().size() > 1 && !fs::exists(there)) {

@@ -18,11 +18,13 @@ void try_network(const Experiment& e, Evaluator& network) {
   std::vector<int64_t> shape = task.shape, wanted = {2, task.classes};
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
-  const Tensor noise = classifier ? Tensor() : at::zeros(task.guided ? at::IntArrayRef({2, 2}) : at::IntArrayRef({2}), x.options());
+  const Tensor noise =
+      classifier ? Tensor() : at::zeros(task.guided ? at::IntArrayRef({2, 2}) : at::IntArrayRef({2}), x.options());
   const Tensor labels = task.classes > 0 && !classifier ? at::zeros({2}, x.options().dtype(at::kLong)) : Tensor();
   const Value* type = e.resolved().find("network") != nullptr ? e.resolved().find("network")->find("type") : nullptr;
   const std::string what = "network.type: " + (type != nullptr ? type->text() : "the teacher's network") +
-                           " is no network for loss '" + std::get<std::string>(e.resolved().find("loss")->find("type")->data) + "'";
+                           " is no network for loss '" +
+                           std::get<std::string>(e.resolved().find("loss")->find("type")->data) + "'";
   const at::NoGradGuard no_grad;
   Tensor out;
   try {

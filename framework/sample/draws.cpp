@@ -22,9 +22,7 @@ Tensor labels_by_shares(const std::vector<double>& shares, int64_t n) {
   return at::tensor(labels, at::kLong);
 }
 
-Tensor sample_labels(const Experiment& experiment, int64_t n) {
-  return labels_by_shares(experiment.class_shares(), n);
-}
+Tensor sample_labels(const Experiment& experiment, int64_t n) { return labels_by_shares(experiment.class_shares(), n); }
 
 Tensor drawn_rows(const Dataset& dataset, int64_t count, int64_t seed) {
   const int64_t size = dataset.size(Split::test);

@@ -30,7 +30,8 @@ std::vector<Value> tables_at(const Value& value, const std::string& name) {
   std::vector<Value> out;
   for (const Value& item : list_at(value, name)) {
     if (!item.is_table()) {
-      throw wrong(value.origin, name + " holds " + item.type_name() + "; expected tables, such as { \"loss.type\" = … }");
+      throw wrong(value.origin,
+                  name + " holds " + item.type_name() + "; expected tables, such as { \"loss.type\" = … }");
     }
     out.push_back(item);
   }

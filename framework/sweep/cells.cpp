@@ -24,7 +24,8 @@ std::string words_of(const Value& values) {
     const std::string last = key.substr(key.rfind('.') + 1);
     const std::string* text = std::get_if<std::string>(&value.data);
     const bool word = text != nullptr && !text->empty();
-    out += (out.empty() ? "" : "_") + (word ? file_name(*text, longest) : last + "=" + file_name(value.text(), longest));
+    out +=
+        (out.empty() ? "" : "_") + (word ? file_name(*text, longest) : last + "=" + file_name(value.text(), longest));
   }
   return out.empty() ? "unchanged" : out;
 }
@@ -117,7 +118,8 @@ std::vector<Cell> expand(const Value& config) {
   std::set<std::string> seen;
   for (Cell& cell : cells) {
     if (!seen.insert(cell.values.text()).second) {
-      throw wrong(sweep.origin, "sweep: two cells are the same, with " + cell.values.text() + "; each should be there once");
+      throw wrong(sweep.origin,
+                  "sweep: two cells are the same, with " + cell.values.text() + "; each should be there once");
     }
     set_values(cell);
   }

@@ -88,7 +88,8 @@ void lay_in_sweep(Value& config, const std::vector<std::string>& parts, const Va
   }
   const std::string key = join_key(inner);
   if (inner.size() > 1 && is_sweep_word(inner[0])) {
-    throw RequestError("sweep." + key + ": sweep." + inner[0] + " is given as a whole; expected sweep." + inner[0] + "=[…]");
+    throw RequestError("sweep." + key + ": sweep." + inner[0] + " is given as a whole; expected sweep." + inner[0] +
+                       "=[…]");
   }
   for (const char* seeds : {"seeds", "run.seed"}) {
     if (key == "seeds" || key == "run.seed") {

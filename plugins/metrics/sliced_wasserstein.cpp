@@ -24,7 +24,8 @@ class SlicedWasserstein final : public Metric {
     // Quantiles at (i + 1/2) / n; where one has fewer rows than the other, each of its rows stands for several.
     const auto project = [&](const Tensor& x) {
       const Tensor sorted = std::get<0>(at::matmul(x, directions).sort(0));
-      const Tensor at = ((at::arange(n, at::kDouble) + 0.5) * (static_cast<double>(x.size(0)) / static_cast<double>(n)));
+      const Tensor at =
+          ((at::arange(n, at::kDouble) + 0.5) * (static_cast<double>(x.size(0)) / static_cast<double>(n)));
       return x.size(0) == n ? sorted : sorted.index_select(0, at.floor().to(at::kLong).to(x.device()));
     };
     return {{{"sliced_wasserstein", (project(a) - project(b)).square().mean().sqrt().item<double>()}}, {}};

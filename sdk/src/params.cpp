@@ -316,8 +316,7 @@ std::string Params::path(std::string_view name, const char* fallback, std::strin
   return out;
 }
 
-std::vector<std::string> Params::paths(std::string_view name, std::vector<std::string> fallback,
-                                       std::string_view doc) {
+std::vector<std::string> Params::paths(std::string_view name, std::vector<std::string> fallback, std::string_view doc) {
   const Value* value = look_up(name);
   record(name, "path or list of paths", to_value(fallback), doc, {});
   std::vector<std::string> out = std::move(fallback);
@@ -325,7 +324,8 @@ std::vector<std::string> Params::paths(std::string_view name, std::vector<std::s
   if (value != nullptr && Reader<std::string>::read(*value, one)) {
     out = one.empty() ? std::vector<std::string>{} : std::vector<std::string>{one};
   } else if (value != nullptr && !Reader<std::vector<std::string>>::read(*value, out)) {
-    throw error(name, "is " + value->type_name() + ", " + value->text() + "; expected a path in quotes, or a list of them");
+    throw error(name,
+                "is " + value->type_name() + ", " + value->text() + "; expected a path in quotes, or a list of them");
   }
   for (std::string& path : out) {
     path = from_its_file(path, value);

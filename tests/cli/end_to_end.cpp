@@ -311,8 +311,8 @@ TEST_CASE("pictures end to end: a teacher and a classifier trained, then distill
   const auto base = folder / "l" / "checkpoints" / peft["base_model_name_or_path"].get<std::string>();
   REQUIRE(std::filesystem::exists(base));
   std::filesystem::copy_file(base, folder / "moved" / "copy.safetensors");
-  const std::string from_moved = "sample " + at + "/student.toml --checkpoint " + at + "/moved/a.safetensors --count 5 --out " +
-                                 at + "/moved.safetensors ";
+  const std::string from_moved = "sample " + at + "/student.toml --checkpoint " + at +
+                                 "/moved/a.safetensors --count 5 --out " + at + "/moved.safetensors ";
   const std::string adapter = (folder / "moved" / "a.safetensors").string();
   CHECK(contains(request_error([&] { read_checkpoint(adapter); }), "is missing); student.base names where it is now"));
   CHECK(contains(request_error([&] { read_checkpoint(adapter, {adapter}); }), "is another file); student.base names"));

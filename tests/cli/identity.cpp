@@ -18,14 +18,15 @@ std::map<std::string, std::string> snapshot(const fs::path& folder) {
   std::map<std::string, std::string> out;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_regular_file()) {
-      out[entry.path().string()] = sha256_of_file(entry.path()) + " " +
-                                   std::to_string(entry.last_write_time().time_since_epoch().count());
+      out[entry.path().string()] =
+          sha256_of_file(entry.path()) + " " + std::to_string(entry.last_write_time().time_since_epoch().count());
     }
   }
   return out;
 }
 
-const std::string quick = small + " backend.type=cpu loss.type=cm evaluate.student_steps=[1] 'evaluate.metrics=[\"fd\"]' ";
+const std::string quick =
+    small + " backend.type=cpu loss.type=cm evaluate.student_steps=[1] 'evaluate.metrics=[\"fd\"]' ";
 
 std::string quoted(const std::string& text) { return " '" + text + "'"; }
 
@@ -73,7 +74,8 @@ TEST_CASE("commands that only look leave a folder as it was, whatever they are t
       "list",
       "solve " + told + "--start " + folder.string() + "/start.csv --out " + side + ".csv",
       "sample " + told + "--steps 0 --count 3 --out " + side + ".csv",
-      "sample " + told + "--checkpoint " + out + "/checkpoints/step_000020.safetensors --count 3 --out " + side + ".csv",
+      "sample " + told + "--checkpoint " + out + "/checkpoints/step_000020.safetensors --count 3 --out " + side +
+          ".csv",
   };
   for (const std::string& command : commands) {
     CAPTURE(command);
@@ -89,9 +91,11 @@ TEST_CASE("commands that only look leave a folder as it was, whatever they are t
                  {"holds no training of this configuration"}));
   CHECK(!fs::exists(side));
   // A model that would have to be trained first is not.
-  write_text(folder / "teacher.toml", "[dataset]\ntype = \"gaussian_mixture\"\n[network]\ntype = \"mlp\"\nwidth = 8\n"
-                                      "[loss]\ntype = \"denoising\"\n[train]\nsteps = 3\n[evaluate]\nmetrics = []\n");
-  const std::string teacher = "teacher.type=network teacher.checkpoint=" + folder.string() + "/teacher.toml run.output=" + side;
+  write_text(folder / "teacher.toml",
+             "[dataset]\ntype = \"gaussian_mixture\"\n[network]\ntype = \"mlp\"\nwidth = 8\n"
+             "[loss]\ntype = \"denoising\"\n[train]\nsteps = 3\n[evaluate]\nmetrics = []\n");
+  const std::string teacher =
+      "teacher.type=network teacher.checkpoint=" + folder.string() + "/teacher.toml run.output=" + side;
   CHECK(one_line(run_retort("sample " + mixture_config + " " + teacher + " --steps 0 --out " + side + ".csv"), 2,
                  {"its model is not trained yet, and this command trains nothing"}));
   const Outcome plan = run_retort("sweep " + mixture_config + " " + teacher + " --dry-run");
@@ -130,7 +134,8 @@ TEST_CASE("only what can change a result invalidates it") {
 
 TEST_CASE("another number of threads goes on, with a word") {
   Folder folder;
-  const std::string told = "train " + mixture_config + quick + "train.steps=100000 train.save_every=0.1 backend.threads=1 " +
+  const std::string told = "train " + mixture_config + quick +
+                           "train.steps=100000 train.save_every=0.1 backend.threads=1 " +
                            "evaluate.at=[] run.output=" + folder.string() + "/out ";
   CHECK(shell("timeout -s TERM 4 '" + program() + "' " + told).code != 0);
   const Outcome on = shell("timeout -s TERM 4 '" + program() + "' " + told + "backend.threads=2");
@@ -146,13 +151,15 @@ void write_pictures_config(const Folder& folder, const std::string& labels, bool
   const std::string data = "images = \"" + folder.string() + "/p\"" + labels;
   std::string keys = data;
   std::replace(keys.begin(), keys.end(), ',', '\n');
-  write_text(folder / "c.toml",
-             "[backend]\ntype = \"cpu\"\n[process]\ntype = \"ve\"\n[dataset]\ntype = \"mnist_idx\"\n" + keys +
-                 "\n[teacher]\ntype = \"empirical\"\nconditional = " + (conditional ? "true" : "false") +
-                 "\ndataset = { type = \"mnist_idx\", " + data + " }\n[solver]\ntype = \"euler\"\n[schedule]\ntype = "
-                 "\"karras\"\nsteps = 6\n[network]\ntype = \"mlp\"\nwidth = 8\ndepth = 1\n[loss]\ntype = \"cm\"\n[train]\n"
-                 "steps = 2\nbatch = 4\n[evaluate]\nsamples = 200\nreference_samples = 200\n"
-                 "metrics = [\"fd\", \"sliced_wasserstein\"]\n");
+  write_text(
+      folder / "c.toml",
+      "[backend]\ntype = \"cpu\"\n[process]\ntype = \"ve\"\n[dataset]\ntype = \"mnist_idx\"\n" + keys +
+          "\n[teacher]\ntype = \"empirical\"\nconditional = " + (conditional ? "true" : "false") +
+          "\ndataset = { type = \"mnist_idx\", " + data +
+          " }\n[solver]\ntype = \"euler\"\n[schedule]\ntype = "
+          "\"karras\"\nsteps = 6\n[network]\ntype = \"mlp\"\nwidth = 8\ndepth = 1\n[loss]\ntype = \"cm\"\n[train]\n"
+          "steps = 2\nbatch = 4\n[evaluate]\nsamples = 200\nreference_samples = 200\n"
+          "metrics = [\"fd\", \"sliced_wasserstein\"]\n");
 }
 
 }  // namespace
@@ -197,7 +204,8 @@ TEST_CASE("subsets are drawn over the whole, and samples have the classes of the
     write_idx(folder / "l", label, true);
     write_pictures_config(folder, ", labels = \"" + folder.string() + "/l\"", true);
     const auto teacher = [&](const std::string& more) {
-      const Outcome done = run_retort("run " + folder.string() + "/c.toml --fresh run.output=" + folder.string() + "/out " + more);
+      const Outcome done =
+          run_retort("run " + folder.string() + "/c.toml --fresh run.output=" + folder.string() + "/out " + more);
       CAPTURE(done.output);
       REQUIRE(done.code == 0);
       return Json::parse(read_text(folder / "out" / "results.json"))["teacher"]["metrics"];
@@ -213,7 +221,8 @@ TEST_CASE("subsets are drawn over the whole, and samples have the classes of the
 
 TEST_CASE("paths may hold any character, and a saved configuration runs again from any folder") {
   Folder folder;
-  for (const std::string& name : {std::string("lr=0.1"), std::string("user's run"), std::string("\xe6\x95\xb0 a\"b,{c}#")}) {
+  for (const std::string& name :
+       {std::string("lr=0.1"), std::string("user's run"), std::string("\xe6\x95\xb0 a\"b,{c}#")}) {
     CAPTURE(name);
     std::string told = "run.output=" + folder.string() + "/" + name, typed = "'";
     for (const char c : told) {
@@ -247,7 +256,8 @@ TEST_CASE("paths may hold any character, and a saved configuration runs again fr
   };
   again("run", "", "run");
   again("run", "schedule.type=uniform schedule.t_max=20.0", "swapped");
-  again("sweep", "'sweep.solver.type=[\"heun\", { type = \"dpm_solver\", order = 3 }, { type = \"dpm_solver\", order = 2 }]'",
+  again("sweep",
+        "'sweep.solver.type=[\"heun\", { type = \"dpm_solver\", order = 3 }, { type = \"dpm_solver\", order = 2 }]'",
         "swept");
 }
 
@@ -266,7 +276,8 @@ TEST_CASE("left-over keys are named and left out; keys given beside a swap must 
 
 TEST_CASE("points beyond the end are dropped with a word") {
   Folder folder;
-  const Outcome out = run_retort("run " + mixture_config + quick + "'evaluate.at=[5,700]' run.output=" + folder.string() + "/out");
+  const Outcome out =
+      run_retort("run " + mixture_config + quick + "'evaluate.at=[5,700]' run.output=" + folder.string() + "/out");
   CAPTURE(out.output);
   CHECK(out.code == 0);
   CHECK(contains(out.output, "evaluate.at: left out 700, beyond train.steps = 20"));

@@ -1,5 +1,5 @@
-// Every command that a page or a help text prints is run here, as it is printed. Configurations are made small in a copy
-// of configs/, not by overrides, which could hide what a command lacks.
+// Every command that a page or a help text prints is run here, as it is printed. Configurations are made small in a
+// copy of configs/, not by overrides, which could hide what a command lacks.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -61,7 +61,8 @@ std::string trimmed(const std::string& text) {
 
 // Lines of a block that are commands.
 void add_lines(const std::string& block, std::vector<Command>& out) {
-  static const std::regex command(R"(^\s*(\$ )?((\./)?retort |torchrun |sbatch |cmake |export PATH=|[A-Z_]+=\S+ (.*)\./retort ).*)");
+  static const std::regex command(
+      R"(^\s*(\$ )?((\./)?retort |torchrun |sbatch |cmake |export PATH=|[A-Z_]+=\S+ (.*)\./retort ).*)");
   std::istringstream lines(block);
   for (std::string line; std::getline(lines, line);) {
     if (std::regex_match(line, command)) {
@@ -130,8 +131,14 @@ void small_configurations(const fs::path& to) {
     metric["ode_error"]["noise_levels"] = Value{int64_t{1}, {}};
     metric["ode_error"]["noise_level_samples"] = Value{int64_t{4}, {}};
     metric["consistency_error"]["samples"] = Value{int64_t{4}, {}};
-    write_text(place, "# small\n" + (config.find("extends") != nullptr ? "extends = " + config.find("extends")->text() + "\n" : "") +
-                          [&] { Value rest = config; rest.erase("extends"); return write_toml(rest); }());
+    write_text(
+        place, "# small\n" +
+                   (config.find("extends") != nullptr ? "extends = " + config.find("extends")->text() + "\n" : "") +
+                   [&] {
+                     Value rest = config;
+                     rest.erase("extends");
+                     return write_toml(rest);
+                   }());
   }
 }
 
@@ -140,11 +147,18 @@ void small_configurations(const fs::path& to) {
 std::string stand_in() {
   return "#!/bin/sh\ncase \"$1\" in\n"
          "  test) shift; [ \"$1\" = --preset ] && exit 0\n"
-         "    ctest --test-dir '" + build_dir() + "' -N \"$@\" | tee /dev/stderr | grep -q 'Total Tests: [1-9]' ;;\n"
-         "  build) [ $# -eq 1 ] || ninja -C '" + build_dir() + "' -t query \"$2\" >/dev/null ;;\n"
+         "    ctest --test-dir '" +
+         build_dir() +
+         "' -N \"$@\" | tee /dev/stderr | grep -q 'Total Tests: [1-9]' ;;\n"
+         "  build) [ $# -eq 1 ] || ninja -C '" +
+         build_dir() +
+         "' -t query \"$2\" >/dev/null ;;\n"
          "  package) exit 0 ;;\n"
-         "  install) ln -s '" + installed_tree().string() + "' \"$3\" ;;\n"
-         "  *) exec '" + program() + "' \"$@\" ;;\nesac\n";
+         "  install) ln -s '" +
+         installed_tree().string() +
+         "' \"$3\" ;;\n"
+         "  *) exec '" +
+         program() + "' \"$@\" ;;\nesac\n";
 }
 
 bool needs_a_name_only(const std::string& text) {  // `retort check` in a sentence speaks of the command
@@ -175,7 +189,8 @@ TEST_CASE("every command that README and the help texts print works") {
   write_text(place / "retort", stand_in());
   fs::permissions(place / "retort", fs::perms::owner_all);
   write_text(place / "points.csv", "1.0,0.5\n-2.0,3.0\n");
-  fs::create_directories(place / "stubs");  // of what needs a cluster: sbatch runs the script, srun what follows its options
+  fs::create_directories(place /
+                         "stubs");  // of what needs a cluster: sbatch runs the script, srun what follows its options
   write_text(place / "stubs" / "sbatch", "#!/bin/sh\nshift\nSLURM_SUBMIT_DIR=$PWD exec bash \"$@\"\n");
   write_text(place / "stubs" / "srun", "#!/bin/sh\nshift\nexec \"$@\"\n");
   for (const char* stub : {"sbatch", "srun"}) {
@@ -198,8 +213,9 @@ TEST_CASE("every command that README and the help texts print works") {
   std::set<std::string> done;
   for (Command& command : commands) {
     std::string text = command.text;
-    for (const auto& [placeholder, value] : {std::pair("DIR", "tree"), std::pair(" COMMAND", ""), std::pair(" [CTEST ARGUMENTS]", ""),
-                                             std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml")}) {
+    for (const auto& [placeholder, value] :
+         {std::pair("DIR", "tree"), std::pair(" COMMAND", ""), std::pair(" [CTEST ARGUMENTS]", ""),
+          std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml")}) {
       for (size_t at; (at = text.find(placeholder)) != std::string::npos;) {
         text.replace(at, std::string(placeholder).size(), value);
       }
@@ -211,15 +227,16 @@ TEST_CASE("every command that README and the help texts print works") {
       path = (place / "tree/bin").string() + ":" + path;
       continue;
     }
-    if (needs_a_name_only(text) && !text.ends_with(" list") && !text.ends_with(" test") && !text.ends_with(" build") && !text.ends_with(" package")) {
+    if (needs_a_name_only(text) && !text.ends_with(" list") && !text.ends_with(" test") && !text.ends_with(" build") &&
+        !text.ends_with(" package")) {
       text += " --help";
     }
     text = text.substr(0, text.find(" && build/"));  // a benchmark's own output
     CAPTURE(text);
     const std::string plugins = fs::exists(place / "mine/build/mine.so") ? "mine/build" : "";
     const auto began = std::chrono::steady_clock::now();
-    const Outcome out =
-        shell("cd " + place.string() + " && export PATH=" + path + "$PATH RETORT_PLUGIN_PATH=" + plugins + " && " + text);
+    const Outcome out = shell("cd " + place.string() + " && export PATH=" + path +
+                              "$PATH RETORT_PLUGIN_PATH=" + plugins + " && " + text);
     if (std::getenv("RETORT_TIMES") != nullptr) {
       MESSAGE(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() << " s: " << text);
     }

@@ -43,8 +43,8 @@ std::vector<fs::path> configurations(const std::string& folder) {
 // What decides of an outcome without training: configurations that differ in other tables need not be tried again.
 std::string decisive(const Value& config) {
   std::string out;
-  for (const char* table : {"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
-                            "evaluate", "metric"}) {
+  for (const char* table : {"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule",
+                            "loss", "evaluate", "metric"}) {
     out += config.find(table) != nullptr ? config.find(table)->text() + "\n" : "\n";
   }
   return out;
@@ -104,8 +104,8 @@ TEST_CASE("every plugin of each kind, by one word, in each shipped configuration
           const bool refused = is.starts_with("refused");
           const auto names = [&](const std::string& what) { return is.find(what) != std::string::npos; };
           // A refusal says where: the file, the command line, or the key.
-          CHECK((!refused || names(".toml") || names("command line") || names(".type: ") ||
-                 names("evaluate.") || names("backend '")));
+          CHECK((!refused || names(".toml") || names("command line") || names(".type: ") || names("evaluate.") ||
+                 names("backend '")));
           counts[refused ? "refused" : is] += 1;
           out << fs::relative(file, source_dir()).string() << "\t" << kind << "\t" << name << "\t" << is << std::endl;
         }
@@ -113,5 +113,6 @@ TEST_CASE("every plugin of each kind, by one word, in each shipped configuration
     }
   }
   CHECK(counts["runs"] > 0);
-  MESSAGE(counts["runs"] << " run, " << counts["is evaluated"] << " are evaluated, " << counts["refused"] << " are refused");
+  MESSAGE(counts["runs"] << " run, " << counts["is evaluated"] << " are evaluated, " << counts["refused"]
+                         << " are refused");
 }

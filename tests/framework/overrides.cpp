@@ -98,8 +98,8 @@ TEST_CASE("a swap of a type marks the keys that were given beside the old one, a
   CHECK(left_over(with(base, {"schedule.steps=3", "schedule.type=uniform"}), "schedule") == "sigma_max");
   CHECK(left_over(with(base, {"schedule={type=\"uniform\", steps=3}"}), "schedule").empty());
   // In a sweep, and by `extends`.
-  const std::vector<Cell> swept = expand(
-      with(base, {"sweep.schedule.type=[\"karras\", \"uniform\", { type = \"ddpm\", steps = 4 }]"}));
+  const std::vector<Cell> swept =
+      expand(with(base, {"sweep.schedule.type=[\"karras\", \"uniform\", { type = \"ddpm\", steps = 4 }]"}));
   REQUIRE(swept.size() == 3);
   CHECK(left_over(swept[0].config, "schedule").empty());
   CHECK(left_over(swept[1].config, "schedule") == "sigma_max steps");
@@ -113,7 +113,8 @@ TEST_CASE("a swap of a type marks the keys that were given beside the old one, a
 
 TEST_CASE("keys of [sweep] are one key in every spelling, in the file and on the command line") {
   for (const char* written : {"\"loss.type\" = ", "loss.type = ", "loss.\"type\" = ", "\"loss\".type = "}) {
-    for (const char* given : {"sweep.\"loss.type\"=", "sweep.loss.type=", "sweep.loss.\"type\"=", "\"sweep\".'loss'.type="}) {
+    for (const char* given :
+         {"sweep.\"loss.type\"=", "sweep.loss.type=", "sweep.loss.\"type\"=", "\"sweep\".'loss'.type="}) {
       CAPTURE(written);
       CAPTURE(given);
       const std::string file = std::string("[sweep]\n") + written + "[\"a\", \"b\", \"c\"]\n";
@@ -178,7 +179,8 @@ TEST_CASE("cells are told apart by their values, and their names are whole chara
   }
   CHECK(file_name("plain,name=1", 60) == "plain,name=1");
   // Two axes may join to the same words.
-  const std::vector<Cell> joined = expand(parse_toml("[sweep]\n\"a.x\" = [\"a\", \"a_b\"]\n\"a.y\" = [\"b_c\", \"c\"]\n", "x"));
+  const std::vector<Cell> joined =
+      expand(parse_toml("[sweep]\n\"a.x\" = [\"a\", \"a_b\"]\n\"a.y\" = [\"b_c\", \"c\"]\n", "x"));
   std::set<std::string> all;
   for (const Cell& cell : joined) {
     all.insert(cell.name);
