@@ -1,11 +1,45 @@
 #include "io/json.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "retort/error.h"
 
 namespace retort {
 
 std::string spell(const Json& json, int indent) {
   return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+const Json& json_at(const Json& object, const std::string& key) {
+  static const Json nothing;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : nothing;
+}
+
+std::string text_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_string() ? value.get<std::string>() : "";
+}
+
+double number_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_number() ? value.get<double>() : 0.0;
+}
+
+int64_t integer_at(const Json& object, const std::string& key) {
+  const Json& value = json_at(object, key);
+  return value.is_number_integer() ? value.get<int64_t>() : std::llround(number_at(object, key));
+}
+
+std::string valid_utf8(const std::string& text) { return Json::parse(spell(Json(text))).get<std::string>(); }
+
+void add_keys(const Json& object, std::vector<std::string>& names) {
+  for (const auto& [key, value] : object.items()) {
+    if (std::find(names.begin(), names.end(), key) == names.end()) {
+      names.push_back(key);
+    }
+  }
 }
 
 Json to_json(const Value& value) {

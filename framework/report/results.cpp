@@ -1,7 +1,6 @@
 #include "report/results.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "io/files.h"
 #include "retort/error.h"
@@ -51,31 +50,6 @@ std::vector<std::string> texts(const Json& list) {
 
 }  // namespace
 
-const Json& json_at(const Json& object, const std::string& key) {
-  static const Json nothing;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : nothing;
-}
-
-std::string text_at(const Json& object, const std::string& key) {
-  const Json& value = json_at(object, key);
-  return value.is_string() ? value.get<std::string>() : "";
-}
-
-double number_at(const Json& object, const std::string& key) {
-  const Json& value = json_at(object, key);
-  return value.is_number() ? value.get<double>() : 0.0;
-}
-
-int64_t integer_at(const Json& object, const std::string& key) {
-  const Json& value = json_at(object, key);
-  return value.is_number_integer() ? value.get<int64_t>() : std::llround(number_at(object, key));
-}
-
-std::string valid_utf8(const std::string& text) {
-  return Json::parse(spell(Json(text))).get<std::string>();
-}
-
 Json read_results(const fs::path& folder) {
   if (!fs::exists(folder / "results.json")) {
     throw RequestError(folder.string() + ": holds no results.json; expected the folder of a finished run");
@@ -106,14 +80,10 @@ Columns columns_of(const Json& results) {
   std::vector<std::string> measured;
   for (const char* list : {"students", "progress"}) {
     for (const Json& row : results[list]) {
-      for (const auto& [name, value] : row["metrics"].items()) {
-        add_new(measured, name);
-      }
+      add_keys(row["metrics"], measured);
     }
   }
-  for (const auto& [name, value] : results["teacher"]["metrics"].items()) {
-    add_new(measured, name);
-  }
+  add_keys(results["teacher"]["metrics"], measured);
   const Json& report = results["config"]["report"];
   const std::vector<std::string> chosen = texts(json_at(report, "columns"));
   Columns out;

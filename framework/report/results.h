@@ -14,19 +14,10 @@ namespace retort {
 /// RequestError where there is no such file, or it is damaged.
 Json read_results(const std::filesystem::path& folder);
 
-/// The value at a key, null where there is none or `object` is no object.
-const Json& json_at(const Json& object, const std::string& key);
-std::string text_at(const Json& object, const std::string& key);
-int64_t integer_at(const Json& object, const std::string& key);
-double number_at(const Json& object, const std::string& key);
-
 struct Columns {
   std::vector<std::string> shown;    // the configuration's choice, or all metrics that were measured, in order
   std::vector<std::string> missing;  // what the configuration's report names, but was not measured
 };
 Columns columns_of(const Json& results);
-
-/// Characters that are no UTF-8 are replaced.
-std::string valid_utf8(const std::string& text);
 
 }  // namespace retort

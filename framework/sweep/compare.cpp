@@ -11,17 +11,6 @@ namespace retort {
 
 namespace {
 
-const Json& at(const Json& object, const std::string& key) {
-  static const Json nothing;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : nothing;
-}
-
-double number_at(const Json& object, const std::string& key) {
-  const Json& value = at(object, key);
-  return value.is_number() ? value.get<double>() : 0.0;
-}
-
 // Equal for values that are equal, and for no others: what to look a value up by. 1 and 1.0 are equal.
 void add_key(const Json& value, std::string& out) {
   constexpr double exact = 9007199254740992.0;
@@ -69,13 +58,13 @@ Json interval_json(const Interval& i, size_t of) {
 // What a row is of, less the seed and less one more key: rows with equal settings are comparable.
 Json setting_of(const Json& row, const std::string& without) {
   Json out = Json::object();
-  for (const auto& [key, value] : at(row, "swept").items()) {
+  for (const auto& [key, value] : json_at(row, "swept").items()) {
     if (key != "run.seed" && key != without) {
       out[key] = value;
     }
   }
   for (const char* key : {"train_steps", "student_steps", "guidance"}) {
-    if (const Json& value = at(row, key); !value.is_null()) {
+    if (const Json& value = json_at(row, key); !value.is_null()) {
       out[key] = value;
     }
   }
@@ -83,7 +72,7 @@ Json setting_of(const Json& row, const std::string& without) {
 }
 
 int64_t seed_of(const Json& row) {
-  const Json& seed = at(at(row, "swept"), "run.seed");
+  const Json& seed = json_at(json_at(row, "swept"), "run.seed");
   return seed.is_number_integer() ? seed.get<int64_t>() : 0;
 }
 
@@ -94,7 +83,7 @@ using Samples = std::map<std::string, std::map<int64_t, double>>;  // metric to 
 Samples collect(const Rows& rows) {
   Samples out;
   for (const Json* row : rows) {
-    for (const auto& [name, value] : at(*row, "metrics").items()) {
+    for (const auto& [name, value] : json_at(*row, "metrics").items()) {
       auto& by_seed = out[name];
       if (value.is_number() && std::isfinite(value.get<double>())) {
         by_seed[seed_of(*row)] = value.get<double>();
@@ -127,11 +116,11 @@ class Planned {
  public:
   explicit Planned(const Json& cells) {
     for (const Json& cell : cells) {
-      counts_[less_seed(at(cell, "values"))] += 1;
+      counts_[less_seed(json_at(cell, "values"))] += 1;
     }
   }
   size_t of(const Json& row) const {
-    const auto found = counts_.find(less_seed(at(row, "swept")));
+    const auto found = counts_.find(less_seed(json_at(row, "swept")));
     return found != counts_.end() ? found->second : 0;
   }
 
@@ -152,11 +141,7 @@ class Planned {
 std::vector<std::string> metrics_of(const Rows& rows) {
   std::vector<std::string> out;
   for (const Json* row : rows) {
-    for (const auto& [name, value] : at(*row, "metrics").items()) {
-      if (std::find(out.begin(), out.end(), name) == out.end()) {
-        out.push_back(name);
-      }
-    }
+    add_keys(json_at(*row, "metrics"), out);
   }
   return out;
 }
@@ -184,9 +169,8 @@ Json means_of(const Json& rows, const Planned& planned) {
       }
       metrics[name] = interval_json(bootstrap_mean(values), of);
     }
-    const Json& cell = at(*of_setting[0], "cell");
     out.push_back({{"setting", setting},
-                   {"cell", cell.is_string() ? cell : Json("")},
+                   {"cell", text_at(*of_setting[0], "cell")},
                    {"metrics", std::move(metrics)},
                    {"teacher_evaluations", evaluations / n},
                    {"train_seconds", seconds / n}});
@@ -224,7 +208,7 @@ Json differences_of(const Json& rows, const Planned& planned, const std::string&
   Gathered<Setting> groups;
   Gathered<bool> values;  // of the compared key
   for (const Json& row : rows) {
-    const Json& value = at(at(row, "swept"), compare);
+    const Json& value = json_at(json_at(row, "swept"), compare);
     if (!value.is_null()) {
       values.at(value) = true;
       groups.at(setting_of(row, compare)).by_value[key_of(value)].push_back(&row);

@@ -20,29 +20,19 @@ Json read_json(const fs::path& path) {
   return fs::exists(path, missing) ? Json::parse(read_text(path), nullptr, false) : Json();
 }
 
-const Json& at(const Json& object, const std::string& key) {
-  static const Json nothing;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : nothing;
-}
-
-// What a plugin or the system said may be no UTF-8.
-
 // Why a cell failed, or null. What cannot be read is a failure all the same.
 Json read_failure(const fs::path& path) {
   std::error_code missing;
   if (!fs::exists(path, missing)) {
     return nullptr;
   }
-  const std::string text = spell(Json(read_text(path)));
-  const Json failure = Json::parse(Json::parse(text).get<std::string>(), nullptr, false);
-  const Json& error = at(failure, "error");
+  const Json failure = Json::parse(valid_utf8(read_text(path)), nullptr, false);
+  const Json& error = json_at(failure, "error");
   return {{"error", error.is_string() ? error.get<std::string>() : "its reason cannot be read"}};
 }
 
 std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
-  const std::string chosen =
-      at(at(config, "report"), "compare").is_string() ? config["report"]["compare"].get<std::string>() : "";
+  const std::string chosen = text_at(json_at(config, "report"), "compare");
   std::vector<std::string> swept;
   for (const auto& [key, value] : cells[0].values.table()) {
     swept.push_back(key);
@@ -131,18 +121,14 @@ std::string summary(const fs::path& folder) {
   }
   const Json row = results["students"].front();
   std::vector<std::string> names;  // those of the report's main plot first
-  for (const Json& name : at(at(results["config"], "report"), "plot")) {
+  for (const Json& name : json_at(json_at(results["config"], "report"), "plot")) {
     names.push_back(name.is_string() ? name.get<std::string>() : "");
   }
-  for (const auto& [name, value] : row["metrics"].items()) {
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
-      names.push_back(name);
-    }
-  }
+  add_keys(row["metrics"], names);
   std::string out;
   int shown = 0;
   for (const std::string& name : names) {
-    if (const Json value = at(row["metrics"], name); value.is_number() && shown++ < 2) {
+    if (const Json value = json_at(row["metrics"], name); value.is_number() && shown++ < 2) {
       char number[40];
       std::snprintf(number, sizeof number, "%.4g", value.get<double>());
       out += (out.empty() ? "" : ", ") + name + " " + number;
