@@ -24,10 +24,8 @@ void each_path(Value& value, F change) {
 template <class F>
 void each_path(Value& root, const std::vector<std::string>& keys, F change) {
   for (const std::string& key : keys) {
-    if (const Value* found = at_path(root, key)) {
-      Value value = *found;
-      each_path(value, change);
-      set_path(root, key, std::move(value));
+    if (Value* value = at_path(root, key)) {
+      each_path(*value, change);
     }
   }
 }

@@ -9,11 +9,13 @@ namespace retort {
 
 namespace {
 
-bool is_bare(const std::string& text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  });
+// A part as TOML spells it, in quotes where it has to be: Value's own speller, { part = true } less what is around it.
+std::string spell_part(const std::string& part) {
+  const std::string text = Value{Table{{part, Value{true, {}}}}, {}}.text();
+  return text.substr(2, text.size() - 11);
 }
+
+bool is_bare(const std::string& part) { return spell_part(part) == part; }
 
 // Quoted or odd keys are TOML's own matter: read as a line of a document.
 std::vector<std::string> split_by_toml(const std::string& key) {
@@ -83,7 +85,7 @@ std::vector<std::string> split_key(const std::string& key) {
 std::string join_key(const std::vector<std::string>& parts) {
   std::string out;
   for (const std::string& part : parts) {
-    out += (out.empty() ? "" : ".") + (is_bare(part) ? part : Value{part, {}}.text());
+    out += (out.empty() ? "" : ".") + spell_part(part);
   }
   return out;
 }

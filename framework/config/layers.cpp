@@ -103,7 +103,7 @@ void lay(Value& root, const std::string& key, Value value) {
   const std::vector<std::string> parts = split_key(key);
   if (parts.size() > 1 && parts.back() == "type") {
     const std::string table = join_key({parts.begin(), parts.end() - 1});
-    if (Value* found = const_cast<Value*>(at_path(root, table)); found != nullptr && found->is_table()) {
+    if (Value* found = at_path(root, table); found != nullptr && found->is_table()) {
       mind_swap(*found, value);
     }
   }

@@ -121,6 +121,10 @@ const Value* at_path(const Value& root, const std::string& path) {
   return at;
 }
 
+Value* at_path(Value& root, const std::string& path) {
+  return const_cast<Value*>(at_path(static_cast<const Value&>(root), path));
+}
+
 void set_path(Value& root, const std::string& path, Value value) {
   Value* at = &root;
   for (const std::string& part : split_key(path)) {

@@ -17,6 +17,7 @@ Value parse_toml(const std::string& text, const std::string& file);
 
 /// The value at a key (of `split_key`'s grammar), or nullptr.
 const Value* at_path(const Value& root, const std::string& path);
+Value* at_path(Value& root, const std::string& path);
 void set_path(Value& root, const std::string& path, Value value);
 
 /// A document of tables, in order.
