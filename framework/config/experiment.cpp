@@ -43,15 +43,15 @@ void say_once(const std::string& line) {
   }
 }
 
-std::string spell(const std::vector<int64_t>& shape) {
+}  // namespace
+
+std::string spell(at::IntArrayRef shape) {
   std::string out;
   for (const int64_t n : shape) {
     out += (out.empty() ? "" : " x ") + std::to_string(n);
   }
   return out;
 }
-
-}  // namespace
 
 Experiment::Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts,
                        ModelMaker maker)

@@ -28,6 +28,8 @@ enum class Parts { all, solving };
 
 /// The names of a configuration's tables, less [sweep].
 const std::vector<std::string>& tables();
+/// A shape as messages show it: "3 x 32 x 32".
+std::string spell(at::IntArrayRef shape);
 
 class Experiment final : public Host {
  public:
@@ -131,7 +133,7 @@ class Experiment final : public Host {
   bool process_given_ = false;
   Task task_;
   std::vector<std::string> notes_;  // to be said once all is found to be right
-  std::string last_checkpoint_;  // what the teacher read, for students that begin there
+  std::string last_checkpoint_;     // what the teacher read, for students that begin there
   std::string teacher_checkpoint_;
   Value network_table_;  // [network], or the teacher's
   Parametrisation parametrisation_;

@@ -44,8 +44,8 @@ bool CellRun::is_same_training() const {
   return fs::exists(print) && read_text(print) == training_print_ + "\n";
 }
 
-// A point to be evaluated that the training in the folder has passed without keeping its weights; 0: there is none.
-int64_t CellRun::passed_point() const {
+// Of a point to be evaluated that the training in the folder has passed without keeping its weights; "" without one.
+std::string CellRun::passed_point() const {
   int64_t reached = -1;
   for (const int64_t step : experiment_->evaluate->at) {
     if (fs::exists(Trainer::checkpoint_path(folder_, step))) {
@@ -56,10 +56,10 @@ int64_t CellRun::passed_point() const {
       reached = fs::exists(Trainer::checkpoint_path(folder_, last)) ? last : Trainer::saved_step(folder_);
     }
     if (step <= reached) {
-      return step;
+      return "holds no weights after step " + std::to_string(step) + ", which evaluate.at asks for";
     }
   }
-  return 0;
+  return "";
 }
 
 namespace {
@@ -103,9 +103,8 @@ void CellRun::require_trained() const {
     throw RequestError(folder_.string() + ": holds another training: " + difference() +
                        "; give the configuration and overrides that it was trained with");
   }
-  if (const int64_t step = passed_point(); step > 0) {
-    throw RequestError(folder_.string() + ": holds no weights after step " + std::to_string(step) +
-                       ", which evaluate.at asks for");
+  if (const std::string lack = passed_point(); !lack.empty()) {
+    throw RequestError(folder_.string() + ": " + lack);
   }
   if (!trained()) {
     throw RequestError(folder_.string() + ": its training is not finished; `retort train` goes on with it");
@@ -134,8 +133,8 @@ void CellRun::prepare(bool fresh, bool frozen) {
       set_aside(folder_, difference());
     } else if (fresh) {
       set_aside(folder_, "--fresh begins anew");
-    } else if (const int64_t step = passed_point(); step > 0) {
-      set_aside(folder_, "it holds no weights after step " + std::to_string(step) + ", which evaluate.at asks for");
+    } else if (const std::string lack = passed_point(); !lack.empty()) {
+      set_aside(folder_, "it " + lack);
     } else {
       say_threads();
     }

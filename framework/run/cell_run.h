@@ -60,7 +60,7 @@ class CellRun {
                double guidance);
   std::string progress() const;
   bool is_same_training() const;
-  int64_t passed_point() const;
+  std::string passed_point() const;
   std::string difference() const;
   void say_threads() const;
   void load_measured();

@@ -15,7 +15,7 @@ namespace {
 void try_network(const Experiment& e, Evaluator& network) {
   const Task task = e.task();
   const bool classifier = e.loss->objective() == Objective::classifier;
-  std::vector<int64_t> shape = task.shape, wanted = {2, task.classes};
+  std::vector<int64_t> shape = task.shape;
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
   const Tensor noise =
@@ -32,16 +32,10 @@ void try_network(const Experiment& e, Evaluator& network) {
   } catch (const Error& error) {
     throw RequestError(what + ": " + error.what());
   }
-  wanted = classifier ? wanted : shape;
-  if (out.sizes() != at::IntArrayRef(wanted)) {
-    const auto spelled = [](at::IntArrayRef sizes) {
-      std::string text;
-      for (const int64_t n : sizes) {
-        text += (text.empty() ? "" : " x ") + std::to_string(n);
-      }
-      return text;
-    };
-    throw RequestError(what + ": of two samples it makes " + spelled(out.sizes()) + "; expected " + spelled(wanted));
+  const std::vector<int64_t> logits = {2, task.classes};
+  const at::IntArrayRef wanted = classifier ? logits : shape;
+  if (out.sizes() != wanted) {
+    throw RequestError(what + ": of two samples it makes " + spell(out.sizes()) + "; expected " + spell(wanted));
   }
 }
 

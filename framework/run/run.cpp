@@ -193,10 +193,14 @@ class Run {
       }
       set_path(config, table, joined);
     }
-    for (const Cell& cell : cells_) {  // [sweep] says these
+    std::set<std::string> swept;  // [sweep] says these
+    for (const Cell& cell : cells_) {
       for (const auto& [key, value] : cell.values.table()) {
-        unset(config, key);
+        swept.insert(key);
       }
+    }
+    for (const std::string& key : swept) {
+      unset(config, key);
     }
     config["sweep"] = *config_.find("sweep");
     write_text(output_ / "config.toml", write_toml(config));
@@ -205,7 +209,7 @@ class Run {
 
   void unset(Value& config, const std::string& key) const {
     const size_t dot = key.rfind('.');
-    Value* table = dot == std::string::npos ? nullptr : const_cast<Value*>(at_path(config, key.substr(0, dot)));
+    Value* table = dot == std::string::npos ? nullptr : at_path(config, key.substr(0, dot));
     if (table == nullptr || !table->is_table()) {
       return;
     }

@@ -91,10 +91,9 @@ void lay_in_sweep(Value& config, const std::vector<std::string>& parts, const Va
     throw RequestError("sweep." + key + ": sweep." + inner[0] + " is given as a whole; expected sweep." + inner[0] +
                        "=[…]");
   }
-  for (const char* seeds : {"seeds", "run.seed"}) {
-    if (key == "seeds" || key == "run.seed") {
-      sweep.erase(seeds);
-    }
+  if (key == "seeds" || key == "run.seed") {  // one axis by two names
+    sweep.erase("seeds");
+    sweep.erase("run.seed");
   }
   sweep[key] = value;
   config["sweep"] = std::move(sweep);
