@@ -131,14 +131,7 @@ void small_configurations(const fs::path& to) {
     metric["ode_error"]["noise_levels"] = Value{int64_t{1}, {}};
     metric["ode_error"]["noise_level_samples"] = Value{int64_t{4}, {}};
     metric["consistency_error"]["samples"] = Value{int64_t{4}, {}};
-    write_text(
-        place, "# small\n" +
-                   (config.find("extends") != nullptr ? "extends = " + config.find("extends")->text() + "\n" : "") +
-                   [&] {
-                     Value rest = config;
-                     rest.erase("extends");
-                     return write_toml(rest);
-                   }());
+    write_text(place, write_toml(config));
   }
 }
 
