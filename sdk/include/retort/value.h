@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "retort/tensor.h"
+#include "retort/export.h"
 
 namespace retort {
 
