@@ -41,8 +41,8 @@ void require(cudaError_t status, const char* what) {
 }
 
 const FusedKernels fused = {
-    [](const float* a, const float* x, const float* b, const float* y, float* out, int64_t rows, int64_t columns) {
-      require(cuda::weighted_sum(a, x, b, y, out, rows, columns, current_stream()), "weighted sum");
+    [](int terms, const float* coefficients, const float* const* values, float* out, int64_t rows, int64_t columns) {
+      require(cuda::combine(terms, coefficients, values, out, rows, columns, current_stream()), "combination");
     },
     [](arithmetic::Measure kind, const float* p, const float* q, float c, float* out, int64_t rows, int64_t columns) {
       require(cuda::mean_measure(kind, p, q, c, out, rows, columns, current_stream()), "distance");

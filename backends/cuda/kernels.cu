@@ -13,12 +13,18 @@ unsigned int blocks_for(int64_t count) {
   return static_cast<unsigned int>(blocks < most ? blocks : most);
 }
 
-__global__ void weighted_sum_kernel(const float* a, const float* x, const float* b, const float* y, float* out,
-                                    int64_t count, int64_t columns) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+constexpr int most_terms = 6;
+
+// Pointers that travel with the launch.
+struct Values {
+  const float* of[most_terms];
+};
+
+template <int n>
+__global__ void combine_kernel(const float* coefficients, Values values, float* out, int64_t rows, int64_t columns) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x, count = rows * columns;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
-    const int64_t row = i / columns;
-    out[i] = arithmetic::weighted_sum(a[row], x[i], b[row], y[i]);
+    out[i] = arithmetic::combine<n>(coefficients + i / columns, rows, values.of, i);
   }
 }
 
@@ -54,10 +60,30 @@ __global__ void mean_measure_kernel(arithmetic::Measure kind, const float* p, co
 
 }  // namespace
 
-cudaError_t weighted_sum(const float* a, const float* x, const float* b, const float* y, float* out, int64_t rows,
-                         int64_t columns, cudaStream_t stream) {
-  weighted_sum_kernel<<<blocks_for(rows * columns), threads, 0, stream>>>(a, x, b, y, out, rows * columns, columns);
-  return cudaGetLastError();
+cudaError_t combine(int terms, const float* coefficients, const float* const* values, float* out, int64_t rows,
+                    int64_t columns, cudaStream_t stream) {
+  Values all{};
+  for (int k = 0; k < terms; ++k) {
+    all.of[k] = values[k];
+  }
+  const auto launch = [&](auto kernel) {
+    kernel<<<blocks_for(rows * columns), threads, 0, stream>>>(coefficients, all, out, rows, columns);
+    return cudaGetLastError();
+  };
+  switch (terms) {
+    case 1:
+      return launch(combine_kernel<1>);
+    case 2:
+      return launch(combine_kernel<2>);
+    case 3:
+      return launch(combine_kernel<3>);
+    case 4:
+      return launch(combine_kernel<4>);
+    case 5:
+      return launch(combine_kernel<5>);
+    default:
+      return launch(combine_kernel<6>);
+  }
 }
 
 cudaError_t mean_measure(arithmetic::Measure kind, const float* p, const float* q, float c, float* out, int64_t rows,

@@ -8,9 +8,9 @@
 
 namespace retort::cuda {
 
-/// out[r, i] = a[r] x[r, i] + b[r] y[r, i]
-cudaError_t weighted_sum(const float* a, const float* x, const float* b, const float* y, float* out, int64_t rows,
-                         int64_t columns, cudaStream_t stream);
+/// out[r, i] = the sum over `terms` (1 … 6) of coefficients[k, r] values[k][r, i]; `values` is an array of the host's.
+cudaError_t combine(int terms, const float* coefficients, const float* const* values, float* out, int64_t rows,
+                    int64_t columns, cudaStream_t stream);
 /// out[r] = mean over i of measure(p[r, i] - q[r, i], c)
 cudaError_t mean_measure(arithmetic::Measure kind, const float* p, const float* q, float c, float* out, int64_t rows,
                          int64_t columns, cudaStream_t stream);

@@ -159,11 +159,7 @@ void Workbench::add_stages() {
   });
   if (ode_) {
     add("teacher, one evaluation", batch * e_.teacher->cost(), 1, [this] { ode_->data(x, t); });
-    add("solver, one step", 0, 0, without_gradients([this, batch] {
-          History history;
-          history.grow(batch);
-          e_.solver->step(*ode_, x, t, s, history);
-        }));
+    add("solver, one step", 0, 0, without_gradients([this, batch] { take_step(*e_.solver, *ode_, x, t, s); }));
     add("solve to the end, packed", 0, 0, without_gradients([this] { solve(*ode_, *e_.solver, grid, x, t); }));
     add("target, one evaluation", batch, 1, without_gradients([this] { target_->data(x, t, data.condition); }));
   }

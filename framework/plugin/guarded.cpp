@@ -156,14 +156,28 @@ class GuardedSolver final : public Guard<Solver> {
   int evaluations() const override {
     return call([](auto& p) { return p.evaluations(); });
   }
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History& history) const override {
+  Tensor step(const Step& step, const Tensor& x) const override {
+    return call(watched(step, x), [&](auto& p) { return p.step(step, x); });
+  }
+  bool interior() const override {
+    return call([](auto& p) { return p.interior(); });
+  }
+  Tensor edge_step(const Step& step, const Tensor& x) const override {
+    return call(watched(step, x), [&](auto& p) { return p.edge_step(step, x); });
+  }
+  bool stochastic() const override {
+    return call([](auto& p) { return p.stochastic(); });
+  }
+
+ private:
+  static Watched watched(const Step& step, const Tensor& x) {
     Watched inputs;
     inputs.add("x", x);
-    inputs.add("t", t);
-    inputs.add("s", s);
-    inputs.add("history.steps", history.steps);
-    inputs.add(ode.condition());
-    return call(inputs, [&](auto& p) { return p.step(ode, x, t, s, history); });
+    inputs.add("from", step.from.t());
+    inputs.add("to", step.to.t());
+    inputs.add("history.steps", step.history.steps);
+    inputs.add(step.ode.condition());
+    return inputs;
   }
 };
 

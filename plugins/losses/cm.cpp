@@ -29,9 +29,7 @@ class Cm final : public Loss {
     Tensor target;
     {
       const at::NoGradGuard no_grad;
-      History history;
-      history.grow(at.x.size(0));
-      const Tensor x_s = step.solver->step(*step.ode, at.x, at.t, at.s, history);
+      const Tensor x_s = take_step(*step.solver, *step.ode, at.x, at.t, at.s);
       target = by_rows(
           at.last, [&](const Tensor& i) { return x_s.index_select(0, i.to(x_s.device())); },
           [&](const Tensor& i) {

@@ -55,9 +55,7 @@ void add_step(pybind11::module_& module) {
       .def("solver_step",
            [](const StepView& v, const Tensor& x, const Tensor& t, const Tensor& s) {
              const at::NoGradGuard no_grad;
-             History history;
-             history.grow(x.size(0));
-             return v.get().solver->step(*v.get().ode, x, t, s, history);
+             return take_step(*v.get().solver, *v.get().ode, x, t, s);
            })
       .def("solve", [](const StepView& v, const Tensor& x, const Tensor& t) {
         const at::NoGradGuard no_grad;

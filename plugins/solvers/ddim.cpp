@@ -14,8 +14,8 @@ class Ddim final : public Solver {
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
 
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return ddim_step(ode.process(), x, ode.data(x, t), t, s);
+  Tensor step(const Step& step, const Tensor& x) const override {
+    return ddim_step(step.from, step.to, x, step.ode.data(x, step.from.t()));
   }
 };
 

@@ -16,22 +16,20 @@ class DpmPp2M final : public Solver {
   int order() const override { return 2; }
   int evaluations() const override { return 1; }
 
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History& history) const override {
-    const Process& process = ode.process();
-    const Tensor data = ode.data(x, t);
+  Tensor step(const Step& step, const Tensor& x) const override {
+    const Tensor data = step.ode.data(x, step.from.t());
+    Tensor &previous = step.history["data"], &lambda_previous = step.history["lambda"];
     Tensor extrapolated = data;
-    if (!history.state.empty()) {
-      const Tensor& previous = history.state[0];
-      const Tensor t_previous = history.state[1];
-      const Tensor h = process.lambda(s) - process.lambda(t);
-      const Tensor h_previous = process.lambda(t) - process.lambda(t_previous);
-      const Tensor usable = (history.steps > 0).logical_and(h.isfinite()).logical_and(h_previous.isfinite());
+    if (previous.defined()) {
+      const Tensor h = step.to.lambda() - step.from.lambda(), h_previous = step.from.lambda() - lambda_previous;
+      const Tensor usable = (step.history.steps > 0).logical_and(h.isfinite()).logical_and(h_previous.isfinite());
       // D' = D + (D - D_previous) / (2 r), r = h_previous / h
       const Tensor weight = at::where(usable, h / (2 * h_previous), at::zeros_like(h));
       extrapolated = data + rows(weight, x) * (data - previous);
     }
-    history.state = {data, t};
-    return ddim_step(process, x, extrapolated, t, s);
+    previous = data;
+    lambda_previous = step.from.lambda();
+    return ddim_step(step.from, step.to, x, extrapolated);
   }
 };
 

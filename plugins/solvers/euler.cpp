@@ -17,8 +17,9 @@ class Euler final : public Solver {
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
 
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return weighted_sum(at::ones_like(t), x, s - t, ode.velocity(x, t));
+  Tensor step(const Step& step, const Tensor& x) const override {
+    const Tensor &t = step.from.t(), &s = step.to.t();
+    return combine({{at::ones_like(t), x}, {s - t, step.ode.velocity(x, t)}});
   }
 };
 

@@ -23,10 +23,10 @@ class PythonSolver final : public Solver {
   int order() const override { return order_; }
   int evaluations() const override { return evaluations_; }
 
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
+  Tensor step(const Step& step, const Tensor& x) const override {
     const at::NoGradGuard no_grad;
     const auto tensor = [](const pybind11::object& out) { return pybind11::cast<Tensor>(out); };
-    const Tensor next = file_.call(tensor, python::OdeView{&ode}, x, t, s);
+    const Tensor next = file_.call(tensor, python::OdeView{&step.ode}, x, step.from.t(), step.to.t());
     if (next.sizes() != x.sizes()) {
       throw Error("step returned another shape than x's");
     }
@@ -50,7 +50,7 @@ class PythonSolver final : public Solver {
   }
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 #endif

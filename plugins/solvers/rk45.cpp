@@ -49,7 +49,9 @@ class Rk45 final : public Solver {
   int order() const override { return 5; }
   int evaluations() const override { return 0; }
 
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
+  Tensor step(const Step& interval, const Tensor& x) const override {
+    const Ode& ode = interval.ode;
+    const Tensor &t = interval.from.t(), &s = interval.to.t();
     const Process& p = ode.process();
     const double least = x.scalar_type() == at::kDouble ? 1e-6 : 1e-4;
     const Tensor end = at::atan2(p.sigma(s), p.alpha(s)).clamp_min(least);
@@ -119,7 +121,7 @@ class Rk45 final : public Solver {
         angle > at::atan2(p.sigma(s), p.alpha(s)),
         [&](const Tensor& i) {
           const Tensor xi = x.index_select(0, i.to(x.device())), ti = from_angle(p, angle.index_select(0, i));
-          return ddim_step(p, xi, ode.rows(i).data(xi, ti), ti, s.index_select(0, i));
+          return ddim_step(Times(p, ti), Times(p, s.index_select(0, i)), xi, ode.rows(i).data(xi, ti));
         },
         [&](const Tensor& i) { return x.index_select(0, i.to(x.device())); });
   }

@@ -90,7 +90,8 @@ void check_rows(const Subject& subject, Findings& out) {
   const Tensor together = p.solved(grid, x, t);
   std::vector<Tensor> alone;
   for (int64_t i = 0; i < count; ++i) {
-    alone.push_back(p.solved(grid, x.narrow(0, i, 1), t.narrow(0, i, 1)));
+    alone.push_back(solve(Ode(p.teacher), *p.solver, grid, x.narrow(0, i, 1), t.narrow(0, i, 1), {},
+                          Noise(0, at::full({1}, i, at::kLong))));
   }
   out.at_most("rows are independent", largest(together - at::cat(alone)), 1e-10, "batch and single rows differ by");
 }
@@ -146,9 +147,12 @@ void check_inputs(const Subject& subject, Findings& out) {
   Tensor x = p.start(grid[0].item<double>());
   History history;
   history.grow(samples);
+  const Noise noise;
   for (int64_t i = 0; i < 2; ++i) {  // the second of a multistep solver differs
     const Tensor t = grid[i].expand({samples}).contiguous(), s = grid[i + 1].expand({samples}).contiguous();
-    x = p.solver->step(Ode(p.teacher), given("x", x), given("t", t), given("s", s), history).clone();
+    const Ode ode(p.teacher);
+    const Step step{ode, Times(p.process, given("from", t)), Times(p.process, given("to", s)), history, noise, 4 - i};
+    x = take_step(*p.solver, step, given("x", x)).clone();
     history.steps = history.steps + 1;
   }
   given.check(out);
@@ -156,12 +160,46 @@ void check_inputs(const Subject& subject, Findings& out) {
 
 }  // namespace
 
+// What a stochastic solver must do in place of following the ODE: its ends have the data's mean and spread.
+void check_moments(const Subject& subject, const std::string& process, Findings& out) {
+  const std::string name = "ends are distributed as the data on " + process;
+  out.run(name, [&] {
+    const Problem p(process, subject);
+    constexpr int64_t count = 4000;
+    const Tensor x = p.start(first_time(p.process), count), data = p.teacher.sample(count, seeded(5, "data"));
+    const Tensor end = p.solved(even_grid(p.process, 200), x);
+    const double mean = std::abs((end.mean() - data.mean()).item<double>());
+    const double spread = std::abs((end.std() / data.std() - 1).item<double>());
+    out.at_most(name, all_finite(end) ? std::max(mean, spread) : HUGE_VAL, 0.1, "mean and spread differ by");
+  });
+}
+
+void check_noise(const Subject& subject, Findings& out) {
+  const Problem p("ve", subject);
+  const Tensor grid = even_grid(p.process, 10), x = p.start(first_time(p.process));
+  const auto ends = [&](uint64_t seed) { return solve(Ode(p.teacher), *p.solver, grid, x, {}, {}, Noise(seed)); };
+  out.add("draws noise of its seed", same_bits(ends(1), ends(1)) && largest(ends(1) - ends(2)) > 1e-3,
+          same_bits(ends(1), ends(1)) ? "seeds 1 and 2 differ by " + spell(largest(ends(1) - ends(2)))
+                                      : "equal seeds differ",
+          "equal ends for equal seeds, others for others");
+}
+
 void check_solver(const Subject& subject, Findings& out) {
-  out.run("order on ve", [&] { check_order(subject, "ve", out); });
-  out.run("order on vp_linear", [&] { check_order(subject, "vp_linear", out); });
+  bool stochastic = false;
+  out.run("builds", [&] { stochastic = Problem("ve", subject).solver->stochastic(); });
+  if (stochastic) {
+    check_moments(subject, "ve", out);
+    check_moments(subject, "vp_linear", out);
+    out.run("draws noise of its seed", [&] { check_noise(subject, out); });
+  } else {
+    out.run("order on ve", [&] { check_order(subject, "ve", out); });
+    out.run("order on vp_linear", [&] { check_order(subject, "vp_linear", out); });
+  }
   out.run("evaluations", [&] { check_evaluations(subject, out); });
   out.run("rows are independent", [&] { check_rows(subject, out); });
-  check_processes(subject, out);
+  if (!stochastic) {
+    check_processes(subject, out);
+  }
   out.run("keeps the dtype", [&] { check_types(subject, out); });
   out.run("any shape of sample", [&] { check_shapes(subject, out); });
   out.run("leaves its inputs as they are", [&] { check_inputs(subject, out); });

@@ -43,8 +43,8 @@ class ExactSolver final : public Solver {
   explicit ExactSolver(const ExactTeacher& teacher) : teacher_(teacher) {}
   int order() const override { return 1; }
   int evaluations() const override { return 0; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return teacher_.transport(x, t, s);
+  Tensor step(const Step& step, const Tensor& x) const override {
+    return teacher_.transport(x, step.from.t(), step.to.t());
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -19,15 +20,38 @@ namespace {
 
 constexpr int64_t grain = 1 << 14;  // numbers that are worth a thread
 
-template <class T>
-void weighted_sum_loop(const T* a, const T* x, const T* b, const T* y, T* out, int64_t rows, int64_t columns) {
+template <int n, class T>
+void combine_terms(const T* c, const T* const* x, T* out, int64_t rows, int64_t columns) {
   at::parallel_for(0, rows, std::max<int64_t>(1, grain / columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
+      T own[n];  // of this row, so that the loop below reads them from registers
+      for (int k = 0; k < n; ++k) {
+        own[k] = c[k * rows + r];
+      }
       for (int64_t i = r * columns; i < (r + 1) * columns; ++i) {
-        out[i] = arithmetic::weighted_sum(a[r], x[i], b[r], y[i]);
+        out[i] = arithmetic::combine<n>(own, 1, x, i);
       }
     }
   });
+}
+
+template <class T>
+void combine_loop(int terms, const T* c, const T* const* x, T* out, int64_t rows, int64_t columns) {
+  static_assert(most_terms == 6);
+  switch (terms) {
+    case 1:
+      return combine_terms<1>(c, x, out, rows, columns);
+    case 2:
+      return combine_terms<2>(c, x, out, rows, columns);
+    case 3:
+      return combine_terms<3>(c, x, out, rows, columns);
+    case 4:
+      return combine_terms<4>(c, x, out, rows, columns);
+    case 5:
+      return combine_terms<5>(c, x, out, rows, columns);
+    default:
+      return combine_terms<6>(c, x, out, rows, columns);
+  }
 }
 
 template <class T>
@@ -54,7 +78,7 @@ void slope_loop(Measure kind, const T* p, const T* q, T c, const T* factor, T* o
   });
 }
 
-const FusedKernels on_processor = {weighted_sum_loop<float>, mean_measure_loop<float>, slope_loop<float>};
+const FusedKernels on_processor = {combine_loop<float>, mean_measure_loop<float>, slope_loop<float>};
 
 std::array<std::atomic<const FusedKernels*>, static_cast<size_t>(at::COMPILE_TIME_MAX_DEVICE_TYPES)>& registered() {
   static std::array<std::atomic<const FusedKernels*>, static_cast<size_t>(at::COMPILE_TIME_MAX_DEVICE_TYPES)> all{};
@@ -74,9 +98,6 @@ bool fits(const Tensor& x, const Tensor& y) {
   const at::ScalarType type = x.scalar_type();
   return are_dense(x, y) && ((type == at::kFloat && kernels_of(x) != nullptr) || (type == at::kDouble && x.is_cpu()));
 }
-
-// Coefficients beside x, as dense numbers.
-Tensor beside(const Tensor& c, const Tensor& x) { return rows(c, x).flatten().contiguous(); }
 
 // Calls the loops or kernels with x's type.
 template <class Loop, class Kernel>
@@ -142,22 +163,45 @@ void set_fused_kernels(c10::DeviceType device, const FusedKernels* kernels) {
   registered()[static_cast<size_t>(device)] = kernels;
 }
 
-Tensor weighted_sum(const Tensor& a, const Tensor& x, const Tensor& b, const Tensor& y) {
-  const bool differentiates = at::GradMode::is_enabled() && (x.requires_grad() || y.requires_grad());
-  if (differentiates || !fits(x, y)) {
-    return rows(a, x) * x + rows(b, y) * y;
+Tensor combine(const std::vector<Term>& terms) {
+  const Tensor& x = terms.front().value;
+  const bool differentiates = at::GradMode::is_enabled() && std::any_of(terms.begin(), terms.end(), [](const Term& t) {
+                                return t.value.requires_grad();
+                              });
+  if (differentiates || !std::all_of(terms.begin(), terms.end(), [&](const Term& t) { return fits(x, t.value); })) {
+    Tensor sum = rows(terms.front().coefficient, x) * x;
+    for (size_t k = 1; k < terms.size(); ++k) {
+      sum = sum + rows(terms[k].coefficient, x) * terms[k].value;
+    }
+    return sum;
   }
-  const Tensor u = beside(a, x), v = beside(b, x), out = at::empty_like(x);
-  const int64_t rows = x.size(0), columns = x.numel() / rows;
+  if (terms.size() > most_terms) {
+    std::vector<Term> rest = {
+        {at::ones_like(terms.front().coefficient), combine({terms.begin(), terms.begin() + most_terms})}};
+    rest.insert(rest.end(), terms.begin() + most_terms, terms.end());
+    return combine(rest);
+  }
+  const int count = static_cast<int>(terms.size());
+  const int64_t batch = x.size(0), columns = x.numel() / batch;
+  std::vector<Tensor> coefficients;
+  for (const Term& term : terms) {
+    coefficients.push_back(term.coefficient.to(at::kDouble));
+  }
+  const Tensor c = at::stack(coefficients).to(x.options()).contiguous();  // one transfer for all
+  const Tensor out = at::empty_like(x);
   dispatch(
       x,
       [&](double) {
-        weighted_sum_loop(u.const_data_ptr<double>(), x.const_data_ptr<double>(), v.const_data_ptr<double>(),
-                          y.const_data_ptr<double>(), out.mutable_data_ptr<double>(), rows, columns);
+        std::array<const double*, most_terms> values{};
+        std::transform(terms.begin(), terms.end(), values.begin(),
+                       [](const Term& t) { return t.value.const_data_ptr<double>(); });
+        combine_loop(count, c.const_data_ptr<double>(), values.data(), out.mutable_data_ptr<double>(), batch, columns);
       },
       [&](const FusedKernels& k) {
-        k.weighted_sum(u.const_data_ptr<float>(), x.const_data_ptr<float>(), v.const_data_ptr<float>(),
-                       y.const_data_ptr<float>(), out.mutable_data_ptr<float>(), rows, columns);
+        std::array<const float*, most_terms> values{};
+        std::transform(terms.begin(), terms.end(), values.begin(),
+                       [](const Term& t) { return t.value.const_data_ptr<float>(); });
+        k.combine(count, c.const_data_ptr<float>(), values.data(), out.mutable_data_ptr<float>(), batch, columns);
       });
   return out;
 }

@@ -36,7 +36,7 @@ Ode::Prediction Ode::predict(const Tensor& x, const Tensor& t) const {
 
 Tensor Ode::velocity(const Tensor& x, const Tensor& t) const {
   const Prediction p = predict(x, t);
-  return weighted_sum(process().d_alpha(t), p.data, process().d_sigma(t), p.noise);
+  return combine({{process().d_alpha(t), p.data}, {process().d_sigma(t), p.noise}});
 }
 
 Ode Ode::rows(const Tensor& index) const { return with(condition_.rows(index)); }

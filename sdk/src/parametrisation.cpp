@@ -14,7 +14,7 @@ constexpr double least_level = 1e-4;  // noise labels stay finite at sigma = 0 a
 constexpr double most_level = 1e4;
 }  // namespace
 
-Tensor Linear::operator()(const Tensor& x, const Tensor& output) const { return weighted_sum(a, x, b, output); }
+Tensor Linear::operator()(const Tensor& x, const Tensor& output) const { return combine({{a, x}, {b, output}}); }
 
 Parametrisation::Parametrisation(Params& p) {
   const std::string name = p.choice("parametrisation", "edm", names, "what the network predicts");

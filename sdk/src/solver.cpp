@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <limits>
+#include <utility>
 
 #include "retort/fused.h"
 
@@ -23,14 +24,66 @@ void History::grow(int64_t count) {
     return at::cat({old, at::zeros(shape, old.options())});
   };
   steps = padded(steps);
-  for (Tensor& item : state) {
-    item = padded(item);
+  for (auto& [name, item] : state) {
+    item = item.defined() ? padded(item) : item;
   }
 }
 
-Tensor ddim_step(const Process& process, const Tensor& x, const Tensor& data, const Tensor& t, const Tensor& s) {
-  const Tensor ratio = process.sigma(s) / process.sigma(t);
-  return weighted_sum(ratio, x, process.alpha(s) - process.alpha(t) * ratio, data);
+Tensor History::take(const std::string& name, const std::function<Tensor(const Tensor&)>& compute) {
+  const Tensor left = std::exchange(state[name], Tensor());
+  const Tensor all = at::arange(steps.size(0), at::kLong);
+  if (!left.defined()) {
+    return compute(all);
+  }
+  const Tensor joined = all.masked_select(steps == 0);
+  if (joined.numel() == 0) {
+    return left;
+  }
+  return left.index_copy(0, joined.to(left.device()), compute(joined));
+}
+
+bool Solver::interior() const { return false; }
+bool Solver::stochastic() const { return false; }
+Tensor Solver::edge_step(const Step& step, const Tensor& x) const {
+  return ddim_step(step.from, step.to, x, step.ode.data(x, step.from.t()));
+}
+
+Tensor ddim_step(const Times& from, const Times& to, const Tensor& x, const Tensor& data) {
+  const Tensor ratio = to.sigma() / from.sigma();
+  return combine({{ratio, x}, {to.alpha() - from.alpha() * ratio, data}});
+}
+
+Tensor take_step(const Solver& solver, const Step& step, const Tensor& x) {
+  if (!solver.interior()) {
+    return solver.step(step, x);
+  }
+  const Tensor inside = (step.from.alpha() > 0).logical_and(step.to.sigma() > 0);
+  if (inside.all().item<bool>()) {
+    return solver.step(step, x);
+  }
+  const auto on = [&](const Tensor& index, const auto& work) {
+    const Ode ode = step.ode.rows(index);
+    const Noise noise = step.noise.select(index);
+    History none;
+    none.grow(index.size(0));
+    return work(Step{ode, step.from.select(index), step.to.select(index), none, noise, step.remaining},
+                x.index_select(0, index.to(x.device())));
+  };
+  return by_rows(
+      inside,
+      [&](const Tensor& index) {
+        return on(index, [&](const Step& part, const Tensor& xi) { return solver.step(part, xi); });
+      },
+      [&](const Tensor& index) {
+        return on(index, [&](const Step& part, const Tensor& xi) { return solver.edge_step(part, xi); });
+      });
+}
+
+Tensor take_step(const Solver& solver, const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s,
+                 const Noise& noise) {
+  History none;
+  none.grow(x.size(0));
+  return take_step(solver, Step{ode, Times(ode.process(), t), Times(ode.process(), s), none, noise}, x);
 }
 
 Tensor by_rows(const Tensor& mask, const std::function<Tensor(const Tensor&)>& yes,
@@ -76,7 +129,7 @@ Tensor joining_intervals(const Tensor& grid, const Tensor& start) {
 }
 
 Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
-                  const Observer& observer) {
+                  const Observer& observer, const Noise& noise) {
   const int64_t batch = x.size(0);
   const int64_t intervals = grid.size(0) - 1;
   const Tensor times = start.defined() ? on_grid(grid, start) : grid[0].expand({batch}).contiguous();
@@ -90,6 +143,7 @@ Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, cons
   const Tensor states = permuted ? x.index_select(0, order.to(x.device())) : x.clone();
   Tensor from = times.index_select(0, order);
   const Ode all = permuted ? ode.rows(order) : ode;
+  const Noise drawn = permuted ? noise.select(order) : noise;
 
   History history;
   int64_t active = 0;
@@ -104,7 +158,11 @@ Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, cons
     const Tensor t = from.narrow(0, 0, active).clone();  // a solver may keep it in its history
     const Tensor s = grid[i + 1].expand({active}).contiguous();
     Tensor current = states.narrow(0, 0, active);
-    const Tensor next = solver.step(active == batch ? all : all.first(active), current, t, s, history);
+    const Ode under_way = active == batch ? all : all.first(active);
+    const Noise of_step = (active == batch ? drawn : drawn.select(at::arange(active, at::kLong))).at(i);
+    const Tensor next = take_step(
+        solver, Step{under_way, Times(ode.process(), t), Times(ode.process(), s), history, of_step, intervals - i},
+        current);
     history.steps = history.steps + 1;
     current.copy_(next);
     from.narrow(0, 0, active).copy_(s);
@@ -129,14 +187,14 @@ void replay(const Tensor& states, const Tensor& grid, const Observer& observer) 
 }  // namespace
 
 Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Tensor& x, const Tensor& start,
-             const Observer& observer) {
+             const Observer& observer, const Noise& noise) {
   if (x.size(0) == 0) {
     return x;
   }
   SolveMemory* const memory = ode.memory(solver);
   // Trajectories whose rows join one after another are not kept: their states have no common shape.
-  if (memory == nullptr || (observer && start.defined())) {
-    return solve_anew(ode, solver, grid, x, start, observer);
+  if (memory == nullptr || solver.stochastic() || (observer && start.defined())) {
+    return solve_anew(ode, solver, grid, x, start, observer, noise);
   }
   const SolveMemory::Solve key{grid, x, start, ode.condition(), observer != nullptr};
   if (const std::optional<SolveMemory::Result> known = memory->recall(key)) {
@@ -153,7 +211,7 @@ Tensor solve(const Ode& ode, const Solver& solver, const Tensor& grid, const Ten
     states.push_back(state.clone());
     observer(time, index, state);
   };
-  const Tensor ends = solve_anew(ode, solver, grid, x, start, observer ? Observer(gather) : Observer());
+  const Tensor ends = solve_anew(ode, solver, grid, x, start, observer ? Observer(gather) : Observer(), noise);
   memory->keep(key, {observer ? at::stack(states) : ends, ode.evaluations() - before});
   return ends;
 }

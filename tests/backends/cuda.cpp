@@ -65,7 +65,7 @@ TEST_CASE("fused kernels compute what the processor's loops compute" * doctest::
   const auto there = [&](const Tensor& t) { return t.to(backend->device(), at::kFloat); };
   const auto back = [](const Tensor& t) { return t.to(at::kCPU, at::kDouble); };
   const Tensor a = times({0.5, -2, 3}), b = times({1, 0.25, -1}), x = normal({3, 1000}, 1), y = normal({3, 1000}, 2);
-  CHECK(most(back(weighted_sum(a, there(x), b, there(y))) - weighted_sum(a, x, b, y)) < 1e-5);
+  CHECK(most(back(combine({{a, there(x)}, {b, there(y)}})) - combine({{a, x}, {b, y}})) < 1e-5);
   for (const auto kind :
        {arithmetic::Measure::square, arithmetic::Measure::absolute, arithmetic::Measure::pseudo_huber}) {
     const Tensor leaf = x.clone().requires_grad_(true), far = there(x).requires_grad_(true);

@@ -14,7 +14,7 @@ class Nothing final : public Solver {
  public:
   int order() const override { return 1; }
   int evaluations() const override { return 0; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 class NoTeacher final : public Teacher {
@@ -34,8 +34,10 @@ void steps(benchmark::State& state, const S& solver) {
   const Ode ode(teacher);
   const Tensor x, t;
   History history;
+  const Noise noise;
+  const Step step{ode, Times(ode.process(), t), Times(ode.process(), t), history, noise};
   for (auto _ : state) {
-    benchmark::DoNotOptimize(solver.step(ode, x, t, t, history));
+    benchmark::DoNotOptimize(solver.step(step, x));
   }
 }
 

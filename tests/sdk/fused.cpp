@@ -10,15 +10,15 @@ TEST_CASE("a weighted sum is what LibTorch's operators make of it, in every type
   const Tensor a = times({0.5, -2, 3}), b = times({1, 0.25, -1});
   const Tensor x = normal({3, 4, 5, 5}, 1), y = normal({3, 4, 5, 5}, 2);
   const Tensor exact = a.view({3, 1, 1, 1}) * x + b.view({3, 1, 1, 1}) * y;
-  CHECK(most(weighted_sum(a, x, b, y) - exact) == 0);
+  CHECK(most(combine({{a, x}, {b, y}}) - exact) == 0);
   const auto single = [](const Tensor& t) { return t.to(at::kFloat); };
-  CHECK(most(weighted_sum(a, single(x), b, single(y)).to(at::kDouble) - exact) < 1e-5);
+  CHECK(most(combine({{a, single(x)}, {b, single(y)}}).to(at::kDouble) - exact) < 1e-5);
   const Tensor turned = y.transpose(2, 3).contiguous().transpose(2, 3);
-  CHECK(most(weighted_sum(a, x, b, turned) - exact) == 0);
-  CHECK(weighted_sum(a.narrow(0, 0, 0), x.narrow(0, 0, 0), b.narrow(0, 0, 0), y.narrow(0, 0, 0)).size(0) == 0);
+  CHECK(most(combine({{a, x}, {b, turned}}) - exact) == 0);
+  CHECK(combine({{a.narrow(0, 0, 0), x.narrow(0, 0, 0)}, {b.narrow(0, 0, 0), y.narrow(0, 0, 0)}}).size(0) == 0);
   // It is differentiable where that is asked for.
   const Tensor leaf = x.clone().requires_grad_(true);
-  weighted_sum(a, leaf, b, y).sum().backward();
+  combine({{a, leaf}, {b, y}}).sum().backward();
   CHECK(most(leaf.grad() - a.view({3, 1, 1, 1}).expand_as(x)) == 0);
 }
 

@@ -12,6 +12,7 @@ Tensor masked_solve(const Ode& ode, const Solver& solver, const Tensor& grid, co
   Tensor state = x.clone();
   History history;
   history.grow(batch);
+  const Noise noise;
   const double noisiest = start.max().item<double>();
   for (int64_t i = 0; i + 1 < grid.size(0); ++i) {
     if (grid[i].item<double>() > noisiest) {
@@ -19,7 +20,9 @@ Tensor masked_solve(const Ode& ode, const Solver& solver, const Tensor& grid, co
     }
     const Tensor t = grid[i].expand({batch}).contiguous();
     const Tensor s = grid[i + 1].expand({batch}).contiguous();
-    const Tensor next = solver.step(ode, state, t, s, history);
+    const Step step{ode, Times(ode.process(), t), Times(ode.process(), s), history, noise, grid.size(0) - 1 - i};
+    const Tensor next = take_step(solver, step, state);
+    history.steps = history.steps + at::where(t > start, 0, 1);
     const Tensor not_begun = (t > start).unsqueeze(1);
     state = at::where(not_begun, state, next);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #ifdef __CUDACC__
 #define RETORT_EVERYWHERE __host__ __device__
@@ -11,10 +12,15 @@
 
 namespace retort::arithmetic {
 
-/// a x + b y: every solver's update, and every change of parametrisation.
-template <class T>
-RETORT_EVERYWHERE inline T weighted_sum(T a, T x, T b, T y) {
-  return a * x + b * y;
+/// c_0 x_0[i] + c_1 x_1[i] + …, added in that order: every solver's update, and every change of parametrisation. The
+/// coefficients of a term are `stride` apart.
+template <int n, class T>
+RETORT_EVERYWHERE inline T combine(const T* c, int64_t stride, const T* const* x, int64_t i) {
+  T sum = c[0] * x[0][i];
+  for (int k = 1; k < n; ++k) {
+    sum += c[k * stride] * x[k][i];
+  }
+  return sum;
 }
 
 /// Of one element d = prediction - target: d^2, |d|, or sqrt(d^2 + c^2) - c without cancellation for small d.

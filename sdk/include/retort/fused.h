@@ -3,13 +3,23 @@
 
 #include <c10/core/DeviceType.h>
 
+#include <vector>
+
 #include "retort/arithmetic.h"
 #include "retort/tensor.h"
 
 namespace retort {
 
-/// a x + b y with coefficients [B] (float64, on the CPU) for x, y: [B, …].
-RETORT_API Tensor weighted_sum(const Tensor& a, const Tensor& x, const Tensor& b, const Tensor& y);
+struct Term {
+  Tensor coefficient;  // [B] float64, on the CPU
+  Tensor value;        // [B, …]
+};
+
+/// The sum of coefficient * value, added in order. Differentiable in the values.
+RETORT_API Tensor combine(const std::vector<Term>& terms);
+
+/// The most terms that are added in one pass.
+inline constexpr int most_terms = 6;
 
 /// The mean over each sample's elements of measure(prediction - target, c): [B]. Differentiable, once.
 RETORT_API Tensor mean_measure(arithmetic::Measure kind, const Tensor& prediction, const Tensor& target, double c = 0);
@@ -17,9 +27,10 @@ RETORT_API Tensor mean_measure(arithmetic::Measure kind, const Tensor& predictio
 /// What a backend brings for its own device: float32, dense, `rows` samples of `columns` numbers, on the device's
 /// current stream. Pointers are to the device's memory.
 struct FusedKernels {
-  /// a, b: [rows]
-  void (*weighted_sum)(const float* a, const float* x, const float* b, const float* y, float* out, int64_t rows,
-                       int64_t columns);
+  /// `terms` values, 1 … most_terms. coefficients: [terms, rows]; values: that many pointers to [rows, columns], an
+  /// array of the host's.
+  void (*combine)(int terms, const float* coefficients, const float* const* values, float* out, int64_t rows,
+                  int64_t columns);
   /// out: [rows], the means
   void (*mean_measure)(arithmetic::Measure kind, const float* prediction, const float* target, float c, float* out,
                        int64_t rows, int64_t columns);

@@ -29,9 +29,7 @@ class @Name@ final : public Loss {
     Tensor target;
     {
       const at::NoGradGuard no_grad;
-      History history;
-      history.grow(x0.size(0));
-      const Tensor x_s = step.solver->step(*step.ode, x_t, t, s, history);
+      const Tensor x_s = take_step(*step.solver, *step.ode, x_t, t, s);
       // At the end of the grid f is the identity.
       const Tensor last = (index == intervals - 1).to(x_s.device()).view(shape_of_rows(x_s));
       target = at::where(last, x_s, step.target.consistency(x_s, s, step.batch.condition));

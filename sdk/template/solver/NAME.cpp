@@ -3,7 +3,7 @@
 /// Second order, two evaluations a step. With z = x / sqrt(alpha^2 + sigma^2), the ODE of a diffusion model reads
 /// dz/da = cos(a) eps - sin(a) D, which is finite from pure noise (alpha = 0) to clean data (sigma = 0).
 #include <retort/plugin.h>
-#include <retort/solver.h>
+#include <retort/runge_kutta.h>
 
 using namespace retort;
 
@@ -17,33 +17,14 @@ class @Name@ final : public Solver {
   int order() const override { return 2; }
   int evaluations() const override { return 2; }
 
-  // x: [B, …]; t and s: [B] float64, the time of each row and the one it goes to.
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    const Process& process = ode.process();
-    const Tensor from = angle(process, t);
-    const Tensor h = angle(process, s) - from;
-    const Tensor between = process.time_of_noise_level((from + node_ * h).tan());
-
-    const Tensor z = x / rows(radius(process, t), x);
-    const Tensor first = slope(ode, x, t);
-    const Tensor x_between = rows(radius(process, between), x) * (z + rows(node_ * h, x) * first);
-    const Tensor second = slope(ode, x_between, between);
+  // Moves x: [B, …] from step.from to step.to, the times of each row. step.ode is the teacher's ODE.
+  Tensor step(const Step& step, const Tensor& x) const override {
     const double weight = 1 / (2 * node_);  // order 2 for any node
-    return rows(radius(process, s), x) * (z + rows(h, x) * ((1 - weight) * first + weight * second));
+    return runge_kutta(step, x, Coordinate::angle,
+                       {.order = 2, .a = {{}, {node_}}, .b = {1 - weight, weight}, .c = {0, node_}});
   }
 
  private:
-  static Tensor angle(const Process& process, const Tensor& t) { return process.sigma(t).atan2(process.alpha(t)); }
-  static Tensor radius(const Process& process, const Tensor& t) {
-    return (process.alpha(t).square() + process.sigma(t).square()).sqrt();
-  }
-  // dz/da, from a single evaluation of the teacher.
-  static Tensor slope(const Ode& ode, const Tensor& x, const Tensor& t) {
-    const Tensor a = angle(ode.process(), t);
-    const auto [data, noise] = ode.predict(x, t);
-    return rows(a.cos(), x) * noise - rows(a.sin(), x) * data;
-  }
-
   double node_;
 };
 

@@ -31,7 +31,7 @@ class Fails final : public Solver {
   }
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override {
+  Tensor step(const Step&, const Tensor& x) const override {
     if (how_ == "step") {
       throw std::out_of_range("no such row");
     }

@@ -11,7 +11,7 @@ class Leans final : public Solver {
   explicit Leans(Params&) {}
   int order() const override { return leaned_on(); }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(Leans, solver, leans)

@@ -9,7 +9,7 @@ class Nothing final : public Solver {
   explicit Nothing(Params&) {}
   int order() const override { return 1; }
   int evaluations() const override { return 0; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(Nothing, solver, nothing)

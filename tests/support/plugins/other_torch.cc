@@ -14,7 +14,7 @@ class OtherTorch final : public Solver {
   explicit OtherTorch(Params&) {}
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(OtherTorch, solver, other_torch)

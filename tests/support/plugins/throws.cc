@@ -11,7 +11,7 @@ class Throws final : public Solver {
   explicit Throws(Params&) { throw std::logic_error("no such luck\nand more lines"); }
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(Throws, solver, throws)

@@ -12,7 +12,7 @@ class Tomorrow final : public Solver {
   explicit Tomorrow(Params&) {}
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(Tomorrow, solver, tomorrow)

@@ -13,8 +13,8 @@ class Toy final : public Solver {
   explicit Toy(Params& p) : gain_(p.get("gain", 1.0, "factor of the prediction", more_than(0))) {}
   int order() const override { return 1; }
   int evaluations() const override { return static_cast<int>(helper()); }
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return ddim_step(ode.process(), x, ode.data(x, t) * gain_, t, s);
+  Tensor step(const Step& step, const Tensor& x) const override {
+    return ddim_step(step.from, step.to, x, step.ode.data(x, step.from.t()) * gain_);
   }
 
  private:

@@ -11,7 +11,7 @@ class Toy final : public Solver {
   explicit Toy(Params&) {}
   int order() const override { return 7; }
   int evaluations() const override { return static_cast<int>(helper()); }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x; }
+  Tensor step(const Step&, const Tensor& x) const override { return x; }
 };
 
 RETORT_PLUGIN(Toy, solver, twin)

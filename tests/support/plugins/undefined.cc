@@ -11,7 +11,7 @@ class Undefined final : public Solver {
   explicit Undefined(Params&) : value_(nobody_defines_this(1)) {}
   int order() const override { return 1; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode&, const Tensor& x, const Tensor&, const Tensor&, History&) const override { return x * value_; }
+  Tensor step(const Step&, const Tensor& x) const override { return x * value_; }
 
  private:
   double value_;

@@ -9,8 +9,8 @@ class WrongOrder final : public Solver {
   explicit WrongOrder(Params&) {}
   int order() const override { return 2; }
   int evaluations() const override { return 1; }
-  Tensor step(const Ode& ode, const Tensor& x, const Tensor& t, const Tensor& s, History&) const override {
-    return x + rows(s - t, x) * ode.velocity(x, t);
+  Tensor step(const Step& step, const Tensor& x) const override {
+    return x + rows(step.to.t() - step.from.t(), x) * step.ode.velocity(x, step.from.t());
   }
 };
 
