@@ -487,7 +487,7 @@ def add_dmd2(cases: Cases, peers: Peers) -> None:
                 names["discriminator"] = "head" if features == "teacher's hidden layer" else "discriminator" + of_discriminator
             nets = {role: HandNetwork(name) for role, name in names.items()}
             x = edm_data(nets["generator"], inputs["z"] * 80.0, top)
-            out_top, (skip, out, scale) = edm_scalings(top)[1], edm_scalings(t)
+            out_top, (_, out, scale) = edm_scalings(top)[1], edm_scalings(t)
             x_t = x + column * inputs["noise"]
             teacher, fake = (edm_data(nets[role], x_t, t) for role in ("teacher", "fake"))
             floor = 1e-6 if peer_name == "FastGen" else 0.0
