@@ -9,6 +9,11 @@
 /// kernels, forward and backward, in float32. precision = "bfloat16" keeps pictures in bfloat16 between convolutions;
 /// "auto" measures at the start whether that is faster here by a quarter at least. Source: oneDNN
 /// (https://github.com/uxlfoundation/oneDNN) 3.
+///
+///     [backend]
+///     type = "onednn"
+///     precision = "auto"             # or "float32", the default, or "bfloat16"
+///     threads = 0                    # one per core
 #include <retort/backend.h>
 #include <retort/plugin.h>
 

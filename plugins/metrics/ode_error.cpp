@@ -6,6 +6,14 @@
 /// endpoints, so that the error of distillation and that of the grid can be told apart. For one-step students, the
 /// series ode_error_by_noise gives the error from real data noised to each of some levels. Source: Vouitsis et al. 2024
 /// (arXiv 2411.08954).
+///
+///     [evaluate]
+///     metrics = ["ode_error"]
+///
+///     [metric.ode_error]
+///     exact_samples = 128            # 0: no fine solve
+///     noise_levels = 6               # 0: no series
+///     reference = "rk45"
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
