@@ -28,7 +28,8 @@ class OdeError final : public Metric {
         exact_samples_(
             p.get("exact_samples", 128, "samples of the fine solve, the first ones; 0: no fine solve", at_least(0))),
         levels_(p.get("noise_levels", 6, "points of the series over the noise level; 0: none", at_least(0))),
-        level_samples_(p.get("noise_level_samples", 128, "real samples for each of them, drawn from the test split", at_least(1))) {}
+        level_samples_(p.get("noise_level_samples", 128, "real samples for each of them, drawn from the test split",
+                             at_least(1))) {}
 
   Measurement measure(const Evaluation& evaluation) const override {
     const Tensor endpoints = evaluation.endpoints();
