@@ -2,6 +2,11 @@
 ///
 /// float32 or float64 throughout, or bfloat16 for the networks' matrix products (autocast) with weights, states and
 /// norms in float32. Convolutions run in channels-last layout, which is the faster one on processors.
+///
+///     [backend]
+///     type = "cpu"
+///     precision = "float32"          # or "bfloat16", or "float64"
+///     threads = 0                    # one per core
 #include <retort/backend.h>
 #include <retort/plugin.h>
 

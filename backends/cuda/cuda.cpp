@@ -5,6 +5,11 @@
 /// single kernels, whose arithmetic is that of the CPU's loops. Needs a CUDA build of LibTorch; where there is no such
 /// build or no device, the backend says so in one line. Source: Micikevicius et al. 2017 (arXiv 1710.03740) for
 /// mixed precision and loss scaling.
+///
+///     [backend]
+///     type = "cuda"
+///     precision = "bfloat16"         # or "float32", the default, or "float16"
+///     device = 0
 #include <retort/backend.h>
 #include <retort/fused.h>
 #include <retort/plugin.h>

@@ -3,12 +3,17 @@
 /// A network is traced and lowered: convolutions, linear layers and pooling run as oneDNN primitives with packed
 /// weights and residual, factor and SiLU fused in; GroupNorm with scale, shift and SiLU, and attention, as kernels of
 /// our own (Highway); channels-last throughout. What is none of these falls back to LibTorch's operator for that part,
-/// and a network that is not one graph for all inputs to LibTorch as a whole (`retort inspect --compiled CONFIG` shows which).
-/// Each thread takes a share of the rows, in chunks that suit the caches. 3 x 3 convolutions are done by Winograd's
-/// minimal filtering where that pays (Lavin & Gray 2016). In training, too, convolutions and norms run by these
-/// kernels, forward and backward, in float32. precision = "bfloat16" keeps pictures in bfloat16 between convolutions;
-/// "auto" measures at the start whether that is faster here by a quarter at least. Source: oneDNN
+/// and a network that is not one graph for all inputs to LibTorch as a whole (`retort inspect --compiled CONFIG` shows
+/// which). Each thread takes a share of the rows, in chunks that suit the caches. 3 x 3 convolutions are done by
+/// Winograd's minimal filtering where that pays (Lavin & Gray 2016). In training, too, convolutions and norms run by
+/// these kernels, forward and backward, in float32. precision = "bfloat16" keeps pictures in bfloat16 between
+/// convolutions; "auto" measures at the start whether that is faster here by a quarter at least. Source: oneDNN
 /// (https://github.com/uxlfoundation/oneDNN) 3.
+///
+///     [backend]
+///     type = "onednn"
+///     precision = "auto"             # or "float32", the default, or "bfloat16"
+///     threads = 0                    # one per core
 #include <retort/backend.h>
 #include <retort/plugin.h>
 

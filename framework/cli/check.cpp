@@ -66,11 +66,8 @@ int64_t print_json(const PluginFile& file, const std::vector<conformance::Proper
     failed += p.holds ? 0 : 1;
     list.push_back({{"property", p.name}, {"holds", p.holds}, {"measured", p.measured}, {"expected", p.expected}});
   }
-  const Json out = {{"kind", file.kind},
-                    {"name", file.name},
-                    {"path", file.path.string()},
-                    {"properties", list},
-                    {"failed", failed}};
+  const Json out = {
+      {"kind", file.kind}, {"name", file.name}, {"path", file.path.string()}, {"properties", list}, {"failed", failed}};
   std::printf("%s\n", spell(out, 1).c_str());
   return failed;
 }

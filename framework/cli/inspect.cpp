@@ -77,6 +77,20 @@ std::string wrap(const std::string& text, size_t indent) {
   return out + std::string(indent, ' ') + line + "\n";
 }
 
+// The table that selects a plugin, with what it requires.
+void print_table(const PluginDescription& d) {
+  const std::string table = d.file.kind == "metric" ? "metric." + d.file.name : d.file.kind;
+  std::printf("\nIn a configuration:\n  [%s]\n", table.c_str());
+  if (d.file.kind != "metric") {
+    std::printf("  type = \"%s\"\n", d.file.name.c_str());
+  }
+  for (const ParamInfo& p : d.params) {
+    if (p.required) {
+      std::printf("  %s = %s\n", p.name.c_str(), p.default_value.c_str());
+    }
+  }
+}
+
 void print(const PluginDescription& d) {
   const bool host = d.file.kind == "table";
   std::printf("%s %s\n\n%s\n", d.file.kind.c_str(), d.file.name.c_str(), d.about.c_str());
@@ -106,15 +120,8 @@ void print(const PluginDescription& d) {
     }
   }
   if (!host) {
-    const std::string table = d.file.kind == "metric" ? "metric." + d.file.name : d.file.kind;
-    std::printf("\nIn a configuration:\n  [%s]\n", table.c_str());
-    if (d.file.kind != "metric") {
-      std::printf("  type = \"%s\"\n", d.file.name.c_str());
-    }
-    for (const ParamInfo& p : d.params) {
-      if (p.required) {
-        std::printf("  %s = %s\n", p.name.c_str(), p.default_value.c_str());
-      }
+    if (d.about.find("\n    [") == std::string::npos) {  // the page does not end with it
+      print_table(d);
     }
     std::printf("\n%s\n", d.file.path.c_str());
   }

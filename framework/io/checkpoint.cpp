@@ -43,8 +43,8 @@ namespace {
 std::string find_base(const std::string& adapter, const std::string& recorded, const std::string& hash,
                       std::vector<std::string> bases) {
   const std::filesystem::path place(recorded);
-  bases.insert(bases.begin(), place.is_relative() ? (std::filesystem::path(adapter).parent_path() / place).string()
-                                                  : recorded);
+  bases.insert(bases.begin(),
+               place.is_relative() ? (std::filesystem::path(adapter).parent_path() / place).string() : recorded);
   std::string seen;
   for (const std::string& base : bases) {
     const std::string content = base.empty() ? "" : content_hash(base);

@@ -152,7 +152,10 @@ void write_report(const fs::path& folder) {
   const std::string name = text_at(results, "name");
   const std::unordered_map<std::string_view, std::function<std::string()>> values = {
       {"title", [&] { return escape_html(valid_utf8(name.empty() ? "Retort" : name)); }},
-      {"policy", [&] { return escape_html(policy({chart, script}, style)); }},
+      {"policy",
+       [&] {
+         return escape_html(policy({chart, script}, style));
+       }},
       {"style", [&] { return std::string(style); }},
       {"chart.js", [&] { return std::string(chart); }},
       {"page.js", [&] { return std::string(script); }},

@@ -5,8 +5,8 @@
 
 namespace retort {
 
-/// Labels [n] int64 in these shares (which sum to 1), spread evenly: after any number of rows each class has had what is
-/// due to it, less than one row more or less. Row i does not depend on n; equal shares go round the classes.
+/// Labels [n] int64 in these shares (which sum to 1), spread evenly: after any number of rows each class has had what
+/// is due to it, less than one row more or less. Row i does not depend on n; equal shares go round the classes.
 Tensor labels_by_shares(const std::vector<double>& shares, int64_t n);
 
 /// The labels of n samples of a class-conditional model, as evaluate.labels asks: in the training split's shares, or

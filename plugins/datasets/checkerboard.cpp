@@ -1,4 +1,9 @@
 /// Points uniform on the dark squares of a checkerboard over [-1, 1] x [-1, 1].
+///
+///     [dataset]
+///     type = "checkerboard"
+///     pairs = 2
+///     samples = 20000
 #include <retort/plugin.h>
 
 #include "../shared/points.h"

@@ -2,6 +2,10 @@
 ///
 /// By default x = (pixel - 0.286) / 0.706: zero mean and standard deviation 0.5, the sigma_data of EDM.
 /// Source: Xiao, Rasul & Vollgraf 2017 (arXiv 1708.07747); Debian's package dataset-fashion-mnist.
+///
+///     [dataset]
+///     type = "fashion_mnist"
+///     pad = 2                        # 32 x 32; 0, the default, leaves 28 x 28
 #include <retort/plugin.h>
 
 #include "../shared/idx.h"

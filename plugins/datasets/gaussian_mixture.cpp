@@ -1,4 +1,10 @@
 /// Samples of a Gaussian mixture, with the same parameters as the teacher of that name.
+///
+///     [dataset]
+///     type = "gaussian_mixture"
+///     layout = "ring"
+///     modes = 8
+///     std = 0.06
 #include <retort/plugin.h>
 
 #include "../shared/mixture.h"

@@ -19,6 +19,12 @@
 /// each batch is decoded by all threads as it is asked for, and as many pictures as fit are kept. A damaged picture is
 /// an error, or left out. One whose head is sound, which is only met in a batch, is then replaced by the next one of
 /// its class and split. Checksums are compared to the end of every file and archive.
+///
+///     [dataset]
+///     type = "image_folder"
+///     folder = "photos"              # or an archive, or a list
+///     size = 32
+///     flip = true
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 

@@ -1,4 +1,9 @@
 /// Grey pictures in idx files (MNIST's format), plain or gzip-compressed, with labels or without.
+///
+///     [dataset]
+///     type = "mnist_idx"
+///     images = "train-images-idx3-ubyte.gz"
+///     labels = "train-labels-idx1-ubyte.gz"
 #include <retort/plugin.h>
 
 #include "../shared/idx.h"

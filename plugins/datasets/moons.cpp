@@ -1,4 +1,9 @@
 /// Two interleaved half circles in two dimensions, centred, of extent about 1.
+///
+///     [dataset]
+///     type = "moons"
+///     noise = 0.03
+///     samples = 20000
 #include <retort/plugin.h>
 
 #include <cmath>

@@ -1,4 +1,9 @@
 /// Two-dimensional points on concentric rings, the outermost of radius 1.
+///
+///     [dataset]
+///     type = "rings"
+///     rings = 2
+///     noise = 0.03
 #include <retort/plugin.h>
 
 #include <cmath>

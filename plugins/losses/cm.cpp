@@ -5,6 +5,11 @@
 /// the target is x_s itself, f's boundary condition. The target network is the student with its gradient stopped
 /// (Direct CM's baseline, latent consistency) or its moving average (Song et al. 2023).
 /// Source: Song et al. 2023 (arXiv 2303.01469), algorithm 2.
+///
+///     [loss]
+///     type = "cm"
+///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
+///     target = "student"             # or "ema"
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

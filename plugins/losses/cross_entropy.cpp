@@ -1,4 +1,8 @@
 /// Cross entropy of a classifier, which trains the feature networks that metrics use.
+///
+///     [loss]
+///     type = "cross_entropy"
+///     label_smoothing = 0.1
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

@@ -4,6 +4,11 @@
 /// lambda = (sigma^2 + sd^2) / (sigma sd)^2; with "noise", "v" and "flow" it is the plain loss of DDPM, of v-prediction
 /// and of flow matching.
 /// Source: Karras et al. 2022, eq. 8 and table 1; Ho et al. 2020, eq. 14; Salimans & Ho 2022; Lipman et al. 2023.
+///
+///     [loss]
+///     type = "denoising"
+///     times = "lognormal"            # or "uniform"
+///     label_dropout = 0.1
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

@@ -9,6 +9,11 @@
 /// it costs otherwise; but the pairs of one trajectory are correlated, and their states lie on the teacher's
 /// trajectories instead of being noised data. Source: Vouitsis et al. 2024, "Inconsistencies in Consistency Models"
 /// (arXiv 2411.08954).
+///
+///     [loss]
+///     type = "direct_cm"
+///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
+///     pairs = 1
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

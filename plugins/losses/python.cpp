@@ -8,6 +8,10 @@
 ///   solver_step(x, t, s)    one step of the solver along the teacher's ODE
 ///   solve(x, t)             to the end of the grid
 /// `ode` and `retort.rows(c, x)` are as for solver 'python'.
+///
+///     [loss]
+///     type = "python"
+///     file = "my_loss.py"
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

@@ -1,4 +1,7 @@
 /// The share of test samples that a classifier labels rightly.
+///
+///     [evaluate]
+///     metrics = ["accuracy"]
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -4,6 +4,12 @@
 /// Measured on the teacher's own trajectories from the evaluation noise, over every interval of the grid; zero for a
 /// perfect consistency function. For one-step students only, as it does not depend on the sampler. Source: the
 /// objective of Song et al. 2023 (arXiv 2303.01469), eq. 7, along exact trajectories.
+///
+///     [evaluate]
+///     metrics = ["consistency_error"]
+///
+///     [metric.consistency_error]
+///     samples = 128
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

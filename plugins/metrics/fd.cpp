@@ -5,6 +5,13 @@
 /// number of samples, so compare figures of equal numbers only. fd compares with the configured reference, fd_teacher
 /// with the teacher's endpoints from the same noise, as Direct CM's paper does. Source: Dowson & Landau 1982; Heusel et
 /// al. 2017.
+///
+///     [evaluate]
+///     metrics = ["fd"]
+///     features = "weights/fashion_mnist_classifier.safetensors"
+///
+///     [metric.fd]
+///     teacher = true
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -3,6 +3,14 @@
 /// Mean over random subsets, with the standard deviation over them as kid_std; where one subset holds all that there
 /// is, it is taken once, and there is no deviation to tell. It may fall slightly below zero. Source: Binkowski et al.
 /// 2018 (arXiv 1801.01401), KID.
+///
+///     [evaluate]
+///     metrics = ["kid"]
+///     features = "weights/fashion_mnist_classifier.safetensors"
+///
+///     [metric.kid]
+///     subsets = 50
+///     subset_size = 1000
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -6,6 +6,14 @@
 /// endpoints, so that the error of distillation and that of the grid can be told apart. For one-step students, the
 /// series ode_error_by_noise gives the error from real data noised to each of some levels. Source: Vouitsis et al. 2024
 /// (arXiv 2411.08954).
+///
+///     [evaluate]
+///     metrics = ["ode_error"]
+///
+///     [metric.ode_error]
+///     exact_samples = 128            # 0: no fine solve
+///     noise_levels = 6               # 0: no series
+///     reference = "rk45"
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
@@ -20,7 +28,8 @@ class OdeError final : public Metric {
         exact_samples_(
             p.get("exact_samples", 128, "samples of the fine solve, the first ones; 0: no fine solve", at_least(0))),
         levels_(p.get("noise_levels", 6, "points of the series over the noise level; 0: none", at_least(0))),
-        level_samples_(p.get("noise_level_samples", 128, "real samples for each of them, drawn from the test split", at_least(1))) {}
+        level_samples_(p.get("noise_level_samples", 128, "real samples for each of them, drawn from the test split",
+                             at_least(1))) {}
 
   Measurement measure(const Evaluation& evaluation) const override {
     const Tensor endpoints = evaluation.endpoints();

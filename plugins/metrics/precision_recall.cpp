@@ -3,6 +3,13 @@
 /// A manifold is the union of balls around its points, each reaching to the point's k-th nearest neighbour. Distances
 /// are taken by differences, in float64, so that data far from the origin, or equal, are measured as well as any.
 /// Source: Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 1 and 2.
+///
+///     [evaluate]
+///     metrics = ["precision_recall"]
+///     features = "weights/fashion_mnist_classifier.safetensors"
+///
+///     [metric.precision_recall]
+///     neighbours = 5
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -3,6 +3,12 @@
 /// The root of the mean, over random directions, of the squared distance between sorted projections. Of unequal numbers
 /// the quantiles are compared, so that all rows count.
 /// Source: Bonneel et al. 2015; Rabin et al. 2011.
+///
+///     [evaluate]
+///     metrics = ["sliced_wasserstein"]
+///
+///     [metric.sliced_wasserstein]
+///     directions = 256
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

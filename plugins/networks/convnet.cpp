@@ -2,6 +2,11 @@
 ///
 /// Three stages of 3 x 3 convolution, GroupNorm and SiLU, each halving the resolution, then an average over positions
 /// at four quadrants, a hidden layer (the features) and the logits.
+///
+///     [network]
+///     type = "convnet"
+///     width = 32
+///     features = 64
 #include <retort/host.h>
 #include <retort/plugin.h>
 

@@ -1,4 +1,9 @@
 /// A multilayer perceptron for points: residual SiLU layers on the sample, an embedding of the noise and of the class.
+///
+///     [network]
+///     type = "mlp"
+///     width = 128
+///     depth = 3
 #include <retort/host.h>
 #include <retort/plugin.h>
 

@@ -4,6 +4,10 @@
 /// class-conditional tasks forward(x, noise, labels) takes int64 labels [B] too. Weights begin as they are in the file,
 /// train like any other, and are saved with the run; the file itself stays needed for the architecture. Source:
 /// https://docs.pytorch.org/docs/stable/jit.html.
+///
+///     [network]
+///     type = "torchscript"
+///     file = "net.pt"
 #include <retort/host.h>
 #include <retort/plugin.h>
 

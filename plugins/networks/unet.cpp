@@ -4,6 +4,12 @@
 /// several times faster. Each level halves the resolution. The noise level and the class scale and shift the second
 /// norm of each block. Odd resolutions are padded on the way down and cut on the way up. Source: Karras et al. 2022,
 /// appendix F.2 (DDPM++ with adaptive group norm); Dhariwal & Nichol 2021.
+///
+///     [network]
+///     type = "unet"
+///     patch = 2                      # 1, the default: pictures as they are
+///     widths = [32, 64]
+///     attention = [1]
 #include <retort/host.h>
 #include <retort/plugin.h>
 

@@ -4,6 +4,10 @@
 /// Latent consistency models use the same spacing, one lower. For `vp_scaled_linear`, T is 1000; other processes map
 /// t / T to their own time.
 /// Source: Vouitsis et al. 2024 (arXiv 2411.08954), num_discr_timesteps; Ho et al. 2020.
+///
+///     [schedule]
+///     type = "ddpm"
+///     steps = 100
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

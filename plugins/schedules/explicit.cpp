@@ -1,4 +1,8 @@
 /// The times that you list, in the process's own unit.
+///
+///     [schedule]
+///     type = "explicit"
+///     times = [10.0, 1.0, 0.1]
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

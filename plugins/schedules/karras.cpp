@@ -3,6 +3,12 @@
 /// sigma_i = (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i = 0 … steps - 1, and
 /// 0 appended if final_zero. Levels are sigma / alpha on a variance-preserving process. Source: Karras et al. 2022,
 /// eq. 5.
+///
+///     [schedule]
+///     type = "karras"
+///     steps = 18
+///     sigma_max = 80.0
+///     rho = 7.0
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

@@ -3,6 +3,11 @@
 /// From noise level sigma_max to sigma_min (sigma / alpha, as for `karras`), with 0 appended if final_zero. On a
 /// variance-exploding process these are the exponential (log-linear) noise levels.
 /// Source: Lu et al. 2022 (arXiv 2206.00927), section 3.4.
+///
+///     [schedule]
+///     type = "log_snr"
+///     steps = 18
+///     sigma_max = 80.0
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

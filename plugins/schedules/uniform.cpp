@@ -1,4 +1,9 @@
 /// Times even in the process's own unit.
+///
+///     [schedule]
+///     type = "uniform"
+///     steps = 50
+///     t_min = 1e-3
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

@@ -3,6 +3,9 @@
 /// First order, one evaluation a step; exact where the teacher's data prediction does not change over the step. It is
 /// also DPM-Solver-1 and DPM-Solver++(1).
 /// Source: Song et al. 2021 (arXiv 2010.02502), eq. 12 with eta = 0.
+///
+///     [solver]
+///     type = "ddim"
 #include <retort/plugin.h>
 #include <retort/solver.h>
 

@@ -4,6 +4,10 @@
 /// exactly and the noise prediction is expanded in lambda from `order` evaluations. Steps that leave alpha = 0 or end
 /// at sigma = 0, where h is infinite, are taken by DDIM, which is order 1 of the same family.
 /// Source: Lu et al. 2022 (arXiv 2206.00927), algorithms 1 and 2, r1 = 1/2 for order 2; r1 = 1/3, r2 = 2/3 for order 3.
+///
+///     [solver]
+///     type = "dpm_solver"
+///     order = 2                      # 1, 2 or 3
 #include <retort/exponential.h>
 #include <retort/fused.h>
 #include <retort/plugin.h>

@@ -3,6 +3,9 @@
 /// The data prediction is extrapolated linearly in lambda = log(alpha / sigma). A row's first step, and a step into
 /// sigma = 0, is DDIM's.
 /// Source: Lu et al. 2022 (arXiv 2211.01095), algorithm 2.
+///
+///     [solver]
+///     type = "dpmpp_2m"
 #include <retort/plugin.h>
 #include <retort/solver.h>
 

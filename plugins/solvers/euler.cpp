@@ -3,6 +3,9 @@
 /// First order, one evaluation a step. On a variance-exploding process it is the same as `ddim`; on `vp_scaled_linear`
 /// it is the Euler solver of Direct CM's code, whose drift uses the discrete betas.
 /// Source: Karras et al. 2022, eq. 4; Vouitsis et al. 2024 (arXiv 2411.08954), EulerSolver.
+///
+///     [solver]
+///     type = "euler"
 #include <retort/fused.h>
 #include <retort/plugin.h>
 #include <retort/solver.h>

@@ -5,6 +5,10 @@
 /// variance. First order in expectations, one evaluation a step. It solves the reverse SDE, not the ODE: equal seeds
 /// give equal noise to a row in any batch. Source: Song et al. 2021 (arXiv 2010.02502), eq. 16; as k-diffusion's
 /// sample_euler_ancestral (Crowson et al.).
+///
+///     [solver]
+///     type = "euler_ancestral"
+///     eta = 1.0
 #include <retort/fused.h>
 #include <retort/plugin.h>
 #include <retort/solver.h>

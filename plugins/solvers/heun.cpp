@@ -4,6 +4,11 @@
 /// variable = "time" it steps in the process's own time, as Direct CM's code does on `vp_scaled_linear`
 /// (whose last corrector, at sigma = 0, needs final_step = "heun").
 /// Source: Karras et al. 2022, algorithm 1; Vouitsis et al. 2024 (arXiv 2411.08954), HeunSolver.
+///
+///     [solver]
+///     type = "heun"
+///     variable = "sigma"             # or "time", "lambda", "angle"
+///     final_step = "euler"           # or "heun", with variable = "time"
 #include <retort/plugin.h>
 #include <retort/runge_kutta.h>
 

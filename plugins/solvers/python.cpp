@@ -4,6 +4,10 @@
 /// velocity(x, t), predict(x, t) = (data, noise), and `process` with alpha, sigma, noise_level and time_of_noise_level.
 /// `retort.rows(c, x)` shapes a number per row to multiply samples. For single-step methods, to try an idea before it
 /// is written in C++.
+///
+///     [solver]
+///     type = "python"
+///     file = "my_solver.py"
 #include <retort/plugin.h>
 #include <retort/solver.h>
 

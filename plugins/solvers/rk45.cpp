@@ -6,6 +6,11 @@
 /// The noise prediction is not asked for at sigma = 0, where a teacher that predicts data has none: the last bit of the
 /// way, over which the data prediction no longer changes, is DDIM's. Source: Dormand & Prince 1980; Hairer, Norsett &
 /// Wanner 1993, II.4 (step-size control).
+///
+///     [solver]
+///     type = "rk45"
+///     rtol = 1e-6
+///     atol = 1e-6
 #include <retort/plugin.h>
 #include <retort/solver.h>
 

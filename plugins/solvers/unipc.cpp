@@ -6,6 +6,12 @@
 /// step as its D_0. So a step costs one evaluation, and the last has no corrector. Early steps, steps out of pure noise
 /// and into sigma = 0, and with lower_order_final the last ones, are of lower order. Source: Zhao et al. 2023 (arXiv
 /// 2302.04867), algorithms 1 to 3; B_1(h) = h, B_2(h) = e^h - 1.
+///
+///     [solver]
+///     type = "unipc"
+///     order = 2                      # 1, 2 or 3
+///     variant = "bh2"                # or "bh1"
+///     corrector = true
 #include <retort/exponential.h>
 #include <retort/fused.h>
 #include <retort/plugin.h>

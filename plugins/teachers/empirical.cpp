@@ -2,6 +2,11 @@
 ///
 /// D(x, t) = sum_i w_i x_i, w = softmax_i(-||x - alpha x_i||^2 / (2 sigma^2)). Its ODE ends in the training samples.
 /// Source: Karras et al. 2022, eq. 57 (appendix B.3).
+///
+///     [teacher]
+///     type = "empirical"
+///     dataset = "rings"              # or a table, [teacher.dataset], with its own keys
+///     samples = 10000
 #include <retort/dataset.h>
 #include <retort/host.h>
 #include <retort/plugin.h>

@@ -2,6 +2,12 @@
 ///
 /// Diffusing component k gives N(alpha mu_k, alpha^2 Sigma_k + sigma^2 I), so posterior means of data and noise are
 /// known in closed form, as is log p_t(x). It is the teacher that solvers and losses are tested with.
+///
+///     [teacher]
+///     type = "gaussian_mixture"
+///     layout = "ring"
+///     modes = 8
+///     std = 0.06
 #include <retort/plugin.h>
 #include <retort/host.h>
 #include <retort/teacher.h>

@@ -6,6 +6,11 @@
 /// Salimans and of latent consistency models, is the same with w = 1 + omega. With guidance_range each training row has
 /// a weight of its own, uniform in that range, and the student is told it. Source: Ho & Salimans 2022 (arXiv
 /// 2207.12598); Meng et al. 2023 (arXiv 2210.03142) for the range.
+///
+///     [teacher]
+///     type = "network"
+///     checkpoint = "weights/fashion_mnist_teacher.safetensors"
+///     guidance = 1.0
 #include <retort/host.h>
 #include <retort/plugin.h>
 #include <retort/teacher.h>

@@ -33,7 +33,8 @@ install(FILES ${PROJECT_BINARY_DIR}/install/RetortConfig.cmake ${PROJECT_BINARY_
               ${PROJECT_SOURCE_DIR}/sdk/cmake/RetortPlugin.cmake ${PROJECT_SOURCE_DIR}/sdk/cmake/ExtractAbout.cmake
         DESTINATION lib/cmake/Retort)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/template ${PROJECT_SOURCE_DIR}/configs DESTINATION share/retort)
-install(FILES ${PROJECT_SOURCE_DIR}/sdk/README.md ${PROJECT_SOURCE_DIR}/sdk/ABI.md DESTINATION share/doc/retort)
+install(FILES ${PROJECT_SOURCE_DIR}/sdk/README.md ${PROJECT_SOURCE_DIR}/sdk/ABI.md ${PROJECT_SOURCE_DIR}/sdk/names.md
+        DESTINATION share/doc/retort)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/reference DESTINATION share/doc/retort)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/retort)
 if(RETORT_INSTALL_TORCH)

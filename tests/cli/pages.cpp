@@ -6,6 +6,7 @@
 #include <regex>
 #include <set>
 
+#include "config/toml.h"
 #include "io/files.h"
 #include "support/program.h"
 
@@ -15,6 +16,11 @@ using namespace retort::test;
 namespace fs = std::filesystem;
 
 namespace {
+
+// Whose commands are run, in this order: what one makes, a later one may use.
+const std::vector<std::string> pages = {
+    "README.md",       "framework/README.md", "backends/README.md", "configs/paper/README.md",
+    "CONTRIBUTING.md", "sdk/ABI.md",          "sdk/names.md"};
 
 std::string build_dir() { return fs::path(program()).parent_path().parent_path().string(); }
 
@@ -92,6 +98,17 @@ void add_spans(const std::string& page, std::vector<Command>& out) {
   const std::string flat = std::regex_replace(page, broken, " ");
   for (std::sregex_iterator i(flat.begin(), flat.end(), span), end; i != end; ++i) {
     out.push_back({(*i)[1], ""});
+  }
+}
+
+// Configurations that a page shows with their names, as "# NAME.toml: what it is" in the first line.
+void write_named_configurations(const std::string& page, const fs::path& to) {
+  static const std::regex named(R"(# (\w+\.toml): .*)");
+  for (const std::string& block : blocks(page, "toml")) {
+    const std::string first = block.substr(0, block.find('\n'));
+    if (std::smatch found; std::regex_match(first, found, named)) {
+      write_text(to / found[1].str(), block);
+    }
   }
 }
 
@@ -175,13 +192,33 @@ TEST_CASE("every command of the tutorial works, with the installed tree alone") 
   CHECK(contains(out.output, "0 of them failed"));
 }
 
-TEST_CASE("every command that README and the help texts print works") {
+TEST_CASE("what the pages link to is there, and their TOML can be read") {
+  std::vector<std::string> all = pages;
+  all.emplace_back("sdk/README.md");
+  for (const std::string& name : all) {
+    CAPTURE(name);
+    const std::string page = read_text(source_dir() + "/" + name);
+    static const std::regex link(R"(\]\(([^)\s#:]+)(#[^)]*)?\))");
+    for (std::sregex_iterator i(page.begin(), page.end(), link), end; i != end; ++i) {
+      const std::string to = (*i)[1];
+      CAPTURE(to);
+      CHECK(fs::exists(fs::path(source_dir()) / fs::path(name).parent_path() / to));
+    }
+    for (const std::string& block : blocks(page, "toml")) {
+      CAPTURE(block);
+      CHECK_NOTHROW(parse_toml(block, name));
+    }
+  }
+}
+
+TEST_CASE("every command that the pages and the help texts print works") {
   Folder folder;
   const fs::path place = folder / "project";
   small_configurations(place / "configs");
   write_text(place / "retort", stand_in());
   fs::permissions(place / "retort", fs::perms::owner_all);
   write_text(place / "points.csv", "1.0,0.5\n-2.0,3.0\n");
+  fs::create_directory_symlink(source_dir() + "/tests/fixtures/picture_sets/plain", place / "photos");
   fs::create_directories(place /
                          "stubs");  // of what needs a cluster: sbatch runs the script, srun what follows its options
   write_text(place / "stubs" / "sbatch", "#!/bin/sh\nshift\nSLURM_SUBMIT_DIR=$PWD exec bash \"$@\"\n");
@@ -190,25 +227,31 @@ TEST_CASE("every command that README and the help texts print works") {
     fs::permissions(place / "stubs" / stub, fs::perms::owner_all);
   }
   std::vector<Command> commands;
-  const std::string readme = read_text(source_dir() + "/README.md");
-  for (const std::string& block : blocks(readme, "")) {
-    add_lines(block, commands);
+  size_t in_blocks = 0;
+  for (const std::string& name : pages) {
+    const std::string page = read_text(source_dir() + "/" + name);
+    write_named_configurations(page, place);
+    const size_t before = commands.size();
+    for (const std::string& block : blocks(page, "")) {
+      add_lines(block, commands);
+    }
+    in_blocks += commands.size() - before;
+    add_spans(page, commands);
   }
-  const size_t in_blocks = commands.size();
-  add_spans(readme, commands);
   add_lines(run_retort("--help").output, commands);
   add_lines(shell("'" + source_dir() + "/retort' --help").output, commands);
   for (const auto& entry : fs::directory_iterator(source_dir() + "/sdk/reference")) {
     add_spans(read_text(entry.path()), commands);
   }
-  CHECK(in_blocks > 20);
+  CHECK(in_blocks > 30);
   std::string path = (place / "stubs").string() + ":" + torch_programs() + ":" + place.string() + ":";
   std::set<std::string> done;
   for (Command& command : commands) {
     std::string text = command.text;
     for (const auto& [placeholder, value] :
          {std::pair("DIR", "tree"), std::pair(" COMMAND", ""), std::pair(" [CTEST ARGUMENTS]", ""),
-          std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml")}) {
+          std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml"),
+          std::pair("AXIS", "distance")}) {
       for (size_t at; (at = text.find(placeholder)) != std::string::npos;) {
         text.replace(at, std::string(placeholder).size(), value);
       }

@@ -95,9 +95,12 @@ std::vector<Case> cases() {
       {"a factory that returns null", ours("returns_null"), "inspect returns_null", 1},
       {"a failed assertion", ours("fails"), "run MIXTURE solver.type=fails solver.how=assert run.output=FOLDER/out", 1},
       {"a step that throws", ours("fails"),
-       "run MIXTURE solver.type=fails loss.type=cm solver.how=step run.output=FOLDER/out train.steps=1 evaluate.at=[]", 1},
+       "run MIXTURE solver.type=fails loss.type=cm solver.how=step run.output=FOLDER/out train.steps=1 evaluate.at=[]",
+       1},
       {"a step that throws a number", ours("fails"),
-       "run MIXTURE solver.type=fails loss.type=cm solver.how=step_number run.output=FOLDER/out train.steps=1 evaluate.at=[]", 1},
+       "run MIXTURE solver.type=fails loss.type=cm solver.how=step_number run.output=FOLDER/out train.steps=1 "
+       "evaluate.at=[]",
+       1},
       {"a parameter of the wrong type", ours("toy"),
        "run MIXTURE solver.type=toy solver.gain=true run.output=FOLDER/out", 2},
 #ifndef __SANITIZE_ADDRESS__

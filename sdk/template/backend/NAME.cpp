@@ -1,4 +1,8 @@
 /// LibTorch on the processor, as it comes: the least that a backend must do.
+///
+///     [backend]
+///     type = "@name@"
+///     precision = "float32"
 #include <retort/backend.h>
 #include <retort/plugin.h>
 

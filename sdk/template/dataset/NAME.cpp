@@ -1,4 +1,9 @@
 /// Points on a spiral in the plane, with Gaussian noise; labels tell its two arms apart.
+///
+///     [dataset]
+///     type = "@name@"
+///     turns = 1.0
+///     noise = 0.03
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 

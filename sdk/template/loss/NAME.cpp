@@ -2,6 +2,10 @@
 ///
 /// Draws an interval (t, s) of the grid, noises the data to x_t, moves it by one step of the solver to x_s, and
 /// compares f(x_t, t) with f(x_s, s), which carries no gradient: log(1 + |difference|^2 / scale^2).
+///
+///     [loss]
+///     type = "@name@"
+///     scale = 0.3
 #include <retort/loss.h>
 #include <retort/plugin.h>
 

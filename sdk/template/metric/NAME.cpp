@@ -1,6 +1,12 @@
 /// Energy distance between samples and reference, 2 E|x - y| - E|x - x'| - E|y - y'|, over all pairs.
 ///
 /// Zero for equal sets, positive otherwise. Source: Szekely & Rizzo 2013.
+///
+///     [evaluate]
+///     metrics = ["@name@"]
+///
+///     [metric.@name@]
+///     samples = 2000
 #include <retort/metric.h>
 #include <retort/plugin.h>
 

@@ -1,4 +1,9 @@
 /// A perceptron for points whose hidden layers are scaled and shifted by the noise level (FiLM).
+///
+///     [network]
+///     type = "@name@"
+///     width = 96
+///     depth = 3
 #include <retort/host.h>
 #include <retort/plugin.h>
 

@@ -1,4 +1,9 @@
 /// Times even in the angle atan2(sigma, alpha), from the noisiest time to clean data.
+///
+///     [schedule]
+///     type = "@name@"
+///     steps = 18
+///     sigma_max = 10.0
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 

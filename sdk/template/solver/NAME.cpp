@@ -2,6 +2,10 @@
 ///
 /// Second order, two evaluations a step. With z = x / sqrt(alpha^2 + sigma^2), the ODE of a diffusion model reads
 /// dz/da = cos(a) eps - sin(a) D, which is finite from pure noise (alpha = 0) to clean data (sigma = 0).
+///
+///     [solver]
+///     type = "@name@"
+///     node = 0.5
 #include <retort/plugin.h>
 #include <retort/runge_kutta.h>
 

@@ -2,6 +2,11 @@
 ///
 /// Diffused, it is N(alpha mean, v I) with v = alpha^2 std^2 + sigma^2, so that E[n | x] = sigma (x - alpha mean) / v
 /// and E[x0 | x] = mean + alpha std^2 (x - alpha mean) / v.
+///
+///     [teacher]
+///     type = "@name@"
+///     mean = [0.5, -0.2]
+///     std = 0.4
 #include <retort/host.h>
 #include <retort/plugin.h>
 #include <retort/teacher.h>
