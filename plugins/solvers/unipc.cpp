@@ -28,8 +28,11 @@ class UniPc final : public Solver {
         variant_(p.choice("variant", "bh2", {"bh1", "bh2"}, "B(h) = h, or e^h - 1")),
         corrector_(p.get("corrector", true, "correct each step but the last, which raises the order by one")),
         lower_order_final_(p.get("lower_order_final", true, "lower the order towards the end of the grid")) {}
-  // The first steps, of order 1 and 2, hold the whole at 2, and at 3 with the corrector.
-  int order() const override { return std::min(order_, 2) + (corrector_ ? 1 : 0); }
+  // A first step of order 1 holds the whole at 2, and at 3 with the corrector; so does a last one, which has none.
+  int order() const override {
+    const int free = std::min(order_, 2) + (corrector_ ? 1 : 0);
+    return lower_order_final_ ? std::min(free, 2) : free;
+  }
   int evaluations() const override { return 1; }
 
   Tensor step(const Step& step, const Tensor& x) const override {

@@ -1,3 +1,6 @@
+#include "retort/exponential.h"
+
+#include <array>
 #include <cmath>
 #include <fstream>
 
@@ -43,7 +46,15 @@ TEST_CASE("solvers converge at the order that they declare") {
                         {"dpm_solver", "order = 1", 1},
                         {"dpm_solver", "order = 2", 2},
                         {"dpm_solver", "order = 3", 3},
-                        {"dpmpp_2m", "", 2}};
+                        {"dpmpp_2m", "", 2},
+                        {"midpoint", "", 2},
+                        {"midpoint", "coordinate = \"angle\"", 2},
+                        {"ralston", "", 2},
+                        {"ralston", "coordinate = \"lambda\"", 2},
+                        {"rk4", "coordinate = \"lambda\"", 4},
+                        {"unipc", "order = 1\ncorrector = false", 1},
+                        {"unipc", "order = 2\ncorrector = false", 2},
+                        {"unipc", "order = 2\nlower_order_final = false", 3}};
   for (const Case& c : cases) {
     CAPTURE(std::string(c.name));
     CAPTURE(std::string(c.toml));
@@ -78,8 +89,9 @@ TEST_CASE("evaluations per step are as declared") {
   TestHost host;
   const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
   const Tensor grid = times({10, 5, 2, 1, 0.5});
-  for (const auto& [name, toml] : {std::pair("euler", ""), std::pair("ddim", ""), std::pair("heun", ""),
-                                   std::pair("dpm_solver", "order = 3"), std::pair("dpmpp_2m", "")}) {
+  for (const auto& [name, toml] :
+       {std::pair("euler", ""), std::pair("ddim", ""), std::pair("heun", ""), std::pair("dpm_solver", "order = 3"),
+        std::pair("dpmpp_2m", ""), std::pair("rk4", ""), std::pair("unipc", "")}) {
     const auto solver = host.make_plugin<Solver>(name, toml);
     const Ode ode(*teacher);
     solve(ode, *solver, grid, normal({3, 1}));
@@ -90,7 +102,8 @@ TEST_CASE("evaluations per step are as declared") {
 TEST_CASE("every solver leaves alpha = 0 and reaches sigma = 0 with finite states, in float32 too") {
   TestHost host("type = \"rectified_flow\"");
   const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
-  for (const char* name : {"euler", "ddim", "heun", "dpm_solver", "dpmpp_2m", "rk45"}) {
+  for (const char* name : {"euler", "ddim", "heun", "dpm_solver", "dpmpp_2m", "rk45", "rk4", "midpoint", "ralston",
+                           "euler_ancestral", "unipc"}) {
     CAPTURE(std::string(name));
     const auto solver = host.make_plugin<Solver>(name);
     for (const auto dtype : {at::kDouble, at::kFloat}) {
@@ -112,11 +125,12 @@ TEST_CASE("on a variance-exploding process euler and ddim are one method") {
   CHECK(most(a - b) < 1e-13);
 }
 
-TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") {
-  std::ifstream file(source_dir() + "/tests/parity/solvers.json");
+namespace {
+void reproduce(const std::string& file_name, size_t least) {
+  std::ifstream file(source_dir() + "/tests/parity/" + file_name);
   REQUIRE(file);
   const Json fixtures = Json::parse(file);
-  REQUIRE(fixtures["cases"].size() >= 15);
+  REQUIRE(fixtures["cases"].size() >= least);
   for (const Json& c : fixtures["cases"]) {
     const auto case_name = c["name"].get<std::string>();
     CAPTURE(case_name);
@@ -136,8 +150,61 @@ TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") {
       return at::stack(lines);
     };
     const Tensor start = c.contains("start_times") ? times(c["start_times"].get<std::vector<double>>()) : Tensor();
-    const Tensor end =
-        solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]), start);
+    const Noise noise([&](int64_t step) { return table(c["noise"][static_cast<size_t>(step)]); });
+    const Tensor end = solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]),
+                             start, {}, noise);
     CHECK(most(end - table(c["end"])) < c["tolerance"].get<double>());
   }
+}
+}  // namespace
+
+TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") { reproduce("solvers.json", 15); }
+
+TEST_CASE("stochastic, UniPC and Runge-Kutta steps reproduce their peers' numbers (tests/parity)") {
+  reproduce("stochastic_and_tableaux.json", 60);
+}
+
+TEST_CASE("phi functions are exact near 0, far from it, and at minus infinity") {
+  const Tensor z = times({0, 1e-12, -1e-6, 0.5, -0.999, -1.001, -7, -30});
+  // phi_k(z) as the integral of e^{(1 - s) z} s^{k-1} / (k-1)! over [0, 1], by Gauss-Legendre's rule in 40 panels.
+  const std::array<double, 3> nodes = {0.5 - std::sqrt(0.15), 0.5, 0.5 + std::sqrt(0.15)};
+  const std::array<double, 3> weights = {5.0 / 18, 8.0 / 18, 5.0 / 18};
+  for (int k = 1; k <= 4; ++k) {
+    CAPTURE(k);
+    for (int64_t i = 0; i < z.size(0); ++i) {
+      const double at = z[i].item<double>();
+      double sum = 0;
+      constexpr int panels = 2000;
+      for (int p = 0; p < panels; ++p) {
+        for (size_t j = 0; j < nodes.size(); ++j) {
+          const double s = (p + nodes[j]) / panels;
+          sum += weights[j] / panels * std::exp((1 - s) * at) * std::pow(s, k - 1) / std::tgamma(k);
+        }
+      }
+      CHECK(phi(k, z)[i].item<double>() == doctest::Approx(sum).epsilon(1e-11));
+    }
+  }
+  CHECK(phi(2, times({-std::numeric_limits<double>::infinity()})).item<double>() == 0);
+}
+
+TEST_CASE("noise is a row's own, in whatever batch and at whatever step") {
+  const Tensor like = at::zeros({6, 50}, at::kDouble);
+  const Noise noise(7);
+  const Tensor all = noise.at(3).normal(like);
+  const Tensor index = at::tensor({4, 1}, at::kLong);
+  CHECK(at::equal(noise.select(index).at(3).normal(like.narrow(0, 0, 2)), all.index_select(0, index)));
+  CHECK(!at::equal(noise.at(4).normal(like), all));
+  CHECK(!at::equal(noise.at(3).normal(like, 1), all));
+  CHECK(!at::equal(Noise(8).at(3).normal(like), all));
+  const Tensor many = noise.normal(at::zeros({100, 1000}, at::kFloat));
+  CHECK(std::abs(many.mean().item<double>()) < 0.02);
+  CHECK(many.std().item<double>() == doctest::Approx(1).epsilon(0.02));
+}
+
+TEST_CASE("ancestral sampling without new noise is DDIM") {
+  TestHost host("type = \"vp_linear\"");
+  const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
+  const Tensor x = normal({8, 1}), grid = times({1, 0.6, 0.3, 0.1, 0});
+  CHECK(most(solve(Ode(*teacher), *host.make_plugin<Solver>("euler_ancestral", "eta = 0.0"), grid, x) -
+             solve(Ode(*teacher), *host.make_plugin<Solver>("ddim"), grid, x)) < 1e-12);
 }

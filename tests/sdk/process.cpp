@@ -1,3 +1,6 @@
+#include <fstream>
+
+#include "io/json.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -96,4 +99,22 @@ TEST_CASE("predictions stay finite where alpha is 0 and where sigma is 0") {
     CHECK(d.a.isfinite().all().item<bool>());
     CHECK(d.b.isfinite().all().item<bool>());
   }
+}
+
+TEST_CASE("the scaled-linear table is diffusers' (tests/parity)") {
+  std::ifstream file(source_dir() + "/tests/parity/processes.json");
+  REQUIRE(file);
+  int checked = 0;
+  for (const Json& c : Json::parse(file)["cases"]) {
+    if (c["name"] != "scaled_linear, 1000 steps") {
+      continue;
+    }
+    ++checked;
+    const Process p = make("type = \"vp_scaled_linear\"\nbeta_min = " + c["config"]["beta_start"].dump() +
+                           "\nbeta_max = " + c["config"]["beta_end"].dump());
+    const Tensor t = times(c["times"].get<std::vector<double>>());
+    CHECK(most(p.alpha(t) - times(c["alpha"].get<std::vector<double>>())) < 1e-12);
+    CHECK(most(p.sigma(t) - times(c["sigma"].get<std::vector<double>>())) < 1e-12);
+  }
+  CHECK(checked == 1);
 }
