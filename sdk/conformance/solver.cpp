@@ -132,9 +132,16 @@ void check_shapes(const Subject& subject, Findings& out) {
   World world(process, {{2, 3, 4}, 0}, subject.host, at::kDouble);
   const auto solver = world.build<Solver>(subject);
   const Tensor x = at::randn({5, 2, 3, 4}, seeded(3, "noise"), at::TensorOptions().dtype(at::kDouble)) * 20;
-  const Tensor end = solve(Ode(pictures), *solver, even_grid(process, 40), x);
+  // One noise for both shapes.
+  const auto noise = [&](const std::vector<int64_t>& shape) {
+    return Noise([shape](int64_t step) {
+      return at::randn(shape, seeded(4, "noise", static_cast<uint64_t>(step)), at::TensorOptions().dtype(at::kDouble));
+    });
+  };
+  const Tensor grid = even_grid(process, 40);
+  const Tensor end = solve(Ode(pictures), *solver, grid, x, {}, {}, noise({5, 2, 3, 4}));
   const ExactTeacher line(process, {1});
-  const Tensor flat = solve(Ode(line), *solver, even_grid(process, 40), x.view({-1, 1})).view(x.sizes());
+  const Tensor flat = solve(Ode(line), *solver, grid, x.view({-1, 1}), {}, {}, noise({x.numel(), 1})).view(x.sizes());
   // A solver that adapts may choose its steps for a whole sample.
   const double limit = solver->evaluations() == 0 ? 1e-2 : 1e-10;
   out.at_most("any shape of sample", largest(end - flat), limit, "[5, 2, 3, 4] differs from its numbers alone by");
