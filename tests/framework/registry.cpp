@@ -146,7 +146,7 @@ TEST_CASE("the host links no plugin and names none") {
   CHECK(contains(needed, "libretort_sdk.so"));
   std::string sources;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(source_dir() + "/framework")) {
-    if (entry.is_regular_file()) {
+    if (entry.is_regular_file() && entry.path().extension() != ".md") {  // its page shows examples
       sources += read_text(entry.path());
     }
   }

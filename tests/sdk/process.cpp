@@ -104,8 +104,9 @@ TEST_CASE("predictions stay finite where alpha is 0 and where sigma is 0") {
 TEST_CASE("the scaled-linear table is diffusers' (tests/parity)") {
   std::ifstream file(source_dir() + "/tests/parity/processes.json");
   REQUIRE(file);
+  const Json fixtures = Json::parse(file);
   int checked = 0;
-  for (const Json& c : Json::parse(file)["cases"]) {
+  for (const Json& c : fixtures["cases"]) {
     if (c["name"] != "scaled_linear, 1000 steps") {
       continue;
     }
