@@ -4,6 +4,7 @@
 #include <string>
 
 #include "retort/params.h"
+#include "retort/tensor.h"
 
 namespace retort {
 
