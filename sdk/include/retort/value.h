@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "retort/export.h"
+#include "retort/tensor.h"
 
 namespace retort {
 
