@@ -41,12 +41,12 @@ class Autocast {
   bool on_, before_;
 };
 
-class Trainable final : public Evaluator {
+class Trainable final : public CompiledNetwork {
  public:
   Trainable(std::shared_ptr<Network> network, bool bfloat16) : network_(std::move(network)), bfloat16_(bfloat16) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const Autocast autocast(bfloat16_);
-    return network_->forward(x, noise, labels);
+    return network_->forward(x, c_noise, condition);
   }
 
  private:
@@ -54,13 +54,13 @@ class Trainable final : public Evaluator {
   bool bfloat16_;
 };
 
-class Frozen final : public Evaluator {
+class Frozen final : public CompiledNetwork {
  public:
   Frozen(std::shared_ptr<Network> network, bool bfloat16) : network_(std::move(network)), bfloat16_(bfloat16) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const at::NoGradGuard no_grad;
     const Autocast autocast(bfloat16_);
-    return network_->forward(x, noise, labels);
+    return network_->forward(x, c_noise, condition);
   }
 
  private:
@@ -92,10 +92,10 @@ class Cpu final : public Backend {
   c10::ScalarType dtype() const override { return precision_ == "float64" ? at::kDouble : at::kFloat; }
 
   void place(Network& network) const override { move_weights(network, device(), dtype(), channels_last_); }
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Trainable>(std::move(network), precision_ == "bfloat16");
   }
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override {
     return std::make_shared<Frozen>(std::move(network), precision_ == "bfloat16");
   }
 

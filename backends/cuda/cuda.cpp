@@ -79,13 +79,13 @@ class Autocast {
   bool before_, kept_;
 };
 
-class Trainable final : public Evaluator {
+class Trainable final : public CompiledNetwork {
  public:
   Trainable(std::shared_ptr<Network> network, Precision precision)
       : network_(std::move(network)), precision_(precision) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const Autocast autocast(precision_);
-    return network_->forward(x, noise, labels).to(at::kFloat);
+    return network_->forward(x, c_noise, condition).to(at::kFloat);
   }
 
  private:
@@ -97,24 +97,24 @@ class Trainable final : public Evaluator {
 // needs no new capture.
 class Capture {
  public:
-  Capture(Network& network, Precision precision, const Tensor& x, const Tensor& noise, const Tensor& labels)
-      : inputs_{copy(x), copy(noise), copy(labels)} {
+  Capture(Network& network, Precision precision, const NetworkInputs& in)
+      : inputs_(in.map([](const Tensor& t) { return t.clone(); })), tensors_(inputs_.tensors()) {
     const c10::impl::VirtualGuardImpl device(at::kCUDA);
     const auto forward = [&] {
       const Autocast autocast(precision);
-      return network.forward(inputs_[0], inputs_[1], inputs_[2]).to(at::kFloat);
+      return inputs_.forward(network).to(at::kFloat);
     };
     // Capture needs a stream of its own, and libraries that have chosen their algorithms before.
-    const c10::Stream before = device.getStream(x.device());
-    const c10::Stream own = device.getStreamFromGlobalPool(x.device(), /*isHighPriority=*/false);
-    device.synchronizeDevice(x.device().index());
+    const c10::Stream before = device.getStream(in.x.device());
+    const c10::Stream own = device.getStreamFromGlobalPool(in.x.device(), /*isHighPriority=*/false);
+    device.synchronizeDevice(in.x.device().index());
     {
       const c10::StreamGuard on(own);
       constexpr int warm_up = 3;
       for (int i = 0; i < warm_up; ++i) {
         forward();
       }
-      device.synchronizeDevice(x.device().index());
+      device.synchronizeDevice(in.x.device().index());
       graph_.capture_begin();
       output_ = forward();
       graph_.capture_end();
@@ -122,42 +122,40 @@ class Capture {
     device.exchangeStream(before);
   }
 
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) {
-    const std::array<const Tensor*, 3> given = {&x, &noise, &labels};
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      if (inputs_[i].defined()) {
-        inputs_[i].copy_(*given[i], /*non_blocking=*/true);
-      }
+  Tensor operator()(const NetworkInputs& in) {
+    const std::vector<Tensor> given = in.tensors();
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      tensors_[i].copy_(given[i], /*non_blocking=*/true);
     }
     graph_.replay();
     return output_.clone();
   }
 
  private:
-  static Tensor copy(const Tensor& t) { return t.defined() ? t.clone() : t; }
-
-  std::array<Tensor, 3> inputs_;
+  NetworkInputs inputs_;
+  std::vector<Tensor> tensors_;  // of these
   Tensor output_;
   at::accelerator::Graph graph_;
 };
 
-class Frozen final : public Evaluator {
+class Frozen final : public CompiledNetwork {
  public:
   Frozen(std::shared_ptr<Network> network, Precision precision, bool graphs)
       : network_(std::move(network)), precision_(precision), graphs_(graphs) {}
 
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const at::NoGradGuard no_grad;
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
     if (!graphs_ || x.size(0) == 0 || network_->module()->is_training()) {
       const Autocast autocast(precision_);
-      return network_->forward(x, noise, labels).to(at::kFloat);
+      return network_->forward(x, c_noise, condition).to(at::kFloat);
     }
-    auto& made = captures_[{x.sizes().vec(), noise.defined(), labels.defined()}];
+    const NetworkInputs in{x, c_noise, condition};
+    auto& made = captures_[in.signature()];
     if (!made) {
-      made = std::make_unique<Capture>(*network_, precision_, x, noise, labels);
+      made = std::make_unique<Capture>(*network_, precision_, in);
     }
-    return (*made)(x, noise, labels);
+    return (*made)(in);
   }
 
  private:
@@ -165,7 +163,7 @@ class Frozen final : public Evaluator {
   Precision precision_;
   bool graphs_;
   std::mutex mutex_;
-  std::map<std::tuple<std::vector<int64_t>, bool, bool>, std::unique_ptr<Capture>> captures_;
+  std::map<NetworkInputs::Signature, std::unique_ptr<Capture>> captures_;
 };
 
 }  // namespace
@@ -210,10 +208,10 @@ class Cuda final : public Backend {
   c10::ScalarType dtype() const override { return at::kFloat; }
 
   void place(Network& network) const override { move_weights(network, device(), dtype(), true); }
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Trainable>(std::move(network), precision_);
   }
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override {
     return std::make_shared<Frozen>(std::move(network), precision_, graphs_);
   }
   double tolerance() const override {

@@ -94,13 +94,11 @@ class NumbersRead {
 
 }  // namespace
 
-TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels) {
+TracedNetwork trace(Network& network, const NetworkInputs& in) {
   const Aside aside(network);
   jit::Stack examples;
-  for (const Tensor& t : {x, noise, labels}) {
-    if (t.defined()) {
-      examples.emplace_back(t.clone());
-    }
+  for (const Tensor& t : in.tensors()) {
+    examples.emplace_back(t.clone());
   }
   const size_t given = examples.size();
   // Tied weights are one tensor under two names, and one input.
@@ -118,11 +116,12 @@ TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, cons
   try {
     const at::NoGradGuard no_grad;
     const NumbersRead numbers;
-    const auto call = [&](jit::Stack in) -> jit::Stack {
-      size_t i = 0;
-      const auto next = [&](const Tensor& t) { return t.defined() ? in[i++].toTensor() : Tensor(); };
-      const Tensor a = next(x), b = next(noise), c = next(labels);
-      return {network.forward(a, b, c)};
+    const auto call = [&](jit::Stack stack) -> jit::Stack {
+      std::vector<Tensor> tensors;
+      for (size_t i = 0; i < given; ++i) {
+        tensors.push_back(stack[i].toTensor());
+      }
+      return {in.with(tensors).forward(network)};
     };
     out.graph = jit::tracer::trace(examples, call, [](const auto&) { return ""; }).first->graph;
     if (NumbersRead::any()) {
@@ -153,14 +152,13 @@ TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, cons
   return out;
 }
 
-std::string disagreement(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels, double tolerance,
-                         const std::function<Tensor(const Tensor&, const Tensor&, const Tensor&)>& made) {
+std::string disagreement(Network& network, const NetworkInputs& in, double tolerance,
+                         const std::function<Tensor(const NetworkInputs&)>& made) {
   const at::NoGradGuard no_grad;
   const Aside aside(network);
-  const auto other = [](const Tensor& t) { return t.defined() ? 0.5 * t.flip(0) - 0.25 : t; };
-  const Tensor labels_too = labels.defined() ? labels.flip(0) : labels;
-  for (const auto& [a, b, c] : {std::tuple(x, noise, labels), std::tuple(other(x), other(noise), labels_too)}) {
-    const Tensor exact = network.forward(a, b, c).to(at::kDouble), got = made(a, b, c).to(at::kDouble);
+  const auto other = [](const Tensor& t) { return t.is_floating_point() ? 0.5 * t.flip(0) - 0.25 : t.flip(0); };
+  for (const NetworkInputs& one : {in, in.map(other)}) {
+    const Tensor exact = one.forward(network).to(at::kDouble), got = made(one).to(at::kDouble);
     if (got.sizes() != exact.sizes()) {
       return "what was made of it has another shape";
     }
@@ -192,14 +190,12 @@ Graph::Graph(const TracedNetwork& traced, bool bfloat16, const retort_onednn::Ke
 
 Graph::~Graph() = default;
 
-void Graph::run(const Tensor& x, const Tensor& noise, const Tensor& labels, Tensor& out, bool timed) {
+void Graph::run(const NetworkInputs& in, Tensor& out, bool timed) {
   Lowering& lowered = implementation_->lowered;
   Frame& frame = lowered.frame;
   size_t i = 0;
-  for (const Tensor& t : {x, noise, labels}) {
-    if (t.defined()) {
-      frame.slots[lowered.inputs[i++]] = t;
-    }
+  for (const Tensor& t : in.tensors()) {
+    frame.slots[lowered.inputs[i++]] = t;
   }
   for (size_t s = 0; s < lowered.steps.size(); ++s) {
     const Step& step = lowered.steps[s];

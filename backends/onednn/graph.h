@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "../common/network_inputs.h"
 #include "weights.h"
 
 namespace torch::jit {
@@ -27,24 +28,24 @@ struct LoweredStep {
 
 /// What a network computes for inputs of certain shapes, as operators of LibTorch.
 ///
-/// The graph's inputs are x, noise and labels, as far as they are given, and then every parameter and buffer of the
+/// The graph's inputs are those of the network, as far as they are given (`NetworkInputs::tensors`), and then every parameter and buffer of the
 /// network. So a weight is told from another, and from a constant, by which tensor it is and never by its numbers:
 /// passes that join equal constants leave weights alone, however equal they begin.
 struct TracedNetwork {
   std::shared_ptr<torch::jit::Graph> graph;
-  std::vector<const torch::jit::Value*> inputs;                      // of x, noise, labels
+  std::vector<const torch::jit::Value*> inputs;                      // of the network's own
   std::unordered_map<const torch::jit::Value*, at::Tensor> weights;  // the network's own tensors
   std::string obstacle;  // why steps must not be reordered or computed ahead: what is changed in place; else empty
   bool random = false;   // draws numbers, as dropout does
 };
 
 /// Throws Error where the network cannot be traced. Its weights and buffers are afterwards what they were.
-TracedNetwork trace(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels);
+TracedNetwork trace(Network& network, const NetworkInputs& in);
 
 /// Holds what was made of a traced network against the network itself, on inputs of the same shapes but with other
 /// numbers: a network that decides by its inputs' values is not one graph. Returns why it is not to be used, or "".
-std::string disagreement(Network& network, const Tensor& x, const Tensor& noise, const Tensor& labels, double tolerance,
-                         const std::function<Tensor(const Tensor& x, const Tensor& noise, const Tensor& labels)>& made);
+std::string disagreement(Network& network, const NetworkInputs& in, double tolerance,
+                         const std::function<Tensor(const NetworkInputs& in)>& made);
 
 /// A network for inputs of one shape. One thread at a time may run it.
 class Graph {
@@ -56,7 +57,7 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   /// Writes the network's output to `out`, for inputs of the shapes that it was traced with.
-  void run(const Tensor& x, const Tensor& noise, const Tensor& labels, Tensor& out, bool timed = false);
+  void run(const NetworkInputs& in, Tensor& out, bool timed = false);
   /// Bytes of all that lives between the steps.
   int64_t bytes() const;
   const std::vector<int64_t>& output_sizes() const;

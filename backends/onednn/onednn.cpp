@@ -90,23 +90,23 @@ class Threads {
   int before_;
 };
 
-class Compiled final : public Evaluator {
+class Compiled final : public CompiledNetwork {
  public:
   Compiled(std::shared_ptr<Network> network, bool bfloat16, int64_t chunk)
       : network_(std::move(network)), bfloat16_(bfloat16), chunk_(chunk) {}
 
   // Each thread takes its share of the rows, in chunks of its own.
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const at::NoGradGuard no_grad;
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
     const int64_t rows = x.size(0);
     if (rows == 0) {
-      return network_->forward(x, noise, labels);
+      return network_->forward(x, c_noise, condition);
     }
-    const Inputs in{x, noise, labels};
+    const NetworkInputs in{x, c_noise, condition};
     prepare(in);
     if (!as_it_is_.empty()) {
-      return network_->forward(x, noise, labels);
+      return in.forward(*network_);
     }
     const int64_t threads = at::get_num_threads();
     const int64_t lanes = rows < threads || at::in_parallel_region() ? 1 : threads;
@@ -125,9 +125,9 @@ class Compiled final : public Evaluator {
     sizes[0] = rows;
     const Tensor out = at::empty(sizes, x.options().dtype(at::kFloat));
     const auto run = [&](const Piece& piece) {
-      const Inputs part = in.rows(piece.begin, piece.count);
+      const NetworkInputs part = in.rows(piece.begin, piece.count);
       Tensor to = out.narrow(0, piece.begin, piece.count);
-      piece.graph->run(part.x, part.noise, part.labels, to);
+      piece.graph->run(part, to);
     };
     if (lanes == 1) {
       std::for_each(work[0].begin(), work[0].end(), run);
@@ -145,23 +145,23 @@ class Compiled final : public Evaluator {
 
   void refresh() override { ++weights_; }
 
-  std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds) override {
+  std::string profile(const Tensor& x, const Tensor& c_noise, const Conditioning& condition, int64_t rounds) override {
     const at::NoGradGuard no_grad;
     const std::lock_guard<std::mutex> one_at_a_time(mutex_);
-    const Inputs in{x, noise, labels};
+    const NetworkInputs in{x, c_noise, condition};
     prepare(in);
     if (!as_it_is_.empty()) {
       return "The network runs by LibTorch, as it is: " + as_it_is_ + ".\n";
     }
     const int64_t n = std::min(chunk_, x.size(0));
-    const Inputs part = in.rows(0, n);
+    const NetworkInputs part = in.rows(0, n);
     Graph& lowered = graph(part, 0, at::get_num_threads() == 1);
     const Threads one(1);
     Tensor out = at::empty(lowered.output_sizes());
-    lowered.run(part.x, part.noise, part.labels, out);
+    lowered.run(part, out);
     lowered.forget_times();
     for (int64_t i = 0; i < rounds; ++i) {
-      lowered.run(part.x, part.noise, part.labels, out, true);
+      lowered.run(part, out, true);
     }
     double total = 0;
     for (const LoweredStep& step : lowered.steps()) {
@@ -181,21 +181,14 @@ class Compiled final : public Evaluator {
   }
 
  private:
-  struct Inputs {
-    Tensor x, noise, labels;
-    Inputs rows(int64_t begin, int64_t count) const {
-      const auto part = [&](const Tensor& t) { return t.defined() ? t.narrow(0, begin, count) : t; };
-      return {part(x), part(noise), part(labels)};
-    }
-  };
   struct Piece {
     int64_t begin, count;
     Graph* graph;
   };
-  using Shape = std::tuple<std::vector<int64_t>, bool, bool>;
+  using Shape = NetworkInputs::Signature;
 
   // Follows a change of weights, and chooses how many rows go through the network at once.
-  void prepare(const Inputs& in) {
+  void prepare(const NetworkInputs& in) {
     if (const int64_t now = weights_; now != packed_) {
       packed_weights_.refresh();
       packed_ = now;
@@ -214,19 +207,19 @@ class Compiled final : public Evaluator {
   }
 
   // Why the network cannot be lowered, or "": tried on one row.
-  std::string obstacle(const Inputs& row) {
+  std::string obstacle(const NetworkInputs& row) {
     try {
       Graph& one = graph(row, 0, true);
       const TracedNetwork& traced = traces_.begin()->second;
       if (!traced.obstacle.empty() || traced.random) {
         return traced.obstacle;
       }
-      const auto run = [&](const Tensor& x, const Tensor& noise, const Tensor& labels) {
+      const auto run = [&](const NetworkInputs& other) {
         Tensor out = at::empty(one.output_sizes());
-        one.run(x, noise, labels, out);
+        one.run(other, out);
         return out;
       };
-      return disagreement(*network_, row.x, row.noise, row.labels, bfloat16_ ? 1e-1 : 1e-3, run);
+      return disagreement(*network_, row, bfloat16_ ? 1e-1 : 1e-3, run);
     } catch (const std::exception& e) {
       const std::string what = e.what();
       return what.substr(0, what.find('\n'));
@@ -234,12 +227,12 @@ class Compiled final : public Evaluator {
   }
 
   // `wide`: for all threads together; else for the one thread of a lane.
-  Graph& graph(const Inputs& in, int64_t lane, bool wide) {
-    const Shape shape{in.x.sizes().vec(), in.noise.defined(), in.labels.defined()};
+  Graph& graph(const NetworkInputs& in, int64_t lane, bool wide) {
+    const Shape shape = in.signature();
     auto& made = graphs_[{shape, wide ? -1 : lane}];
     if (!made) {
       if (!traces_.contains(shape)) {
-        traces_.emplace(shape, trace(*network_, in.x, in.noise, in.labels));
+        traces_.emplace(shape, trace(*network_, in));
       }
       std::optional<Threads> one;
       if (!wide) {
@@ -325,10 +318,10 @@ class OneDnn final : public Backend {
   double tolerance() const override { return bfloat16_ ? 1e-2 : 1e-5; }
 
   void place(Network& network) const override { move_weights(network, device(), dtype(), true); }
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override {
     return make_trainable(std::move(network), kernels());
   }
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override {
     return std::make_shared<Compiled>(std::move(network), bfloat16_, chunk_);
   }
   std::string describe() const override {

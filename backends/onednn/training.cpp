@@ -219,13 +219,11 @@ class TrainedGraph {
     find_deaths();
   }
 
-  Tensor run(const Tensor& x, const Tensor& noise, const Tensor& labels) {
+  Tensor run(const NetworkInputs& in) {
     std::vector<c10::IValue> slots = initial_;
     size_t i = 0;
-    for (const Tensor& t : {x, noise, labels}) {
-      if (t.defined()) {
-        slots[inputs_[i++]] = t;
-      }
+    for (const Tensor& t : in.tensors()) {
+      slots[inputs_[i++]] = t;
     }
     for (Step& step : steps_) {
       step.run(slots);
@@ -442,21 +440,22 @@ class TrainedGraph {
   std::vector<std::shared_ptr<NormSettings>> settings_;
 };
 
-class Trained final : public Evaluator {
+class Trained final : public CompiledNetwork {
  public:
   Trained(std::shared_ptr<Network> network, const kernels_of::Kernels& kernels)
       : network_(std::move(network)), kernels_(kernels) {}
 
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
+    const NetworkInputs in{x, c_noise, condition};
     if (x.size(0) == 0 || x.scalar_type() != at::kFloat) {
-      return network_->forward(x, noise, labels);
+      return in.forward(*network_);
     }
-    Made& made = graphs_[{x.sizes().vec(), noise.defined(), labels.defined(), network_->module()->is_training()}];
+    Made& made = graphs_[{in.signature(), network_->module()->is_training()}];
     if (!made.tried) {
       made.tried = true;
-      made.graph = make(x.detach(), noise, labels);
+      made.graph = make({x.detach(), c_noise, condition});
     }
-    return made.graph ? made.graph->run(x, noise, labels) : network_->forward(x, noise, labels);
+    return made.graph ? made.graph->run(in) : in.forward(*network_);
   }
 
  private:
@@ -468,10 +467,10 @@ class Trained final : public Evaluator {
   };
 
   // Null where the network is not the same graph for all numbers, or cannot be traced: LibTorch then runs it.
-  std::unique_ptr<TrainedGraph> make(const Tensor& x, const Tensor& noise, const Tensor& labels) {
+  std::unique_ptr<TrainedGraph> make(const NetworkInputs& in) {
     std::unique_ptr<TrainedGraph> out;
     try {
-      const TracedNetwork traced = trace(*network_, x, noise, labels);
+      const TracedNetwork traced = trace(*network_, in);
       if (!traced.obstacle.empty()) {
         return nullptr;
       }
@@ -482,17 +481,17 @@ class Trained final : public Evaluator {
     } catch (const std::exception&) {
       return nullptr;
     }
-    const auto run = [&](const Tensor& a, const Tensor& b, const Tensor& c) { return out->run(a, b, c); };
+    const auto run = [&](const NetworkInputs& other) { return out->run(other); };
     constexpr double tolerance = 1e-3;
-    return disagreement(*network_, x, noise, labels, tolerance, run).empty() ? std::move(out) : nullptr;
+    return disagreement(*network_, in, tolerance, run).empty() ? std::move(out) : nullptr;
   }
 
-  std::map<std::tuple<std::vector<int64_t>, bool, bool, bool>, Made> graphs_;
+  std::map<std::pair<NetworkInputs::Signature, bool>, Made> graphs_;
 };
 
 }  // namespace
 
-std::shared_ptr<Evaluator> make_trainable(std::shared_ptr<Network> network, const kernels_of::Kernels& kernels) {
+std::shared_ptr<CompiledNetwork> make_trainable(std::shared_ptr<Network> network, const kernels_of::Kernels& kernels) {
   return std::make_shared<Trained>(std::move(network), kernels);
 }
 

@@ -12,6 +12,6 @@ namespace retort {
 
 /// An evaluator that is differentiable, in float32. The network is traced once for each shape of its inputs, and
 /// anew where it has changed between training and evaluation.
-std::shared_ptr<Evaluator> make_trainable(std::shared_ptr<Network> network, const retort_onednn::Kernels& kernels);
+std::shared_ptr<CompiledNetwork> make_trainable(std::shared_ptr<Network> network, const retort_onednn::Kernels& kernels);
 
 }  // namespace retort

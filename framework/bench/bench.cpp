@@ -91,14 +91,8 @@ Workbench::Workbench(Experiment& e)
   student_.emplace(e.model(e.training_backend().trainable(network_)));
   target_.emplace(e.model(frozen.compile(network_)));
   const Tensor index = at::arange(batch, at::kLong);
-  data = e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train)));
-  data.x = data.x.to(frozen.device(), frozen.dtype());
-  if (e.classes() == 0) {
-    data.condition = {};
-  }
-  if (e.task().guided) {
-    data.condition.guidance = at::full({batch}, middle_guidance(e), data.x.options().dtype(at::kDouble));
-  }
+  data = for_model(e, e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train))),
+                   middle_guidance(e));
   if (e.teacher != nullptr && e.solver != nullptr && e.schedule != nullptr) {
     grid = e.schedule->times(e.process());
     ode_.emplace(*e.teacher, data.condition);
@@ -113,7 +107,7 @@ Workbench::Workbench(Experiment& e)
 }
 
 void Workbench::train() {
-  target_->evaluator().refresh();
+  target_->network().refresh();
   const TrainingStep one{data,
                          *student_,
                          *target_,

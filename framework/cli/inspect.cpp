@@ -219,12 +219,11 @@ void inspect_compiled(const std::string& config, const std::vector<std::string>&
   const auto compiled = experiment.backend().compile(network);
   const int64_t rows = experiment.train->batch;
   const int64_t size = experiment.dataset->size(Split::test);
-  const Batch data = experiment.dataset->batch(Split::test, at::arange(rows, at::kLong).remainder(size));
-  const Tensor x = data.x.to(experiment.backend().device(), experiment.backend().dtype());
-  const Tensor noise = at::linspace(-1, 1, rows, x.options().dtype(at::kFloat));
+  const Batch data =
+      for_model(experiment, experiment.dataset->batch(Split::test, at::arange(rows, at::kLong).remainder(size)));
+  const Tensor c_noise = at::linspace(-1, 1, rows, data.x.options().dtype(at::kFloat));
   constexpr int64_t rounds = 20;
-  const std::string profile =
-      compiled->profile(x, noise, experiment.classes() > 0 ? data.condition.labels : Tensor(), rounds);
+  const std::string profile = compiled->profile(data.x, c_noise, data.condition, rounds);
   std::printf("%s\n%s", experiment.backend().describe().c_str(),
               profile.empty() ? "The network runs as it is.\n" : profile.c_str());
 }

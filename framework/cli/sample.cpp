@@ -53,7 +53,7 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
   const Model model =
       experiment.model(experiment.backend().compile(experiment.network(checkpoint, request.checkpoint)));
   if (experiment.loss && experiment.loss->objective() == Objective::denoiser) {
-    const ModelTeacher teacher(model, experiment.task().shape, experiment.classes());
+    const ModelTeacher teacher(model, experiment.spec());
     return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch);
   }
   return sample_student(model, grid, start, request.steps, batch, request.seed);

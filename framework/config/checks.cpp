@@ -10,9 +10,9 @@ namespace retort {
 namespace {
 
 // A network that says zero, to see what is made of that.
-class Zero final : public Evaluator {
+class Zero final : public CompiledNetwork {
  public:
-  Tensor operator()(const Tensor& x, const Tensor&, const Tensor&) override { return at::zeros_like(x); }
+  Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override { return at::zeros_like(x); }
 };
 
 }  // namespace
@@ -39,6 +39,36 @@ void Experiment::check_defined(const char* table, const Parametrisation& form, c
                      " is undefined at the grid's time " + spell(at) + ", where alpha = " + spell(process_.alpha(at)) +
                      " and sigma = " + spell(process_.sigma(at)) + " on process '" + process_.name() +
                      "'; expected a grid without that time, or another parametrisation");
+}
+
+// Whether the data set has what the teacher is conditioned on.
+void Experiment::check_inputs() const {
+  if (!dataset) {
+    return;
+  }
+  const ModelSpec has{dataset->shape(), dataset->inputs()};
+  const auto refuse = [&](const std::string& why) {
+    throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: " + why);
+  };
+  for (const Input& input : teacher->inputs()) {
+    const Input* own = has.find(input.name);
+    const std::string classes = std::to_string(input.classes);
+    if (input.name == inputs::guidance || (own != nullptr && *own == input)) {
+      continue;
+    }
+    if (own == nullptr && input.classes > 0) {
+      refuse("is class-conditional, with " + classes + " classes, but the data set has no labels");
+    }
+    if (own == nullptr) {
+      refuse("is conditioned on '" + input.name + "', which the data set does not have");
+    }
+    if (own->classes != input.classes) {
+      refuse("has " + classes + " classes, but the data set has " + std::to_string(own->classes));
+    }
+    if (own->shape != input.shape) {
+      refuse("is given '" + input.name + "' of " + spell(input.shape) + ", but the data set has " + spell(own->shape));
+    }
+  }
 }
 
 void Experiment::check_parts() const {
@@ -103,10 +133,10 @@ std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
 
 // Whether the feature network has features at all, and takes samples of this shape.
 void Experiment::try_features(const Params& p) const {
-  if (task_.shape.empty()) {
+  if (spec_.shape.empty()) {
     return;
   }
-  std::vector<int64_t> shape = task_.shape;
+  std::vector<int64_t> shape = spec_.shape;
   shape.insert(shape.begin(), 1);
   const at::NoGradGuard no_grad;
   try {
@@ -123,7 +153,7 @@ void Experiment::check_model(const Checkpoint& checkpoint, const std::string& pa
     throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
   }
   const Value ours = model_table();
-  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided"}) {
+  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided", "inputs"}) {
     const Value* want = ours.find(key);
     const Value* have = checkpoint.config.find("model")->find(key);
     if (want != nullptr && have != nullptr && want->text() != have->text()) {

@@ -233,7 +233,7 @@ void Experiment::build_parts() {
   }
   dataset = build<Dataset>("dataset");
   if (dataset) {
-    task_ = {dataset->shape(), dataset->classes()};
+    spec_ = {dataset->shape(), dataset->inputs()};
     if (const std::string notes = dataset->notes(); !notes.empty()) {
       notes_.push_back(notes);
     }
@@ -246,17 +246,12 @@ void Experiment::build_parts() {
       throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " +
                          spell(teacher->shape()) + ", but the data set has " + spell(dataset->shape()));
     }
-    if (dataset && teacher->classes() > 0 && dataset->classes() > 0 && teacher->classes() != dataset->classes()) {
-      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: has " +
-                         std::to_string(teacher->classes()) + " classes, but the data set has " +
-                         std::to_string(dataset->classes()));
-    }
-    if (dataset && teacher->classes() > 0 && dataset->classes() == 0) {
-      throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is class-conditional, with " +
-                         std::to_string(teacher->classes()) + " classes, but the data set has no labels");
-    }
+    check_inputs();
     process_ = teacher->process();
-    task_ = {teacher->shape(), teacher->classes(), teacher->guidance().has_value()};
+    spec_ = {teacher->shape(), teacher->inputs()};
+    if (teacher->guidance() && !spec_.has(inputs::guidance)) {
+      spec_.inputs.push_back(guidance_input());
+    }
   }
   solver = build<Solver>("solver");
   schedule = build<Schedule>("schedule");
@@ -404,7 +399,7 @@ std::shared_ptr<Network> Experiment::new_network() {
   at::manual_seed(static_cast<uint64_t>(run->seed));
   if (student->from_teacher) {
     const std::shared_ptr<Network> made =
-        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, task_.guided);
+        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs);
     training_backend_->place(*made);
     return made;
   }
@@ -415,12 +410,12 @@ std::shared_ptr<Network> Experiment::new_network() {
   return made;
 }
 
-Model Experiment::model(std::shared_ptr<Evaluator> evaluator) const {
-  return {std::move(evaluator), process_, parametrisation_, boundary_};
+Model Experiment::model(std::shared_ptr<CompiledNetwork> network) const {
+  return {std::move(network), process_, parametrisation_, boundary_};
 }
 
 const std::vector<double>& Experiment::class_shares() const {
-  const int64_t classes = task_.classes;
+  const int64_t classes = spec_.classes();
   if (shares_.empty() && classes > 0) {
     shares_.assign(static_cast<size_t>(classes), 1.0 / static_cast<double>(classes));
     const Tensor labels = dataset && !evaluate->equal_labels ? dataset->labels(Split::train) : Tensor();
@@ -443,13 +438,7 @@ Value Experiment::model_table() const {
   if (const Value* boundary = resolved_.find("student")->find("boundary")) {
     out["boundary"] = *boundary;
   }
-  Array shape;
-  for (const int64_t n : task_.shape) {
-    shape.push_back(Value{n, {}});
-  }
-  out["shape"] = Value{shape, {}};
-  out["classes"] = Value{task_.classes, {}};
-  out["guided"] = Value{task_.guided, {}};
+  write_spec(spec_, out);
   return out;
 }
 

@@ -55,7 +55,7 @@ class Experiment final : public Host {
   /// A network for training, with its initial weights, on the backend.
   std::shared_ptr<Network> new_network();
   /// The trained model around an evaluator of its network.
-  Model model(std::shared_ptr<Evaluator> evaluator) const;
+  Model model(std::shared_ptr<CompiledNetwork> network) const;
   /// What a checkpoint says of the trained model: the table "model".
   Value model_table() const;
   /// Throws RequestError where a checkpoint's table "model" is of another kind of model than this experiment trains.
@@ -78,7 +78,7 @@ class Experiment final : public Host {
   const std::string& teacher_checkpoint() const { return teacher_checkpoint_; }
 
   /// Whether the trained model is given class labels.
-  int64_t classes() const { return task_.classes; }
+  int64_t classes() const { return spec_.classes(); }
   /// How often each class is to be sampled, as evaluate.labels asks; they sum to 1.
   const std::vector<double>& class_shares() const;
 
@@ -86,7 +86,7 @@ class Experiment final : public Host {
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override;
   const Process& process() const override { return process_; }
   bool process_given() const override { return process_given_; }
-  Task task() const override { return task_; }
+  ModelSpec spec() const override { return spec_; }
   /// The backend of frozen networks (teacher, target, models that are evaluated): [backend.teacher], or [backend].
   const Backend& backend() const override { return *frozen_backend_; }
   /// The backend that the student is trained with: [backend.student], or [backend].
@@ -110,6 +110,7 @@ class Experiment final : public Host {
   void drop_points_beyond_the_end();
   void try_features(const Params& p) const;
   void check_parts() const;
+  void check_inputs() const;
   void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;
   void keep(const Params& p, const std::string& path);
   void note_use(const char* kind, const std::string& name);
@@ -131,7 +132,7 @@ class Experiment final : public Host {
   bool automatic_backend_ = false;
   Process process_;
   bool process_given_ = false;
-  Task task_;
+  ModelSpec spec_;
   std::vector<std::string> notes_;  // to be said once all is found to be right
   std::string last_checkpoint_;     // what the teacher read, for students that begin there
   std::string teacher_checkpoint_;

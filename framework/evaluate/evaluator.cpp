@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "sample/conditions.h"
 #include "sample/draws.h"
 
 namespace retort {
@@ -53,7 +54,7 @@ class ModelEvaluator::Context final : public Evaluation {
         shared_(shared),
         key_(std::move(key)),
         guidance_(guidance) {
-    if (experiment.task().guided) {
+    if (experiment.spec().has(inputs::guidance)) {
       key_ += "guidance " + Value{guidance, {}}.text() + "\n";
     }
     if (teacher != nullptr) {
@@ -126,26 +127,17 @@ class ModelEvaluator::Context final : public Evaluation {
           "evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
     }
     const int64_t count = std::min({n, most_data_, experiment_.dataset->size(Split::test)});
-    Batch out = experiment_.dataset->batch(Split::test, drawn_rows(*experiment_.dataset, count, settings_.seed));
-    const Backend& backend = experiment_.backend();
-    out.x = out.x.to(backend.device(), backend.dtype());
-    // A classifier's accuracy needs the labels; unconditional models must not see them.
-    if (experiment_.classes() == 0) {
-      out.condition = {};
-    }
-    if (experiment_.task().guided) {
-      out.condition.guidance = at::full({count}, guidance_, out.x.options().dtype(at::kDouble));
-    }
-    return out;
+    const Tensor rows = drawn_rows(*experiment_.dataset, count, settings_.seed);
+    return for_model(experiment_, experiment_.dataset->batch(Split::test, rows), guidance_);
   }
 
   const Dataset* dataset() const override { return experiment_.dataset.get(); }
   const Model* model() const override { return subject_.model; }
-  Evaluator* network() const override {
+  CompiledNetwork* network() const override {
     if (subject_.model != nullptr && experiment_.loss->objective() != Objective::classifier) {
       throw RequestError("is of classifiers, and this loss trains what makes samples");
     }
-    return subject_.model == nullptr ? nullptr : &subject_.model->evaluator();
+    return subject_.model == nullptr ? nullptr : &subject_.model->network();
   }
   int64_t student_steps() const override { return subject_.student_steps; }
   const Ode* ode() const override { return ode_ ? &*ode_ : nullptr; }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "io/hashes.h"
@@ -15,15 +16,15 @@ namespace retort {
 namespace {
 
 // A host that builds networks for the task of a checkpoint, whatever the experiment's is.
-class HostForTask final : public Host {
+class HostForModel final : public Host {
  public:
-  HostForTask(Host& host, Task task) : host_(host), task_(std::move(task)) {}
+  HostForModel(Host& host, ModelSpec spec) : host_(host), spec_(std::move(spec)) {}
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override {
     return host_.make(kind, name, params);
   }
   const Process& process() const override { return host_.process(); }
   bool process_given() const override { return host_.process_given(); }
-  Task task() const override { return task_; }
+  ModelSpec spec() const override { return spec_; }
   const Backend& backend() const override { return host_.backend(); }
   Checkpoint checkpoint(const std::string& path) override { return host_.checkpoint(path); }
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override {
@@ -32,7 +33,7 @@ class HostForTask final : public Host {
 
  private:
   Host& host_;
-  Task task_;
+  ModelSpec spec_;
 };
 
 }  // namespace
@@ -108,25 +109,35 @@ Checkpoint read_checkpoint(const std::string& path, const std::vector<std::strin
   return out;
 }
 
-std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path, bool guided) {
-  const Value* model = checkpoint.config.find("model");
-  Params form(*model, "model", nullptr);
-  Task task;
-  task.shape = form.get("shape", std::vector<int64_t>{}, "");
-  task.classes = form.get("classes", 0, "");
-  task.guided = form.get("guided", false, "") || guided;
-  HostForTask here(host, task);
-  Params p(*model, "model", &here);
-  const std::shared_ptr<Network> network = p.plugin<Network>("network", "", "");
-  if (task.guided && !network->guided()) {
-    throw RequestError(path +
-                       ": its network takes no guidance weight; networks 'unet' and 'mlp' do, or fix "
-                       "teacher.guidance");
+std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
+                                       const std::vector<Input>& more) {
+  ModelSpec spec = checkpoint.spec();
+  std::vector<std::string> added;
+  for (const Input& input : more) {
+    if (!spec.has(input.name)) {
+      spec.inputs.push_back(input);
+      added.push_back(input.name);
+    }
   }
+  HostForModel here(host, spec);
+  Params p(*checkpoint.config.find("model"), "model", &here);
+  const std::shared_ptr<Network> network = p.plugin<Network>("network", "", "");
+  std::vector<std::string> new_weights;  // how the names of those begin that the checkpoint lacks
+  for (const std::string& input : added) {
+    new_weights.push_back(network->weights_of(input));
+    if (new_weights.back().empty()) {
+      throw RequestError(path + ": its network takes no input '" + input + "'; networks 'unet' and 'mlp' do" +
+                         (input == inputs::guidance ? ", or fix teacher.guidance" : ""));
+    }
+  }
+  const auto is_new = [&](const std::string& name) {
+    return std::any_of(new_weights.begin(), new_weights.end(),
+                       [&](const std::string& prefix) { return name.starts_with(prefix); });
+  };
   const at::NoGradGuard no_grad;
   for (const auto& parameter : network->module()->named_parameters()) {
     const auto found = checkpoint.tensors.find(parameter.key());
-    if (found == checkpoint.tensors.end() && task.guided && parameter.key().starts_with("guidance.")) {
+    if (found == checkpoint.tensors.end() && is_new(parameter.key())) {
       continue;  // begins without effect
     }
     if (found == checkpoint.tensors.end()) {

@@ -17,9 +17,9 @@ const char* name_of(Objective objective);
 /// `bases`.
 Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases = {});
 
-/// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `guided` asks for one
-/// that is conditioned on the guidance weight as well, whether the checkpoint has weights for that or not.
+/// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `more` are
+/// inputs that it is to take besides, whether the checkpoint has weights for them or not.
 std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
-                                       bool guided = false);
+                                       const std::vector<Input>& more = {});
 
 }  // namespace retort

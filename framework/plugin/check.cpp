@@ -15,7 +15,7 @@ class CheckHost final : public Host {
   }
   const Process& process() const override { return process_; }
   bool process_given() const override { return false; }
-  Task task() const override { return {}; }
+  ModelSpec spec() const override { return {}; }
   const Backend& backend() const override { throw Error("the checks bring their own backend"); }
   Checkpoint checkpoint(const std::string& path) override { return read_checkpoint(path); }
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override {

@@ -16,14 +16,15 @@ namespace {
 // nothing.
 class Watched {
  public:
-  void add(const char* name, const Tensor& t) {
+  void add(const std::string& name, const Tensor& t) {
     if (t.defined() && !t.is_inference()) {
       seen_.push_back({name, t, t._version()});
     }
   }
-  void add(const Condition& condition) {
-    add("labels", condition.labels);
-    add("guidance", condition.guidance);
+  void add(const Conditioning& condition) {
+    for (const auto& [name, rows] : condition) {
+      add(name, rows);
+    }
   }
   void check() const {
     for (const Seen& s : seen_) {
@@ -36,7 +37,7 @@ class Watched {
 
  private:
   struct Seen {
-    const char* name;
+    std::string name;
     Tensor tensor;
     int64_t version;
   };
@@ -57,7 +58,7 @@ class WatchedEvaluation final : public Evaluation {
   Batch data(int64_t n) const override { return watch("data", inner_.data(n)); }
   const Dataset* dataset() const override { return inner_.dataset(); }
   const Model* model() const override { return inner_.model(); }
-  Evaluator* network() const override { return inner_.network(); }
+  CompiledNetwork* network() const override { return inner_.network(); }
   int64_t student_steps() const override { return inner_.student_steps(); }
   const Ode* ode() const override { return inner_.ode(); }
   const Solver* solver() const override { return inner_.solver(); }
@@ -113,7 +114,7 @@ class Guard : public T {
 class GuardedTeacher final : public Guard<Teacher> {
  public:
   using Guard::Guard;
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
     Watched inputs;
     inputs.add("x", x);
     inputs.add("t", t);
@@ -130,8 +131,11 @@ class GuardedTeacher final : public Guard<Teacher> {
   std::vector<int64_t> shape() const override {
     return call([](auto& p) { return p.shape(); });
   }
-  int64_t classes() const override {
-    return call([](auto& p) { return p.classes(); });
+  std::vector<Input> inputs() const override {
+    return call([](auto& p) { return p.inputs(); });
+  }
+  Conditioning unconditional(const Conditioning& condition) const override {
+    return call([&](auto& p) { return p.unconditional(condition); });
   }
   int64_t cost() const override {
     return call([](auto& p) { return p.cost(); });
@@ -215,20 +219,23 @@ class GuardedSchedule final : public Guard<Schedule> {
 class GuardedNetwork final : public Guard<Network> {
  public:
   using Guard::Guard;
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     Watched inputs;
     inputs.add("x", x);
-    inputs.add("noise", noise);
-    inputs.add("labels", labels);
-    return call(inputs, [&](auto& p) { return p.forward(x, noise, labels); });
+    inputs.add("c_noise", c_noise);
+    inputs.add(condition);
+    return call(inputs, [&](auto& p) { return p.forward(x, c_noise, condition); });
   }
   Tensor features(const Tensor& x) override {
     Watched inputs;
     inputs.add("x", x);
     return call(inputs, [&](auto& p) { return p.features(x); });
   }
-  bool guided() const override {
-    return call([](auto& p) { return p.guided(); });
+  std::vector<std::string> inputs() const override {
+    return call([](auto& p) { return p.inputs(); });
+  }
+  std::string weights_of(const std::string& input) const override {
+    return call([&](auto& p) { return p.weights_of(input); });
   }
   std::shared_ptr<torch::nn::Module> module() override {
     return call([](auto& p) { return p.module(); });
@@ -243,6 +250,9 @@ class GuardedDataset final : public Guard<Dataset> {
   }
   int64_t classes() const override {
     return call([](auto& p) { return p.classes(); });
+  }
+  std::vector<Input> inputs() const override {
+    return call([](auto& p) { return p.inputs(); });
   }
   std::vector<std::string> class_names() const override {
     return call([](auto& p) { return p.class_names(); });
@@ -284,17 +294,17 @@ class GuardedMetric final : public Guard<Metric> {
   }
 };
 
-// Networks run behind a backend's evaluators, whose inputs are watched as any plugin's.
-class GuardedEvaluator final : public Evaluator {
+// Networks run behind a backend, whose inputs are watched as any plugin's.
+class GuardedCompiledNetwork final : public CompiledNetwork {
  public:
-  GuardedEvaluator(const PluginFile& file, std::shared_ptr<Evaluator> inner) : file_(file), inner_(std::move(inner)) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  GuardedCompiledNetwork(const PluginFile& file, std::shared_ptr<CompiledNetwork> inner) : file_(file), inner_(std::move(inner)) {}
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     Watched inputs;
     inputs.add("x", x);
-    inputs.add("noise", noise);
-    inputs.add("labels", labels);
+    inputs.add("c_noise", c_noise);
+    inputs.add(condition);
     return guarded(file_, [&] {
-      Tensor out = (*inner_)(x, noise, labels);
+      Tensor out = (*inner_)(x, c_noise, condition);
       inputs.check();
       return out;
     });
@@ -302,13 +312,13 @@ class GuardedEvaluator final : public Evaluator {
   void refresh() override {
     guarded(file_, [&] { inner_->refresh(); });
   }
-  std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds) override {
-    return guarded(file_, [&] { return inner_->profile(x, noise, labels, rounds); });
+  std::string profile(const Tensor& x, const Tensor& c_noise, const Conditioning& condition, int64_t rounds) override {
+    return guarded(file_, [&] { return inner_->profile(x, c_noise, condition, rounds); });
   }
 
  private:
   const PluginFile& file_;
-  std::shared_ptr<Evaluator> inner_;
+  std::shared_ptr<CompiledNetwork> inner_;
 };
 
 class GuardedBackend final : public Guard<Backend> {
@@ -323,11 +333,11 @@ class GuardedBackend final : public Guard<Backend> {
   void place(Network& network) const override {
     call([&](auto& p) { p.place(network); });
   }
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
-    return std::make_shared<GuardedEvaluator>(file(), call([&](auto& p) { return p.trainable(network); }));
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override {
+    return std::make_shared<GuardedCompiledNetwork>(file(), call([&](auto& p) { return p.trainable(network); }));
   }
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
-    return std::make_shared<GuardedEvaluator>(file(), call([&](auto& p) { return p.compile(network); }));
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override {
+    return std::make_shared<GuardedCompiledNetwork>(file(), call([&](auto& p) { return p.compile(network); }));
   }
   double tolerance() const override {
     return call([](auto& p) { return p.tolerance(); });

@@ -101,7 +101,7 @@ Tensor by_class(const Batch& data, const Tensor& labels) {
   std::vector<Tensor> rows;
   for (int64_t i = 0; i < labels.size(0); ++i) {
     const int64_t label = labels[i].item<int64_t>();
-    const Tensor of_class = at::nonzero(data.condition.labels == label).view({-1});
+    const Tensor of_class = at::nonzero(data.condition[inputs::labels] == label).view({-1});
     if (of_class.numel() > 0) {
       rows.push_back(data.x[of_class[used[label]++ % of_class.numel()].item<int64_t>()]);
     }
@@ -124,13 +124,13 @@ void CellRun::save_data() const {
   if (!e.dataset || e.loss->objective() == Objective::classifier) {
     return;
   }
-  const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.task().shape.size() == 1 ? 2000 : 0);
+  const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.spec().shape.size() == 1 ? 2000 : 0);
   if (wanted == 0) {
     return;
   }
   const int64_t count = std::min<int64_t>(e.dataset->size(Split::test), std::max<int64_t>(wanted, 1000));
   const Batch data = e.dataset->batch(Split::test, drawn_rows(*e.dataset, count, e.evaluate->seed));
-  const bool labelled = e.classes() > 0 && data.condition.labels.defined();
+  const bool labelled = e.classes() > 0 && data.condition[inputs::labels].defined();
   save_samples(labelled ? by_class(data, sample_labels(e, wanted)) : data.x, "data");
 }
 
@@ -201,7 +201,7 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
   log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) + " steps");
   if (e.teacher && e.loss->objective() == Objective::consistency) {
     std::vector<double> weights = e.evaluate->guidance;
-    if (!e.task().guided || weights.empty()) {
+    if (!e.spec().has(inputs::guidance) || weights.empty()) {
       weights = {middle_guidance(e)};
     }
     if (results_["progress"].empty()) {
@@ -215,7 +215,7 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
     }
   } else if (e.loss->objective() == Objective::denoiser) {
     SharedTensors own;
-    const ModelTeacher as_teacher(model, e.task().shape, e.classes());
+    const ModelTeacher as_teacher(model, e.spec());
     ModelEvaluator evaluator(e, &as_teacher, own, "");
     const EvaluationResult result = evaluator.measure({});
     add_row(record, 0, result, 1);
@@ -235,7 +235,7 @@ void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const
     row["swept"][key] = retort::to_json(value);
   }
   row["student_steps"] = student_steps;
-  if (experiment_->task().guided) {
+  if (experiment_->spec().has(inputs::guidance)) {
     row["guidance"] = guidance;
   }
   row["train_steps"] = record.step;
@@ -248,7 +248,7 @@ void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const
     row["samples"] =
         save_samples(result.samples, "after_" + std::to_string(record.step) +
                                          (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "") +
-                                         (experiment_->task().guided ? "_at_" + Value{guidance, {}}.text() : ""));
+                                         (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
   }
   results_["progress"].push_back(row);
   if (record.step == experiment_->train->steps) {

@@ -12,15 +12,21 @@ namespace retort {
 namespace {
 
 // Whether a network is one for the loss: it is asked as the loss will ask it.
-void try_network(const Experiment& e, Evaluator& network) {
-  const Task task = e.task();
+void try_network(const Experiment& e, CompiledNetwork& network) {
+  const ModelSpec spec = e.spec();
   const bool classifier = e.loss->objective() == Objective::classifier;
-  std::vector<int64_t> shape = task.shape;
+  std::vector<int64_t> shape = spec.shape;
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
-  const Tensor noise =
-      classifier ? Tensor() : at::zeros(task.guided ? at::IntArrayRef({2, 2}) : at::IntArrayRef({2}), x.options());
-  const Tensor labels = task.classes > 0 && !classifier ? at::zeros({2}, x.options().dtype(at::kLong)) : Tensor();
+  const Tensor c_noise = classifier ? Tensor() : at::zeros({2}, x.options());
+  Conditioning condition;
+  for (const Input& input : spec.inputs) {
+    std::vector<int64_t> rows = input.shape;
+    rows.insert(rows.begin(), 2);
+    if (!classifier) {
+      condition.set(input.name, at::zeros(rows, x.options().dtype(input.classes > 0 ? at::kLong : input.dtype)));
+    }
+  }
   const Value* type = e.resolved().find("network") != nullptr ? e.resolved().find("network")->find("type") : nullptr;
   const std::string what = "network.type: " + (type != nullptr ? type->text() : "the teacher's network") +
                            " is no network for loss '" +
@@ -28,11 +34,11 @@ void try_network(const Experiment& e, Evaluator& network) {
   const at::NoGradGuard no_grad;
   Tensor out;
   try {
-    out = network(x, noise, labels);
+    out = network(x, c_noise, condition);
   } catch (const Error& error) {
     throw RequestError(what + ": " + error.what());
   }
-  const std::vector<int64_t> logits = {2, task.classes};
+  const std::vector<int64_t> logits = {2, spec.classes()};
   const at::IntArrayRef wanted = classifier ? logits : shape;
   if (out.sizes() != wanted) {
     throw RequestError(what + ": of two samples it makes " + spell(out.sizes()) + "; expected " + spell(wanted));
@@ -59,7 +65,7 @@ void CellRun::try_evaluation() {
     network->module()->eval();
     e.backend().place(*network);
     SharedTensors own;
-    const std::shared_ptr<Evaluator> evaluator = e.backend().compile(network);
+    const std::shared_ptr<CompiledNetwork> evaluator = e.backend().compile(network);
     try_network(e, *evaluator);
     const Model model = e.model(evaluator);
     EvaluationResult result;
@@ -70,7 +76,7 @@ void CellRun::try_evaluation() {
         result = measuring.measure({&model, steps});
       }
     } else if (e.loss->objective() == Objective::denoiser) {
-      const ModelTeacher as_teacher(model, e.task().shape, e.classes());
+      const ModelTeacher as_teacher(model, e.spec());
       result = ModelEvaluator(e, &as_teacher, own, "", 1, /*trial=*/true).measure({});
     } else {
       ModelEvaluator(e, nullptr, own, "", 1, /*trial=*/true).measure({&model, 0});

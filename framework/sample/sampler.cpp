@@ -6,7 +6,7 @@
 
 #include "interrupt.h"
 #include "log.h"
-#include "sample/draws.h"
+#include "sample/conditions.h"
 
 namespace retort {
 
@@ -41,17 +41,12 @@ Tensor noise_rows(at::IntArrayRef shape, int64_t seed, const char* stream, int64
 
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance) {
   const Backend& backend = experiment.backend();
-  std::vector<int64_t> shape = experiment.task().shape;
+  std::vector<int64_t> shape = experiment.spec().shape;
   shape.insert(shape.begin(), n);
   Batch out;
   out.x = noise_rows(shape, seed, "start", 0).to(backend.device(), backend.dtype());
   out.x = out.x * experiment.process().sigma(grid[0].view({1})).item<double>();
-  if (experiment.classes() > 0) {
-    out.condition.labels = sample_labels(experiment, n).to(backend.device());
-  }
-  if (experiment.task().guided) {
-    out.condition.guidance = at::full({n}, guidance, at::TensorOptions().dtype(at::kDouble).device(backend.device()));
-  }
+  out.condition = sample_conditions(experiment, n, seed, guidance);
   return out;
 }
 
@@ -69,7 +64,7 @@ Tensor in_chunks(const std::string& label, const Batch& start, int64_t batch, F 
     }
     const int64_t count = std::min(batch, n - first);
     const Tensor rows = at::arange(first, first + count, at::kLong).to(start.x.device());
-    parts.push_back(f(first, start.x.narrow(0, first, count), start.condition.rows(rows)));
+    parts.push_back(f(first, start.x.narrow(0, first, count), start.condition.select(rows)));
     progress.advance(count);
   }
   return at::cat(parts);
@@ -98,7 +93,7 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   const Tensor end = grid[-1].view({1});
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
   const Tensor out = in_chunks(
-      "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Condition& condition) {
+      "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
         Tensor x = noise;
         Tensor clean;
         for (int64_t k = 0; k < steps; ++k) {
@@ -120,7 +115,7 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
 Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch) {
   const at::NoGradGuard no_grad;
   const Tensor out = in_chunks("solving the teacher's ODE", start, batch,
-                               [&](int64_t, const Tensor& noise, const Condition& condition) {
+                               [&](int64_t, const Tensor& noise, const Conditioning& condition) {
                                  return solve(ode.with(condition), solver, grid, noise);
                                });
   require_finite(out, "the teacher's samples");

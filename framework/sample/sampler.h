@@ -9,7 +9,7 @@ namespace retort {
 /// Throws Error, with the first row and how many there are, where rows of x: [n, …] are not finite. `what` are they?
 void require_finite(const Tensor& x, const std::string& what);
 
-/// Noise [n, …] at the first time of the grid and, for class-conditional models, labels (sample/draws.h).
+/// Noise [n, …] at the first time of the grid, and conditions (sample/conditions.h).
 /// Row i depends on the seed and i alone, so that every model begins from the same. `guidance` is the weight of all
 /// rows, for guided models.
 Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n, int64_t seed, double guidance = 1);
@@ -30,20 +30,18 @@ Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, 
 /// A trained denoiser as a teacher, to be sampled by a solver.
 class ModelTeacher final : public Teacher {
  public:
-  ModelTeacher(Model model, std::vector<int64_t> shape, int64_t classes)
-      : model_(std::move(model)), shape_(std::move(shape)), classes_(classes) {}
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+  ModelTeacher(Model model, ModelSpec spec) : model_(std::move(model)), spec_(std::move(spec)) {}
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
     return model_.raw(x, t, condition);
   }
   const Process& process() const override { return model_.process(); }
   Parametrisation parametrisation() const override { return model_.parametrisation(); }
-  std::vector<int64_t> shape() const override { return shape_; }
-  int64_t classes() const override { return classes_; }
+  std::vector<int64_t> shape() const override { return spec_.shape; }
+  std::vector<Input> inputs() const override { return spec_.inputs; }
 
  private:
   Model model_;
-  std::vector<int64_t> shape_;
-  int64_t classes_;
+  ModelSpec spec_;
 };
 
 }  // namespace retort

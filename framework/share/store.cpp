@@ -113,13 +113,20 @@ class StoredSolves final : public SolveMemory {
  private:
   std::string key_of(const Solve& solve) const {
     std::string bytes = key_ + (solve.trajectory ? " trajectory" : " end");
-    for (const Tensor& t : {solve.grid, solve.x, solve.start, solve.condition.labels, solve.condition.guidance}) {
+    const auto add = [&](const Tensor& t) {
       bytes += '|';
       if (t.defined()) {
         const Tensor flat = t.to(at::kCPU).contiguous();
         bytes += std::to_string(flat.numel()) + ' ';
         bytes.append(static_cast<const char*>(flat.data_ptr()), flat.nbytes());
       }
+    };
+    for (const Tensor& t : {solve.grid, solve.x, solve.start}) {
+      add(t);
+    }
+    for (const auto& [name, rows] : solve.condition) {
+      bytes += name;
+      add(rows);
     }
     return bytes;
   }

@@ -11,7 +11,8 @@
 
 namespace retort {
 
-Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed)
+Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed,
+                 const std::vector<std::string>& whole)
     : weights_(weights),
       base_(weights.copy()),
       rank_(settings.rank),
@@ -26,8 +27,9 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
           return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
         });
     any |= matches;
-    // The guidance weight's own layer begins without effect: frozen, the student would never learn what it is told.
-    if (!matches && !(w.dim() >= 2 && name.starts_with("guidance."))) {
+    const bool wanted = std::any_of(whole.begin(), whole.end(),
+                                    [&](const std::string& prefix) { return name.starts_with(prefix); });
+    if (!matches && !(w.dim() >= 2 && wanted)) {
       Tensor(w).set_requires_grad(false);
       continue;
     }

@@ -16,7 +16,9 @@ namespace retort {
 class Adapter {
  public:
   /// A is uniform as a layer's own weights are (Kaiming, gain of sqrt 5), B is zero. Freezes what is not adapted.
-  Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed);
+  /// `whole`: how the names of those weights begin that are adapted whatever student.layers says.
+  Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed,
+          const std::vector<std::string>& whole = {});
 
   /// A and B of each adapted weight: what is trained, averaged and saved.
   const Weights& factors() const { return factors_; }

@@ -13,11 +13,29 @@
 #include "io/safetensors.h"
 #include "interrupt.h"
 #include "log.h"
+#include "sample/conditions.h"
 
 namespace retort {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
+
+namespace {
+
+// Layers of inputs that the host itself gives begin without effect: frozen, the student would never learn what it is
+// told.
+std::vector<std::string> weights_of_new_inputs(const Experiment& experiment, const Network& network) {
+  std::vector<std::string> out;
+  for (const std::string_view input : {inputs::guidance, inputs::end_time}) {
+    if (experiment.spec().has(input)) {
+      out.push_back(network.weights_of(std::string(input)));
+    }
+  }
+  std::erase(out, "");
+  return out;
+}
+
+}  // namespace
 
 Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveMemory> memory)
     : experiment_(experiment),
@@ -26,7 +44,8 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
       memory_(std::move(memory)),
       weights_(*network_),
       adapter_(experiment.student->low_rank ? std::make_optional<Adapter>(weights_, *experiment.student,
-                                                                          static_cast<uint64_t>(experiment.run->seed))
+                                                                          static_cast<uint64_t>(experiment.run->seed),
+                                                                          weights_of_new_inputs(experiment, *network_))
                                             : std::nullopt),
       trained_(adapter_ ? adapter_->factors() : weights_),
       optimizer_(trained_, *experiment.train),
@@ -78,20 +97,14 @@ Batch Trainer::load_batch(int64_t index) {
     parts.push_back(order_.narrow(0, at - epoch * size, count));
     at += count;
   }
-  Batch out = experiment_.dataset->batch(Split::train, at::cat(parts));
-  const Backend& backend = experiment_.backend();
-  out.x = out.x.to(backend.device(), backend.dtype());
-  if (experiment_.classes() == 0) {
-    out.condition = {};
-  } else if (out.condition.labels.defined()) {
-    out.condition.labels = out.condition.labels.to(backend.device());
-  }
-  if (experiment_.task().guided) {
+  Batch out = for_model(experiment_, experiment_.dataset->batch(Split::train, at::cat(parts)));
+  if (experiment_.spec().has(inputs::guidance)) {
     const auto [low, high] = *experiment_.teacher->guidance();
     const Tensor uniform = at::rand(
         {batch}, seeded(static_cast<uint64_t>(experiment_.run->seed), "guidance", static_cast<uint64_t>(index)),
         at::TensorOptions().dtype(at::kDouble));
-    out.condition.guidance = (low + (high - low) * uniform.narrow(0, first_row_, rows_)).to(backend.device());
+    out.condition.set(inputs::guidance,
+                      (low + (high - low) * uniform.narrow(0, first_row_, rows_)).to(experiment_.backend().device()));
   }
   return out;
 }
@@ -143,7 +156,7 @@ TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index)
           experiment_.process(),
           seeded(static_cast<uint64_t>(experiment_.run->seed), "train", static_cast<uint64_t>(index)),
           static_cast<double>(record_.step) / static_cast<double>(experiment_.train->steps),
-          experiment_.classes(),
+          experiment_.spec(),
           first_row_,
           experiment_.train->batch};
 }
@@ -190,7 +203,7 @@ void Trainer::train_step(const Ode* ode) {
     student_.emplace(experiment_.model(experiment_.training_backend().trainable(network_)));
     target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
   }
-  target_->evaluator().refresh();  // its weights moved with the last step
+  target_->network().refresh();  // its weights moved with the last step
   if (settings.accumulate > 1) {
     buffers_ = weights_.copy_buffers();  // which move with every part, in a step that may be given up
   }

@@ -39,7 +39,7 @@ class Cm final : public Loss {
           at.last, [&](const Tensor& i) { return x_s.index_select(0, i.to(x_s.device())); },
           [&](const Tensor& i) {
             return step.target.consistency(x_s.index_select(0, i.to(x_s.device())), at.s.index_select(0, i),
-                                           step.batch.condition.rows(i));
+                                           step.batch.condition.select(i));
           });
     }
     const Tensor prediction = step.student.consistency(at.x, at.t, step.batch.condition);

@@ -19,7 +19,7 @@ class CrossEntropy final : public Loss {
   Objective objective() const override { return Objective::classifier; }
 
   LossValue operator()(const TrainingStep& step) const override {
-    const Tensor& labels = step.batch.condition.labels;
+    const Tensor& labels = step.batch.condition[inputs::labels];
     if (!labels.defined()) {
       throw RequestError("loss 'cross_entropy' needs a data set with labels");
     }

@@ -27,7 +27,7 @@ class Denoising final : public Loss {
         std_(p.get("log_sigma_std", 1.2, "times = \"lognormal\": its standard deviation", more_than(0))),
         t_min_(p.get("t_min", 1e-3, "times = \"uniform\": least time, as a fraction of the noisiest", between(0, 1))),
         label_dropout_(
-            p.get("label_dropout", 0.1, "share of labels replaced by \"no class\", for guidance", between(0, 1))) {}
+            p.get("label_dropout", 0.1, "share of rows that lose their conditions (labels become \"no class\"), for guidance", between(0, 1))) {}
 
   Objective objective() const override { return Objective::denoiser; }
 
@@ -43,11 +43,10 @@ class Denoising final : public Loss {
       t = (t_min_ + (1 - t_min_) * step.part(at::rand({whole}, step.generator, options))) * process.t_max();
     }
     const Tensor noise = step.noise();
-    Condition condition = step.batch.condition;
-    if (condition.labels.defined() && label_dropout_ > 0) {
-      const Tensor drop =
-          step.part(at::rand({whole}, step.generator, options)).to(condition.labels.device()) < label_dropout_;
-      condition.labels = condition.labels.masked_fill(drop, step.classes);
+    Conditioning condition = step.batch.condition;
+    if (!condition.empty() && label_dropout_ > 0) {
+      condition = without_condition(condition, step.spec.inputs,
+                                    step.part(at::rand({whole}, step.generator, options)) < label_dropout_);
     }
     const Model& model = step.student;
     const Tensor output = model.raw(process.add_noise(x0, noise, t), t, condition);

@@ -65,7 +65,7 @@ class DirectCm final : public Loss {
     // … at the start of its interval.
     const Tensor x = at::stack(states).flatten(0, 1).index_select(0, (interval * count + trajectory).to(x0.device()));
     const Tensor t = grid.index_select(0, interval);
-    const Condition condition = step.batch.condition.rows(pair).rows(trajectory);
+    const Conditioning condition = step.batch.condition.select(pair).select(trajectory);
 
     const at::AutoGradMode gradients(true);
     return {distance_(step.student.consistency(x, t, condition), ends.index_select(0, trajectory.to(x0.device()))), t};

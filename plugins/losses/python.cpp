@@ -29,7 +29,7 @@ struct StepView {
   Tensor grid;
 
   const TrainingStep& get() const { return *step; }
-  const Condition& condition() const { return step->batch.condition; }
+  const Conditioning& condition() const { return step->batch.condition; }
 };
 
 void add_step(pybind11::module_& module) {
@@ -38,7 +38,7 @@ void add_step(pybind11::module_& module) {
       .def_property_readonly("x", [](const StepView& v) { return v.get().batch.x; })
       .def_property_readonly("labels",
                              [](const StepView& v) -> py::object {
-                               const Tensor& labels = v.condition().labels;
+                               const Tensor labels = v.condition()[inputs::labels];
                                return labels.defined() ? py::cast(labels) : py::none();
                              })
       .def_property_readonly("grid", [](const StepView& v) { return v.grid; })

@@ -27,7 +27,7 @@ class ConsistencyError final : public Metric {
     }
     const Batch start = evaluation.start();
     const int64_t n = std::min(samples_, start.x.size(0));
-    const Condition condition = start.condition.first(n);
+    const Conditioning condition = start.condition.first(n);
     const Tensor trajectory = evaluation.shared("trajectory of " + std::to_string(n), [&] {
       std::vector<Tensor> points = {start.x.narrow(0, 0, n)};
       solve(evaluation.ode()->with(condition), *evaluation.solver(), evaluation.grid(), points[0], {},

@@ -73,14 +73,17 @@ class ConvNet final : public Network {
     if (p.is_describing()) {
       return;
     }
-    const Task task = p.host().task();
-    if (task.shape.size() != 3 || task.classes == 0) {
+    const ModelSpec spec = p.host().spec();
+    if (spec.shape.size() != 3 || spec.classes() == 0) {
       throw p.error("type", "'convnet' classifies pictures; it needs a data set of pictures with labels");
     }
-    body_ = std::make_shared<Body>(task.shape[0], width, features, task.classes, dropout);
+    body_ = std::make_shared<Body>(spec.shape[0], width, features, spec.classes(), dropout);
   }
 
-  Tensor forward(const Tensor& x, const Tensor&, const Tensor&) override { return body_->logits(body_->features(x)); }
+  Tensor forward(const Tensor& x, const Tensor&, const Conditioning&) override {
+    return body_->logits(body_->features(x));
+  }
+  std::vector<std::string> inputs() const override { return {}; }
   Tensor features(const Tensor& x) override { return body_->features(x); }
   std::shared_ptr<nn::Module> module() override { return body_; }
 

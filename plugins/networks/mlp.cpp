@@ -19,16 +19,14 @@ namespace nn = torch::nn;
 namespace {
 
 struct Body : nn::Module {
-  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, int64_t classes, bool guided)
+  Body(int64_t dimension, int64_t width, int64_t depth, int64_t embedding, const ModelSpec& spec)
       : embedding_width(embedding) {
     input = register_module("input", nn::Linear(dimension, width));
     noise = register_module("noise", nn::Linear(embedding, width));
-    if (classes > 0) {
-      label = register_module("label", nn::Embedding(classes + 1, width));
+    if (spec.classes() > 0) {
+      label = register_module("label", nn::Embedding(spec.classes() + 1, width));
     }
-    if (guided) {
-      guidance = register_module("guidance", guidance_layer(embedding, width));
-    }
+    numbers = NumberInputs(*this, spec, embedding, width);
     for (int64_t i = 0; i < depth; ++i) {
       hidden.push_back(register_module("hidden" + std::to_string(i), nn::Linear(width, width)));
     }
@@ -38,14 +36,11 @@ struct Body : nn::Module {
     output->bias.zero_();
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise_labels, const Tensor& labels) {
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) {
     const Tensor flat = x.flatten(1);
-    Tensor h =
-        input(flat) + noise(sinusoidal_embedding(noise_label(noise_labels), embedding_width, flat.scalar_type()));
-    if (!guidance.is_empty()) {
-      h = h + guidance(sinusoidal_embedding(guidance_label(noise_labels), embedding_width, flat.scalar_type()));
-    }
-    if (!label.is_empty() && labels.defined()) {
+    Tensor h = input(flat) + noise(sinusoidal_embedding(c_noise, embedding_width, flat.scalar_type()));
+    h = numbers.add_to(h, condition);
+    if (const Tensor labels = condition[inputs::labels]; !label.is_empty() && labels.defined()) {
       h = h + label(labels);
     }
     for (nn::Linear& layer : hidden) {
@@ -55,7 +50,8 @@ struct Body : nn::Module {
   }
 
   int64_t embedding_width;
-  nn::Linear input{nullptr}, noise{nullptr}, guidance{nullptr}, output{nullptr};
+  nn::Linear input{nullptr}, noise{nullptr}, output{nullptr};
+  NumberInputs numbers;
   nn::Embedding label{nullptr};
   std::vector<nn::Linear> hidden;
 };
@@ -74,19 +70,20 @@ class Mlp final : public Network {
     if (p.is_describing()) {
       return;
     }
-    const Task task = p.host().task();
+    const ModelSpec spec = p.host().spec();
     int64_t dimension = 1;
-    for (const int64_t n : task.shape) {
+    for (const int64_t n : spec.shape) {
       dimension *= n;
     }
-    body_ = std::make_shared<Body>(dimension, width, depth, embedding, task.classes, task.guided);
+    body_ = std::make_shared<Body>(dimension, width, depth, embedding, spec);
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
-    return body_->forward(x, noise, labels);
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
+    return body_->forward(x, c_noise, condition);
   }
+  std::vector<std::string> inputs() const override { return input_names(!body_->label.is_empty(), body_->numbers); }
+  std::string weights_of(const std::string& input) const override { return body_->numbers.weights_of(input); }
   std::shared_ptr<nn::Module> module() override { return body_; }
-  bool guided() const override { return !body_->guidance.is_empty(); }
 
  private:
   std::shared_ptr<Body> body_;

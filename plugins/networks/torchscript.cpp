@@ -72,7 +72,7 @@ class TorchScript final : public Network {
       const std::string what = e.what();
       throw p.error("file", file + " cannot be read as TorchScript: " + what.substr(0, what.find('\n')));
     }
-    const size_t wanted = p.host().task().classes > 0 ? 3 : 2;
+    const size_t wanted = p.host().spec().classes() > 0 ? 3 : 2;
     const auto method = script_.find_method("forward");
     const size_t has = method ? method->function().getSchema().arguments().size() - 1 : 0;
     if (has != wanted) {
@@ -90,11 +90,11 @@ class TorchScript final : public Network {
     }
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning& condition) override {
     const torch::jit::GraphOptimizerEnabledGuard as_written(false);
     script_.train(weights_->is_training());
     std::vector<c10::IValue> inputs = {x, noise};
-    if (labels.defined()) {
+    if (const Tensor labels = condition[retort::inputs::labels]; labels.defined()) {
       inputs.emplace_back(labels);
     }
     return script_.forward(inputs).toTensor();

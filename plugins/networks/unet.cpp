@@ -96,25 +96,22 @@ struct Block : nn::Module {
 };
 
 struct Shape {
-  int64_t channels, patch, classes, blocks, embedding, groups;
-  bool guided;
+  int64_t channels, patch, blocks, embedding, groups;
   std::vector<int64_t> widths;
   std::vector<int64_t> attention;
   double dropout;
 };
 
 struct Body : nn::Module {
-  explicit Body(const Shape& shape) : patch(shape.patch), frequencies(shape.embedding / 2) {
+  Body(const Shape& shape, const ModelSpec& spec) : patch(shape.patch), frequencies(shape.embedding / 2) {
     const int64_t folded = shape.channels * patch * patch;
     const auto levels = static_cast<int64_t>(shape.widths.size());
     noise0 = register_module("noise0", nn::Linear(frequencies, shape.embedding));
     noise1 = register_module("noise1", nn::Linear(shape.embedding, shape.embedding));
-    if (shape.classes > 0) {
-      label = register_module("label", nn::Embedding(shape.classes + 1, shape.embedding));
+    if (spec.classes() > 0) {
+      label = register_module("label", nn::Embedding(spec.classes() + 1, shape.embedding));
     }
-    if (shape.guided) {
-      guidance = register_module("guidance", guidance_layer(frequencies, shape.embedding));
-    }
+    numbers = NumberInputs(*this, spec, frequencies, shape.embedding);
     int64_t width = shape.widths[0];
     input = register_module("input", conv(folded, width, 3));
     std::vector<int64_t> skips = {width};
@@ -155,13 +152,10 @@ struct Body : nn::Module {
     output = register_module("output", zeroed(conv(width, folded, 3)));
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) {
-    Tensor embedding = noise0(sinusoidal_embedding(noise_label(noise), frequencies, x.scalar_type()));
-    if (!guidance.is_empty()) {
-      embedding = embedding + guidance(sinusoidal_embedding(guidance_label(noise), frequencies, x.scalar_type()));
-    }
-    embedding = noise1(at::silu(embedding));
-    if (!label.is_empty() && labels.defined()) {
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) {
+    Tensor embedding = noise0(sinusoidal_embedding(c_noise, frequencies, x.scalar_type()));
+    embedding = noise1(at::silu(numbers.add_to(embedding, condition)));
+    if (const Tensor labels = condition[inputs::labels]; !label.is_empty() && labels.defined()) {
       embedding = embedding + label(labels);
     }
     embedding = at::silu(embedding);
@@ -187,7 +181,8 @@ struct Body : nn::Module {
 
   int64_t patch;
   int64_t frequencies;
-  nn::Linear noise0{nullptr}, noise1{nullptr}, guidance{nullptr};
+  nn::Linear noise0{nullptr}, noise1{nullptr};
+  NumberInputs numbers;
   nn::Embedding label{nullptr};
   nn::Conv2d input{nullptr}, output{nullptr};
   nn::GroupNorm norm{nullptr};
@@ -216,26 +211,25 @@ class UNet final : public Network {
     if (p.is_describing()) {
       return;
     }
-    const Task task = p.host().task();
-    if (task.shape.size() != 3) {
+    const ModelSpec spec = p.host().spec();
+    if (spec.shape.size() != 3) {
       throw p.error("type", "'unet' is for pictures [channels, height, width]; this data set has samples of " +
-                                std::to_string(task.shape.size()) + " dimension(s); 'mlp' is for points");
+                                std::to_string(spec.shape.size()) + " dimension(s); 'mlp' is for points");
     }
-    if (task.shape[1] % shape.patch != 0 || task.shape[2] % shape.patch != 0) {
+    if (spec.shape[1] % shape.patch != 0 || spec.shape[2] % shape.patch != 0) {
       throw p.error("patch", std::to_string(shape.patch) + " does not divide the picture of " +
-                                 std::to_string(task.shape[1]) + " x " + std::to_string(task.shape[2]));
+                                 std::to_string(spec.shape[1]) + " x " + std::to_string(spec.shape[2]));
     }
-    shape.channels = task.shape[0];
-    shape.classes = task.classes;
-    shape.guided = task.guided;
-    body_ = std::make_shared<Body>(shape);
+    shape.channels = spec.shape[0];
+    body_ = std::make_shared<Body>(shape, spec);
   }
 
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
-    return body_->forward(x, noise, labels);
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
+    return body_->forward(x, c_noise, condition);
   }
+  std::vector<std::string> inputs() const override { return input_names(!body_->label.is_empty(), body_->numbers); }
+  std::string weights_of(const std::string& input) const override { return body_->numbers.weights_of(input); }
   std::shared_ptr<nn::Module> module() override { return body_; }
-  bool guided() const override { return !body_->guidance.is_empty(); }
 
  private:
   static void check(const Params& p, const Shape& shape) {

@@ -1,9 +1,10 @@
-/// The embeddings of the noise label and of the guidance weight, shared by the networks.
+/// The embeddings of the noise label and of the other numbers that a row is given, shared by the networks.
 #pragma once
 
-#include <retort/tensor.h>
+#include <retort/conditioning.h>
 
 #include <ATen/ATen.h>
+#include <torch/nn/module.h>
 #include <torch/nn/modules/linear.h>
 
 #include <numbers>
@@ -19,16 +20,62 @@ inline Tensor sinusoidal_embedding(const Tensor& noise, int64_t width, at::Scala
   return at::cat({angle.cos(), angle.sin()}, 1).to(dtype);
 }
 
-/// What a network is given as `noise`: [B], or [B, 2] with the label of the guidance weight where the task is guided.
-inline Tensor noise_label(const Tensor& noise) { return noise.dim() == 2 ? noise.select(1, 0) : noise; }
-inline Tensor guidance_label(const Tensor& noise) { return noise.select(1, 1); }
+/// Layers that take in the numbers which a model is given with every row beside the noise label: guidance weights, end
+/// times. Each is called as its input, and zero at first, so that a student begins as a teacher without it.
+class NumberInputs {
+ public:
+  NumberInputs() = default;
+  /// `width` cosines and sines of each number; `embedding` features that come out.
+  NumberInputs(torch::nn::Module& owner, const ModelSpec& spec, int64_t width, int64_t embedding) : width_(width) {
+    const at::NoGradGuard no_grad;
+    for (const Input& input : spec.inputs) {
+      if (input.shape.empty() && input.classes == 0) {
+        torch::nn::Linear layer(torch::nn::LinearOptions(width, embedding).bias(false));
+        layer->weight.zero_();
+        layers_.emplace_back(input.name, owner.register_module(input.name, layer));
+      }
+    }
+  }
 
-/// The layer that takes in the embedded guidance weight; zero at first, so that a student begins as its teacher.
-inline torch::nn::Linear guidance_layer(int64_t width, int64_t embedding) {
-  const at::NoGradGuard no_grad;
-  torch::nn::Linear layer(torch::nn::LinearOptions(width, embedding).bias(false));
-  layer->weight.zero_();
-  return layer;
+  /// `features`: [B, embedding], with those of every number that is given.
+  Tensor add_to(Tensor features, const Conditioning& condition) const {
+    for (const auto& [name, layer] : layers_) {
+      if (const Tensor number = condition[name]; number.defined()) {
+        features = features + layer->forward(sinusoidal_embedding(number, width_, features.scalar_type()));
+      }
+    }
+    return features;
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& [name, layer] : layers_) {
+      out.push_back(name);
+    }
+    return out;
+  }
+  /// What `Network::weights_of` says of an input.
+  std::string weights_of(const std::string& input) const {
+    for (const auto& [name, layer] : layers_) {
+      if (name == input) {
+        return name + ".";
+      }
+    }
+    return "";
+  }
+
+ private:
+  int64_t width_ = 0;
+  mutable std::vector<std::pair<std::string, torch::nn::Linear>> layers_;
+};
+
+/// The inputs of a network that takes class labels and such numbers.
+inline std::vector<std::string> input_names(bool labels, const NumberInputs& numbers) {
+  std::vector<std::string> out = numbers.names();
+  if (labels) {
+    out.emplace_back(inputs::labels);
+  }
+  return out;
 }
 
 }  // namespace retort

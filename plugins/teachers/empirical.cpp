@@ -31,7 +31,7 @@ class Empirical final : public Teacher {
     data_ = all.x.flatten(1).to(at::kDouble);
     mean_ = data_.mean(0);
     centred_ = data_ - mean_;
-    labels_ = all.condition.labels;
+    labels_ = all.condition[retort::inputs::labels];
     if (conditional_ && !labels_.defined()) {
       throw p.error("conditional", "needs a data set with labels");
     }
@@ -41,9 +41,9 @@ class Empirical final : public Teacher {
   const Process& process() const override { return process_; }
   Parametrisation parametrisation() const override { return {Predicts::data, 1.0}; }
   std::vector<int64_t> shape() const override { return dataset_->shape(); }
-  int64_t classes() const override { return conditional_ ? dataset_->classes() : 0; }
+  std::vector<Input> inputs() const override { return label_inputs(conditional_ ? dataset_->classes() : 0); }
 
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
     return at::matmul(at::softmax(logits(x, t, condition), 1), data_).to(x.scalar_type()).view(x.sizes());
   }
 
@@ -60,14 +60,14 @@ class Empirical final : public Teacher {
   Tensor centred(const Tensor& x, const Tensor& alpha) const { return x.to(at::kDouble).flatten(1) - alpha * mean_; }
 
   // -||x - alpha x_i||^2 / (2 sigma^2) but for the part that is the same for all i. [B, samples]
-  Tensor logits(const Tensor& x, const Tensor& t, const Condition& condition) const {
+  Tensor logits(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
     const Tensor alpha = process_.alpha(t).unsqueeze(1);
     const Tensor variance = process_.sigma(t).square().clamp_min(1e-24).unsqueeze(1);
     const Tensor dot = at::matmul(centred(x, alpha), centred_.t());
     Tensor out = (alpha * dot - alpha * alpha * half_square_) / variance;
-    if (conditional_ && condition.labels.defined()) {
-      const Tensor wanted = condition.labels.unsqueeze(1);
-      const Tensor other = labels_.unsqueeze(0).ne(wanted).logical_and(wanted < classes());
+    if (const Tensor labels = condition[retort::inputs::labels]; conditional_ && labels.defined()) {
+      const Tensor wanted = labels.unsqueeze(1);
+      const Tensor other = labels_.unsqueeze(0).ne(wanted).logical_and(wanted < dataset_->classes());
       out = out.masked_fill(other, -std::numeric_limits<double>::infinity());
     }
     return out;

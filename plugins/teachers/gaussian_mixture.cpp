@@ -29,7 +29,7 @@ class GaussianMixture final : public Teacher {
   Parametrisation parametrisation() const override { return {Predicts::v, 1.0}; }
   std::vector<int64_t> shape() const override { return {mixture_.dimension()}; }
 
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition&) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning&) const override {
     const At at(*this, x, t);
     const Tensor alpha = at.alpha, sigma = at.sigma;
     const Tensor responsibility = at::softmax(at.log_joint, 1).unsqueeze(2);  // [B, K, 1]

@@ -51,50 +51,56 @@ class NetworkTeacher final : public Teacher {
     }
     Params form(*model, "model", nullptr);
     parametrisation_ = Parametrisation(form);
-    for (const int64_t n : form.get("shape", std::vector<int64_t>{}, "")) {
-      shape_.push_back(n);
-    }
-    classes_ = form.get("classes", 0, "");
-    if (classes_ == 0 && (guidance_ != 1 || range_)) {
+    spec_ = checkpoint.spec();
+    if (spec_.inputs.empty() && (guidance_ != 1 || range_)) {
       throw p.error(range_ ? "guidance_range" : "guidance",
-                    "needs a class-conditional teacher; " + path + " has no classes");
+                    "needs a conditional teacher; " + path + " has no classes and no other condition");
     }
-    evaluator_ = p.host().backend().compile(p.host().network(checkpoint, path));
+    network_ = p.host().backend().compile(p.host().network(checkpoint, path));
   }
 
   const Process& process() const override { return process_; }
   Parametrisation parametrisation() const override { return parametrisation_; }
-  std::vector<int64_t> shape() const override { return shape_; }
-  int64_t classes() const override { return classes_; }
+  std::vector<int64_t> shape() const override { return spec_.shape; }
+  std::vector<Input> inputs() const override { return spec_.inputs; }
   int64_t cost() const override { return !range_ && (guidance_ == 1 || guidance_ == 0) ? 1 : 2; }
   std::optional<std::pair<double, double>> guidance() const override { return range_; }
 
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
     const Tensor input = rows(parametrisation_.input_scale(process_, t), x) * x;
     const Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
-    if (classes_ == 0) {
-      return (*evaluator_)(input, label, {}).to(x.scalar_type());
-    }
-    const Tensor none = at::full({x.size(0)}, classes_, x.options().dtype(at::kLong));
-    const Tensor labels = condition.labels.defined() ? condition.labels.to(x.device()) : none;
     if (cost() == 1) {
-      return (*evaluator_)(input, label, guidance_ == 1 ? labels : none).to(x.scalar_type());
+      const Conditioning given = guidance_ == 0 ? unconditional(condition) : condition;
+      return (*network_)(input, label, network_inputs(given, x)).to(x.scalar_type());
     }
-    const Tensor both = (*evaluator_)(at::cat({input, input}), at::cat({label, label}), at::cat({labels, none}));
-    const auto halves = both.to(x.scalar_type()).chunk(2);
+    const Conditioning both = Conditioning::cat(network_inputs(condition, x), network_inputs(unconditional(condition), x));
+    const auto halves =
+        (*network_)(at::cat({input, input}), at::cat({label, label}), both).to(x.scalar_type()).chunk(2);
     const Tensor difference = halves[0] - halves[1];
-    return halves[1] +
-           (condition.guidance.defined() ? rows(condition.guidance, x) * difference : guidance_ * difference);
+    const Tensor w = condition[retort::inputs::guidance];
+    return halves[1] + (w.defined() ? rows(w, x) * difference : guidance_ * difference);
   }
 
  private:
+  // What the network is built for, of what is given; labels that are not given mean "no class".
+  Conditioning network_inputs(const Conditioning& condition, const Tensor& x) const {
+    Conditioning out;
+    for (const Input& input : spec_.inputs) {
+      if (condition.has(input.name)) {
+        out.set(input.name, condition[input.name].to(x.device()));
+      } else if (input.classes > 0) {
+        out.set(input.name, at::full({x.size(0)}, input.classes, x.options().dtype(at::kLong)));
+      }
+    }
+    return out;
+  }
+
   double guidance_;
   std::optional<std::pair<double, double>> range_;
   Process process_;
   Parametrisation parametrisation_;
-  std::vector<int64_t> shape_;
-  int64_t classes_ = 0;
-  std::shared_ptr<Evaluator> evaluator_;
+  ModelSpec spec_;
+  std::shared_ptr<CompiledNetwork> network_;
 };
 
 RETORT_PLUGIN(NetworkTeacher, teacher, network)

@@ -43,7 +43,7 @@ class Probe final : public Network {
       }
     }
   }
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override {
+  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning&) override {
     const Tensor label = body_->label(noise.to(x.scalar_type()).unsqueeze(1));
     return body_->last(at::silu(body_->norm(body_->first(x)) + label.unsqueeze(2).unsqueeze(3)));
   }

@@ -21,7 +21,7 @@ void check_labels(const Dataset& data, Split split, const std::string& on, Findi
   const int64_t step = std::max(block, size / most_blocks);
   for (int64_t at = 0; same && at < size; at += step) {
     const Tensor index = at::arange(at, std::min(size, at + block), at::kLong);
-    const Tensor labels = data.batch(split, index).condition.labels;
+    const Tensor labels = data.batch(split, index).condition[inputs::labels];
     same = labels.defined() && at::equal(labels, all.index_select(0, index));
   }
   out.add("labels alone" + on, same, same ? shape : shape + ", and differ from those of batches",
@@ -57,7 +57,7 @@ void check_split(const Dataset& data, Split split, Findings& out) {
             spell(batch.x.min().item<double>()) + " to " + spell(batch.x.max().item<double>()), "of order one");
   }
   if (data.classes() > 0) {
-    const Tensor& labels = batch.condition.labels;
+    const Tensor labels = batch.condition[inputs::labels];
     const bool good = labels.defined() && labels.scalar_type() == at::kLong && labels.size(0) == n &&
                       labels.min().item<int64_t>() >= 0 && labels.max().item<int64_t>() < data.classes();
     out.add("labels" + on, good,
@@ -67,6 +67,14 @@ void check_split(const Dataset& data, Split split, Findings& out) {
             "int64, 0 to " + std::to_string(data.classes() - 1));
   }
   check_labels(data, split, on, out);
+  for (const Input& input : data.inputs()) {
+    const Tensor rows = batch.condition[input.name];
+    std::vector<int64_t> shape = input.shape;
+    shape.insert(shape.begin(), n);
+    const bool good = rows.defined() && rows.sizes() == shape && rows.scalar_type() == input.dtype;
+    out.add("input '" + input.name + "'" + on, good, rows.defined() ? spell_shape(rows.sizes()) : "none",
+            spell_shape(shape) + ", of the type that inputs() says");
+  }
   const bool same = same_bits(batch.x, data.batch(split, index).x);
   out.add("deterministic" + on, same, same ? "equal bits" : "differs", "equal bits for equal indices");
   const Batch turned = data.batch(split, index.flip({0}));

@@ -36,15 +36,15 @@ class Lesson {
       student->denoise_to(0.5);
       data.x.fill_(0.5);
     }
-    data.condition.labels = (data.x.select(1, 0) > 0).to(at::kLong);
+    data.condition.set(inputs::labels, (data.x.select(1, 0) > 0).to(at::kLong));
     if (given != nullptr) {
       (*given)("batch.x", data.x);
-      (*given)("labels", data.condition.labels);
+      (*given)("labels", data.condition[inputs::labels]);
     }
     const Model student_model = ExactStudent::model(student), target_model = ExactStudent::model(target);
     const Ode ode(teacher_, data.condition);
     const TrainingStep step{data,       student_model,      target_model,          &ode, &solver_,
-                            &schedule_, teacher_.process(), seeded(4, "training"), 0.5,  2};
+                            &schedule_, teacher_.process(), seeded(4, "training"), 0.5,  spec_};
     Outcome out{(*loss_)(step), 0, {}, {}};
     const Tensor total = out.value.per_row.to(at::kDouble).mean();
     out.total = total.item<double>();
@@ -60,6 +60,7 @@ class Lesson {
   ExactTeacher teacher_;
   ExactSolver solver_;
   EvenSchedule schedule_;
+  ModelSpec spec_{{1}, label_inputs(2)};
   World world_;
   std::shared_ptr<Loss> loss_;
 };

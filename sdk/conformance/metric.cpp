@@ -17,7 +17,7 @@ class Points final : public Dataset {
   int64_t classes() const override { return 2; }
   int64_t size(Split) const override { return all_.x.size(0); }
   Batch batch(Split, const Tensor& index) const override {
-    return {all_.x.index_select(0, index), all_.condition.rows(index)};
+    return {all_.x.index_select(0, index), all_.condition.select(index)};
   }
 
  private:
@@ -67,7 +67,7 @@ class Scene final : public Evaluation {
   }
   const Dataset* dataset() const override { return &data_; }
   const Model* model() const override { return teacher_row_ ? nullptr : &model_; }
-  Evaluator* network() const override { return teacher_row_ ? nullptr : student_.get(); }
+  CompiledNetwork* network() const override { return teacher_row_ ? nullptr : student_.get(); }
   int64_t student_steps() const override { return teacher_row_ ? 0 : 1; }
   const Ode* ode() const override { return &ode_; }
   const Solver* solver() const override { return &solver_; }
@@ -81,7 +81,7 @@ class Scene final : public Evaluation {
  private:
   static Points points(const ExactTeacher& teacher) {
     Batch all{teacher.sample(200, seeded(7, "data")).to(at::kFloat), {}};
-    all.condition.labels = (all.x.select(1, 0) > 0).to(at::kLong);
+    all.condition.set(inputs::labels, (all.x.select(1, 0) > 0).to(at::kLong));
     return Points(all);
   }
 

@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
+
 #include "world.h"
 
 namespace retort::conformance {
@@ -9,9 +11,13 @@ namespace {
 
 constexpr int64_t batch = 5;
 
-std::string spell(const Task& task) {
-  return spell_shape(task.shape) + (task.classes > 0 ? " with " + std::to_string(task.classes) + " classes" : "") +
-         (task.guided ? " and guidance" : "");
+std::string spell(const ModelSpec& spec) {
+  std::string with;
+  for (const Input& input : spec.inputs) {
+    with += (with.empty() ? " with " : ", ") +
+            (input.classes > 0 ? std::to_string(input.classes) + " classes" : input.name);
+  }
+  return spell_shape(spec.shape) + with;
 }
 
 // All zeros would hide errors, and some layers begin as zeros.
@@ -24,73 +30,114 @@ void randomise(Network& network) {
 }
 
 struct Inputs {
-  Tensor x, noise, labels;
-  explicit Inputs(const Task& task) {
-    std::vector<int64_t> shape = task.shape;
+  Tensor x, c_noise;
+  Conditioning condition;
+  explicit Inputs(const ModelSpec& spec) {
+    std::vector<int64_t> shape = spec.shape;
     shape.insert(shape.begin(), batch);
     x = at::randn(shape, seeded(6, "inputs"), at::TensorOptions().dtype(at::kFloat));
-    noise = at::linspace(-1, 1, batch, at::kFloat);
-    if (task.guided) {
-      noise = at::stack({noise, at::linspace(0, 2, batch, at::kFloat)}, 1);
+    c_noise = at::linspace(-1, 1, batch, at::kFloat);
+    for (const Input& input : spec.inputs) {
+      condition.set(input.name, example(input, 0));
     }
-    labels = task.classes > 0 ? at::arange(batch, at::kLong).remainder(task.classes) : Tensor();
   }
+
+  // Numbers for that input; another `draw`, others in every row.
+  static Tensor example(const Input& input, int64_t draw) {
+    if (input.classes > 0) {
+      return (at::arange(batch, at::kLong) + draw).remainder(input.classes);
+    }
+    std::vector<int64_t> shape = input.shape;
+    shape.insert(shape.begin(), batch);
+    if (input.dtype == at::kBool) {  // the first ones of each row, and one more
+      const Tensor place = at::arange(shape.back(), at::kLong).expand(shape);
+      return place <= draw;
+    }
+    return at::randn(shape, seeded(8 + static_cast<uint64_t>(draw), input.name.c_str()),
+                     at::TensorOptions().dtype(at::kFloat));
+  }
+
+  Tensor through(Network& network) const { return network.forward(x, c_noise, condition); }
 };
 
-// The weights that take in the guidance weight begin without effect, and can come to have one.
-void check_guidance(Network& network, const Task& task, Findings& out) {
+// The weights that take in an input alone begin without effect, so that a student can begin at a teacher without it.
+void check_new_input(Network& network, const ModelSpec& spec, const Input& input, Findings& out) {
+  const std::string own = network.weights_of(input.name);
+  if (own.empty()) {
+    return;
+  }
   const at::NoGradGuard no_grad;
-  const Inputs in(task);
-  const Tensor other = at::stack({in.noise.select(1, 0), in.noise.select(1, 1) + 1}, 1);
-  const auto change = [&] {
-    return largest(network.forward(in.x, in.noise, in.labels) - network.forward(in.x, other, in.labels));
-  };
   for (const auto& item : network.module()->named_parameters()) {
-    if (!item.key().starts_with("guidance.")) {
+    if (!item.key().starts_with(own)) {
       Tensor p = item.value();
       p.add_(at::randn(p.sizes(), seeded(7, item.key().c_str()), p.options()), 0.05);
     }
   }
   network.module()->eval();
-  const double before = change();
-  out.add("guidance begins without effect on " + spell(task), before == 0,
-          "changes the output by " + conformance::spell(before), "0");
-  randomise(network);
-  const double after = change();
-  out.add("guidance can have an effect on " + spell(task), after > 0,
-          "changes the output by " + conformance::spell(after), "more than 0");
+  Inputs in(spec);
+  const Tensor y = in.through(network);
+  in.condition.set(input.name, Inputs::example(input, 1));
+  const double change = largest(in.through(network) - y);
+  out.add(input.name + " begins without effect on " + spell(spec), change == 0,
+          "changes the output by " + conformance::spell(change), "0");
 }
 
-void check_task(Network& network, const Task& task, Findings& out) {
-  const std::string on = " on " + spell(task);
-  const Inputs in(task);
+// A network that ignores its time, or a condition, trains without a word and learns the wrong thing.
+void check_effects(Network& network, const ModelSpec& spec, bool denoiser, Findings& out) {
+  const at::NoGradGuard no_grad;
+  const Inputs in(spec);
+  const Tensor y = in.through(network);
+  const auto has_effect = [&](const std::string& name, const Inputs& other) {
+    const double change = largest(other.through(network) - y);
+    out.add(name + " has an effect on " + spell(spec), change > 0,
+            "changes the output by " + conformance::spell(change), "more than 0");
+  };
+  if (denoiser) {
+    Inputs other = in;
+    other.c_noise = in.c_noise.flip(0);
+    has_effect("c_noise", other);
+  }
+  const std::vector<std::string> reads = network.inputs();
+  for (const Input& input : spec.inputs) {
+    if (std::find(reads.begin(), reads.end(), input.name) != reads.end()) {
+      Inputs other = in;
+      other.condition.set(input.name, Inputs::example(input, 1));
+      has_effect(input.name, other);
+    }
+  }
+}
+
+void check_task(Network& network, const ModelSpec& spec, Findings& out) {
+  const std::string on = " on " + spell(spec);
+  const Inputs in(spec);
   randomise(network);
   network.module()->eval();
   {
     const at::NoGradGuard no_grad;
-    const Tensor y = network.forward(in.x, in.noise, in.labels);
+    const Tensor y = in.through(network);
     const bool denoiser = y.sizes() == in.x.sizes();
-    const bool classifier = task.classes > 0 && y.dim() == 2 && y.size(0) == batch && y.size(1) == task.classes;
+    const bool classifier = spec.classes() > 0 && y.dim() == 2 && y.size(0) == batch && y.size(1) == spec.classes();
     out.add("shape" + on, (denoiser || classifier) && all_finite(y),
             spell_shape(y.sizes()) + (all_finite(y) ? "" : ", not finite"),
-            spell_shape(in.x.sizes()) + (task.classes > 0 ? " or [5, " + std::to_string(task.classes) + "]" : "") +
+            spell_shape(in.x.sizes()) + (spec.classes() > 0 ? " or [5, " + std::to_string(spec.classes()) + "]" : "") +
                 ", finite");
     std::vector<Tensor> alone;
     for (int64_t i = 0; i < batch; ++i) {
-      const Tensor label = in.labels.defined() ? in.labels.narrow(0, i, 1) : Tensor();
-      alone.push_back(network.forward(in.x.narrow(0, i, 1), in.noise.narrow(0, i, 1), label));
+      const Tensor one = at::tensor({i}, at::kLong);
+      alone.push_back(network.forward(in.x.narrow(0, i, 1), in.c_noise.narrow(0, i, 1), in.condition.select(one)));
     }
     out.at_most("rows are independent" + on, largest(y - at::cat(alone)) / (1 + largest(y)), 1e-4,
                 "batch and single rows differ by");
     Given given;
     given("x", in.x);
-    given("noise", in.noise);
-    const bool same = same_bits(y, network.forward(in.x, in.noise, in.labels));
+    given("c_noise", in.c_noise);
+    const bool same = same_bits(y, in.through(network));
     given.check(out);
     out.add("deterministic" + on, same, same ? "equal bits" : "differs", "equal bits from equal inputs");
+    check_effects(network, spec, denoiser, out);
   }
   network.module()->train();
-  const Tensor y = network.forward(in.x, in.noise, in.labels);
+  const Tensor y = in.through(network);
   (y * at::randn(y.sizes(), seeded(6, "direction"), y.options())).sum().backward();
   int64_t count = 0, idle = 0, numbers = 0;
   std::string which;
@@ -114,11 +161,23 @@ void check_task(Network& network, const Task& task, Findings& out) {
 void check_network(const Subject& subject, Findings& out) {
   std::string fits;
   std::string refusal;
-  for (const Task& task :
-       {Task{{2}, 0}, Task{{2}, 3}, Task{{1, 28, 28}, 0}, Task{{1, 28, 28}, 10}, Task{{3, 32, 32}, 0},
-        Task{{3, 32, 32}, 10}, Task{{2}, 3, true}, Task{{1, 28, 28}, 10, true}}) {
-    out.run("built for " + spell(task), [&] {
-      World world(make_process("ve"), task, subject.host);
+  const auto with = [](ModelSpec spec, std::vector<Input> more) {
+    spec.inputs.insert(spec.inputs.end(), more.begin(), more.end());
+    return spec;
+  };
+  const Input end_time{.name = std::string(inputs::end_time), .dtype = at::kDouble};
+  const std::vector<Input> text = {{.name = "prompt_embeds", .shape = {6, 16}},
+                                   {.name = "attention_mask", .shape = {6}, .dtype = at::kBool},
+                                   {.name = "pooled_prompt_embeds", .shape = {8}},
+                                   {.name = "time_ids", .shape = {6}}};
+  const ModelSpec points{{2}}, small{{1, 28, 28}}, pictures{{3, 32, 32}};
+  for (const ModelSpec& spec :
+       {points, with(points, label_inputs(3)), small, with(small, label_inputs(10)), pictures,
+        with(pictures, label_inputs(10)), with(with(points, label_inputs(3)), {guidance_input()}),
+        with(with(small, label_inputs(10)), {guidance_input()}), with(points, {end_time}), with(small, {end_time}),
+        with(pictures, text)}) {
+    out.run("built for " + spell(spec), [&] {
+      World world(make_process("ve"), spec, subject.host);
       std::shared_ptr<Network> network;
       try {
         network = world.build<Network>(subject);
@@ -126,14 +185,17 @@ void check_network(const Subject& subject, Findings& out) {
         refusal = e.what();
         return;
       }
-      if (task.guided) {
-        if (!network->guided()) {
-          return;  // it need not be
+      const std::vector<std::string> reads = network->inputs();
+      for (const Input& input : spec.inputs) {
+        if (input.classes == 0 && std::find(reads.begin(), reads.end(), input.name) == reads.end()) {
+          return;  // it need not
         }
-        check_guidance(*network, task, out);
       }
-      fits += (fits.empty() ? "" : ", ") + spell(task);
-      check_task(*network, task, out);
+      for (const Input& input : spec.inputs) {
+        check_new_input(*network, spec, input, out);
+      }
+      fits += (fits.empty() ? "" : ", ") + spell(spec);
+      check_task(*network, spec, out);
     });
   }
   out.add("fits a task", !fits.empty(), fits.empty() ? "none: " + refusal : fits, "one at least");

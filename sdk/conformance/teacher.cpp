@@ -25,11 +25,18 @@ class Study {
     const Tensor z = at::randn(shape, seeded(seed, "states"), at::TensorOptions().dtype(at::kDouble));
     return rows((process().alpha(t).square() * 0.25 + process().sigma(t).square()).sqrt(), z) * z;
   }
-  Condition condition(int64_t n) const {
-    if (teacher_->classes() == 0) {
-      return {};
+  Conditioning condition(int64_t n) const {
+    Conditioning out;
+    for (const Input& input : teacher_->inputs()) {
+      if (input.classes > 0) {
+        out.set(input.name, at::arange(n, at::kLong).remainder(input.classes));
+      } else {
+        std::vector<int64_t> shape = input.shape;
+        shape.insert(shape.begin(), n);
+        out.set(input.name, at::randn(shape, seeded(3, input.name.c_str()), at::TensorOptions().dtype(at::kFloat)));
+      }
     }
-    return {at::arange(n, at::kLong).remainder(teacher_->classes())};
+    return out;
   }
   // Times strictly within the process, and with `ends` its first and its last too.
   Tensor times(int64_t n, bool ends) const {
@@ -47,7 +54,7 @@ void check_predictions(const Subject& subject, Findings& out) {
   for (const auto dtype : {at::kFloat, at::kDouble}) {
     const Study study(subject, dtype);
     const Tensor t = study.times(6, true);
-    const Condition condition = study.condition(t.size(0));
+    const Conditioning condition = study.condition(t.size(0));
     const Tensor x = study.states(t, 1).to(dtype);
     const std::string name = std::string("predicts in ") + c10::toString(dtype);
     const Tensor y = study.teacher().predict(x, t, condition);
@@ -62,21 +69,21 @@ void check_rows(const Subject& subject, Findings& out) {
   const at::NoGradGuard no_grad;
   const Study study(subject, at::kFloat);
   const Tensor t = study.times(6, true);
-  const Condition condition = study.condition(t.size(0));
+  const Conditioning condition = study.condition(t.size(0));
   const Tensor x = study.states(t, 1).to(at::kFloat);
   const Tensor together = study.teacher().predict(x, t, condition);
   std::vector<Tensor> alone;
   for (int64_t i = 0; i < t.size(0); ++i) {
     const Tensor one = at::full({1}, i, at::kLong);
-    alone.push_back(study.teacher().predict(x.narrow(0, i, 1), t.narrow(0, i, 1), condition.rows(one)));
+    alone.push_back(study.teacher().predict(x.narrow(0, i, 1), t.narrow(0, i, 1), condition.select(one)));
   }
   out.at_most("rows are independent", largest(together - at::cat(alone)) / (1 + largest(together)), 1e-4,
               "batch and single rows differ by");
   Given given;
   given("x", x);
   given("t", t);
-  if (condition.labels.defined()) {
-    given("labels", condition.labels);
+  for (const auto& [name, rows] : condition) {
+    given(name.c_str(), rows);
   }
   const bool same = same_bits(together, study.teacher().predict(x, t, condition));
   given.check(out);
@@ -87,7 +94,7 @@ void check_round_trip(const Study& study, Findings& out) {
   const Tensor t = study.times(6, false);
   const Tensor x = study.states(t, 2);
   const Process& process = study.process();
-  const Condition condition = study.condition(t.size(0));
+  const Conditioning condition = study.condition(t.size(0));
   const Ode::Prediction p = Ode(study.teacher(), condition).predict(x, t);
   const Tensor again = rows(process.alpha(t), x) * p.data + rows(process.sigma(t), x) * p.noise;
   out.at_most("alpha D + sigma eps = x", rms(again - x) / rms(x), 1e-6, "relative error");

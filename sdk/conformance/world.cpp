@@ -47,7 +47,7 @@ Diffused diffuse(const Tensor& x, const Tensor& alpha, const Tensor& sigma) {
 
 }  // namespace
 
-Tensor ExactTeacher::predict(const Tensor& x, const Tensor& t, const Condition&) const {
+Tensor ExactTeacher::predict(const Tensor& x, const Tensor& t, const Conditioning&) const {
   const Tensor alpha = column(process_.alpha(t)).unsqueeze(2), sigma = column(process_.sigma(t)).unsqueeze(2);
   const Tensor flat = x.to(at::kDouble).flatten(1).unsqueeze(2);  // [B, N, 1]
   const Tensor mean = listed(means), square = listed(stds).square();
@@ -114,12 +114,12 @@ Tensor even_grid(const Process& process, int64_t intervals, double t_max) {
 }
 
 namespace {
-class Direct final : public Evaluator {
+class Direct final : public CompiledNetwork {
  public:
   Direct(std::shared_ptr<Network> network, bool gradients) : network_(std::move(network)), gradients_(gradients) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const at::AutoGradMode mode(gradients_ && at::GradMode::is_enabled());
-    return network_->forward(x, noise, labels);
+    return network_->forward(x, c_noise, condition);
   }
 
  private:
@@ -129,10 +129,10 @@ class Direct final : public Evaluator {
 }  // namespace
 
 void PlainBackend::place(Network& network) const { move_weights(network, device(), dtype_, false); }
-std::shared_ptr<Evaluator> PlainBackend::trainable(std::shared_ptr<Network> network) const {
+std::shared_ptr<CompiledNetwork> PlainBackend::trainable(std::shared_ptr<Network> network) const {
   return std::make_shared<Direct>(std::move(network), true);
 }
-std::shared_ptr<Evaluator> PlainBackend::compile(std::shared_ptr<Network> network) const {
+std::shared_ptr<CompiledNetwork> PlainBackend::compile(std::shared_ptr<Network> network) const {
   return std::make_shared<Direct>(std::move(network), false);
 }
 
@@ -146,7 +146,7 @@ ExactStudent::ExactStudent(const ExactTeacher& teacher, double error)
       weight_(at::ones({1}, at::kDouble).requires_grad_(true)),
       point_(std::numeric_limits<double>::quiet_NaN()) {}
 
-Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Tensor&) {
+Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Conditioning&) {
   if (!noise.defined()) {
     // Sure of the right class, unless the error outweighs it.
     const Tensor margin = x.to(at::kDouble).flatten(1).select(1, 0).sign() * 25;

@@ -22,7 +22,7 @@ extern const std::vector<std::string> process_names;
 class ExactTeacher final : public Teacher {
  public:
   ExactTeacher(Process process, std::vector<int64_t> shape) : process_(std::move(process)), shape_(std::move(shape)) {}
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition& condition) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override;
   const Process& process() const override { return process_; }
   Parametrisation parametrisation() const override { return {Predicts::v, 1.0}; }
   std::vector<int64_t> shape() const override { return shape_; }
@@ -72,8 +72,8 @@ class PlainBackend final : public Backend {
   c10::Device device() const override { return at::kCPU; }
   c10::ScalarType dtype() const override { return dtype_; }
   void place(Network& network) const override;
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override;
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override;
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override;
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override;
   std::string describe() const override { return "LibTorch"; }
 
  private:
@@ -82,10 +82,10 @@ class PlainBackend final : public Backend {
 
 /// A student whose network output makes its consistency function exact, plus `error` times a trainable number, 1 at
 /// first. Called without noise it is a classifier of two classes, the sign of a sample's first number.
-class ExactStudent final : public Evaluator {
+class ExactStudent final : public CompiledNetwork {
  public:
   ExactStudent(const ExactTeacher& teacher, double error);
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override;
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override;
   /// A model around a student, in the teacher's process.
   static Model model(std::shared_ptr<ExactStudent> student);
 
@@ -102,12 +102,12 @@ class ExactStudent final : public Evaluator {
 
 class World final : public Host {
  public:
-  World(Process process, Task task, Host* others, c10::ScalarType dtype = at::kFloat)
-      : process_(std::move(process)), task_(std::move(task)), others_(others), backend_(dtype) {}
+  World(Process process, ModelSpec task, Host* others, c10::ScalarType dtype = at::kFloat)
+      : process_(std::move(process)), spec_(std::move(spec)), others_(others), backend_(dtype) {}
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override;
   const Process& process() const override { return process_; }
   bool process_given() const override { return true; }
-  Task task() const override { return task_; }
+  ModelSpec spec() const override { return spec_; }
   const Backend& backend() const override { return backend_; }
   Checkpoint checkpoint(const std::string& path) override;
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override;
@@ -122,7 +122,7 @@ class World final : public Host {
   std::shared_ptr<void> build_any(const Subject& subject, const Table& more);
 
   Process process_;
-  Task task_;
+  ModelSpec spec_;
   Host* others_;
   PlainBackend backend_;
 };

@@ -11,7 +11,7 @@ namespace retort {
 Backend::~Backend() = default;
 Dataset::~Dataset() = default;
 Evaluation::~Evaluation() = default;
-Evaluator::~Evaluator() = default;
+CompiledNetwork::~CompiledNetwork() = default;
 Host::~Host() = default;
 Loss::~Loss() = default;
 Metric::~Metric() = default;
@@ -22,6 +22,7 @@ Solver::~Solver() = default;
 Teacher::~Teacher() = default;
 
 int64_t Dataset::classes() const { return 0; }
+std::vector<Input> Dataset::inputs() const { return label_inputs(classes()); }
 std::vector<std::string> Dataset::class_names() const { return {}; }
 Tensor Dataset::pictures(const Tensor&) const { return {}; }
 std::string Dataset::notes() const { return ""; }
@@ -31,7 +32,7 @@ Tensor Dataset::labels(Split split) const {
   }
   std::vector<Tensor> parts;
   for (const Tensor& index : at::arange(size(split), at::kLong).split(1000)) {
-    parts.push_back(batch(split, index).condition.labels);
+    parts.push_back(batch(split, index).condition[inputs::labels]);
     if (!parts.back().defined()) {
       return {};
     }
@@ -42,18 +43,22 @@ Tensor Dataset::labels(Split split) const {
 double Backend::tolerance() const { return dtype() == at::kDouble ? 1e-10 : 1e-4; }
 double Backend::loss_scale() const { return 1; }
 
-void Evaluator::refresh() {}
-std::string Evaluator::profile(const Tensor&, const Tensor&, const Tensor&, int64_t) { return ""; }
+void CompiledNetwork::refresh() {}
+std::string CompiledNetwork::profile(const Tensor&, const Tensor&, const Conditioning&, int64_t) { return ""; }
 
 double Loss::target_decay() const { return 0; }
 
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
 
-bool Network::guided() const { return false; }
+std::vector<std::string> Network::inputs() const { return {std::string(inputs::labels)}; }
+std::string Network::weights_of(const std::string&) const { return ""; }
 Tensor Network::features(const Tensor&) { throw Error("this network has no features for metrics"); }
 
-int64_t Teacher::classes() const { return 0; }
+std::vector<Input> Teacher::inputs() const { return {}; }
+Conditioning Teacher::unconditional(const Conditioning& condition) const {
+  return without_condition(condition, inputs());
+}
 int64_t Teacher::cost() const { return 1; }
 std::optional<std::pair<double, double>> Teacher::guidance() const { return {}; }
 Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }

@@ -26,26 +26,30 @@ Boundary::Boundary(Params& p, const Parametrisation& parametrisation) : sigma_da
   }
 }
 
-Model::Model(std::shared_ptr<Evaluator> evaluator, Process process, Parametrisation parametrisation, Boundary boundary)
-    : evaluator_(std::move(evaluator)),
+Model::Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation, Boundary boundary)
+    : network_(std::move(network)),
       process_(std::move(process)),
       parametrisation_(parametrisation),
       boundary_(boundary) {}
 
-Tensor Model::raw(const Tensor& x, const Tensor& t, const Condition& condition) const {
-  const Tensor scale = parametrisation_.input_scale(process_, t);
-  Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
-  if (condition.guidance.defined()) {
-    label = at::stack({label, condition.guidance.log1p().to(label.options())}, 1);
+Tensor Model::raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
+  const auto options = x.options().dtype(at::kFloat);
+  const auto label = [&](const Tensor& time) { return parametrisation_.noise_label(process_, time).to(options); };
+  Conditioning given = condition;
+  if (const Tensor w = condition[inputs::guidance]; w.defined()) {
+    given.set(inputs::guidance, w.log1p().to(options));
   }
-  return (*evaluator_)(rows(scale, x) * x, label, condition.labels).to(x.scalar_type());
+  if (const Tensor s = condition[inputs::end_time]; s.defined()) {
+    given.set(inputs::end_time, label(s));
+  }
+  return (*network_)(rows(parametrisation_.input_scale(process_, t), x) * x, label(t), given).to(x.scalar_type());
 }
 
-Tensor Model::data(const Tensor& x, const Tensor& t, const Condition& condition) const {
+Tensor Model::data(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
   return parametrisation_.to_data(process_, t)(x, raw(x, t, condition));
 }
 
-Tensor Model::consistency(const Tensor& x, const Tensor& t, const Condition& condition) const {
+Tensor Model::consistency(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
   const Tensor d = data(x, t, condition);
   const double sd = boundary_.sigma_data;
   switch (boundary_.kind) {

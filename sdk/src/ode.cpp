@@ -6,7 +6,7 @@
 
 namespace retort {
 
-Ode::Ode(const Teacher& teacher, Condition condition)
+Ode::Ode(const Teacher& teacher, Conditioning condition)
     : teacher_(&teacher),
       condition_(std::move(condition)),
       count_(std::make_shared<std::atomic<int64_t>>(0)),
@@ -39,10 +39,10 @@ Tensor Ode::velocity(const Tensor& x, const Tensor& t) const {
   return combine({{process().d_alpha(t), p.data}, {process().d_sigma(t), p.noise}});
 }
 
-Ode Ode::rows(const Tensor& index) const { return with(condition_.rows(index)); }
+Ode Ode::rows(const Tensor& index) const { return with(condition_.select(index)); }
 Ode Ode::first(int64_t count) const { return with(condition_.first(count)); }
 
-Ode Ode::with(Condition condition) const {
+Ode Ode::with(Conditioning condition) const {
   Ode other = *this;
   other.condition_ = std::move(condition);
   return other;

@@ -51,7 +51,7 @@ TEST_CASE("networks agree with float64 on the processor, captured or not, after 
         }
       }
       compiled->refresh();
-      const Tensor exact = (*reference->compile(theirs))(x, noise.to(at::kDouble), labels);
+      const Tensor exact = (*reference->compile(theirs))(x, noise.to(at::kDouble), {{inputs::labels, labels}});
       const auto card = backend->device();
       const Tensor got = (*compiled)(x.to(card, at::kFloat), noise.to(card), labels.to(card)).to(at::kCPU, at::kDouble);
       CHECK(rms(got - exact) / rms(exact) < backend->tolerance());

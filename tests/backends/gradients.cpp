@@ -23,7 +23,7 @@ namespace {
 class Normal final : public Teacher {
  public:
   explicit Normal(std::vector<int64_t> shape) : shape_(std::move(shape)) {}
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition&) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning&) const override {
     const Tensor variance = 0.25 * process_.alpha(t).square();
     return rows(variance / (variance + process_.sigma(t).square()), x) * x;
   }
@@ -82,7 +82,7 @@ template <class Body>
 class Own final : public Network {
  public:
   Own() : body_(std::make_shared<Body>()) {}
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override { return body_->forward(x, noise); }
+  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning&) override { return body_->forward(x, noise); }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:
@@ -133,7 +133,7 @@ void tied(nn::Module& m) {
 
 struct Lesson {
   std::string network, toml, loss, loss_toml;
-  Task task;
+  ModelSpec spec;
 };
 
 // One network in training by one backend.
@@ -143,7 +143,7 @@ class Training {
            Begin begin)
       : host_(host),
         lesson_(lesson),
-        teacher_(lesson.task.shape),
+        teacher_(lesson.spec.shape),
         backend_(host.make_plugin<Backend>(backend, backend_toml)),
         loss_(host.make_plugin<Loss>(lesson.loss, lesson.loss_toml)),
         solver_(host.make_plugin<Solver>("heun")),
@@ -162,12 +162,12 @@ class Training {
 
   // The gradients of a step, which the parameters keep.
   void step(uint64_t index) {
-    std::vector<int64_t> shape = lesson_.task.shape;
+    std::vector<int64_t> shape = lesson_.spec.shape;
     constexpr int64_t batch = 5;
     shape.insert(shape.begin(), batch);
     Batch data{(normal(shape, index) * 0.5).to(backend_->dtype()), {}};
-    if (lesson_.task.classes > 0) {
-      data.condition.labels = at::arange(batch, at::kLong).remainder(lesson_.task.classes);
+    if (lesson_.spec.classes() > 0) {
+      data.condition.set(inputs::labels, at::arange(batch, at::kLong).remainder(lesson_.spec.classes()));
     }
     for (Tensor& p : network_->module()->parameters()) {
       p.mutable_grad() = Tensor();
@@ -176,7 +176,7 @@ class Training {
     const Ode ode(teacher_, data.condition);
     const TrainingStep step{data,          *student_,           *target_,           &ode,
                             solver_.get(), schedule_.get(),     teacher_.process(), seeded(index, "training"),
-                            0.5,           lesson_.task.classes};
+                            0.5,           lesson_.spec};
     (*loss_)(step).per_row.mean().backward();
   }
 
@@ -266,7 +266,7 @@ TEST_CASE(
   write_pointwise_script(folder / "points.pt");
   write_picture_script(folder / "pictures.pt");
   const std::string script = "file = \"" + folder.string() + "/";
-  const Task points{{2}, 0}, labelled{{2}, 3}, pictures{{1, 8, 8}, 3}, plain{{1, 8, 8}, 0}, thick{{16, 8, 8}, 0};
+  const ModelSpec points{{2}}, labelled{{2}, label_inputs(3)}, pictures{{1, 8, 8}, label_inputs(3)}, plain{{1, 8, 8}}, thick{{16, 8, 8}};
   const std::pair<const char*, std::string> denoisers[] = {
       {"cm", ""},        {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
       {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
@@ -297,7 +297,7 @@ TEST_CASE(
   std::map<std::string, double> greatest;
   int64_t compared = 0;
   for (const Lesson& lesson : lessons) {
-    TestHost host("type = \"ve\"", lesson.task);
+    TestHost host("type = \"ve\"", lesson.spec);
     for (const auto& [begin_name, begin] : begins) {
       CAPTURE(lesson.network);
       CAPTURE(lesson.toml);

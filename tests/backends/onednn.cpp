@@ -14,9 +14,9 @@ using namespace retort::test;
 namespace {
 
 // The relative RMS error of a compiled network against the same weights in float64 by LibTorch.
-double error_of(const std::string& network_name, const std::string& network_toml, const Task& task,
+double error_of(const std::string& network_name, const std::string& network_toml, const ModelSpec& spec,
                 const std::string& backend_toml, int64_t rows) {
-  TestHost host("type = \"ve\"", task);
+  TestHost host("type = \"ve\"", spec);
   const auto backend = host.make_plugin<Backend>("onednn", backend_toml);
   const auto reference = host.make_plugin<Backend>("cpu", "precision = \"float64\"");
   const auto build = [&](const Backend& on) {
@@ -30,13 +30,13 @@ double error_of(const std::string& network_name, const std::string& network_toml
     on.place(*network);
     return network;
   };
-  std::vector<int64_t> shape = task.shape;
+  std::vector<int64_t> shape = spec.shape;
   shape.insert(shape.begin(), rows);
   const Tensor x = normal(shape, 5), noise = at::linspace(-1, 1, rows, at::kFloat);
-  const Tensor labels = task.classes > 0 ? at::arange(rows, at::kLong).remainder(task.classes) : Tensor();
+  const Tensor labels = spec.classes() > 0 ? at::arange(rows, at::kLong).remainder(spec.classes()) : Tensor();
   const at::NoGradGuard no_grad;
-  const Tensor exact = (*reference->compile(build(*reference)))(x, noise, labels);
-  const Tensor got = (*backend->compile(build(*backend)))(x.to(at::kFloat), noise, labels).to(at::kDouble);
+  const Tensor exact = (*reference->compile(build(*reference)))(x, noise, {{inputs::labels, labels}});
+  const Tensor got = (*backend->compile(build(*backend)))(x.to(at::kFloat), noise, {{inputs::labels, labels}}).to(at::kDouble);
   REQUIRE(got.sizes() == exact.sizes());
   return rms(got - exact) / rms(exact);
 }
@@ -47,7 +47,7 @@ TEST_CASE("every network agrees with float64, in both precisions and at any batc
   struct Case {
     const char* network;
     const char* toml;
-    Task task;
+    ModelSpec spec;
   };
   const Case cases[] = {
       {"mlp", "", {{2}, 0}},
@@ -100,7 +100,7 @@ TEST_CASE("gradients of a network in training agree with LibTorch's in float64")
         const auto trained = backend->trainable(network);
         // Twice, as a step follows another: the second adds to the gradients of the first.
         for (int i = 0; i < 2; ++i) {
-          ((*trained)(input, noise, labels) * wanted.to(backend->dtype())).sum().backward();
+          ((*trained)(input, noise, {{inputs::labels, labels}}) * wanted.to(backend->dtype())).sum().backward();
         }
         std::vector<std::pair<std::string, Tensor>> out = {{"x", input.grad()}};
         for (const auto& p : network->module()->named_parameters()) {

@@ -19,7 +19,7 @@ class Nothing final : public Solver {
 
 class NoTeacher final : public Teacher {
  public:
-  Tensor predict(const Tensor& x, const Tensor&, const Condition&) const override { return x; }
+  Tensor predict(const Tensor& x, const Tensor&, const Conditioning&) const override { return x; }
   const Process& process() const override { return process_; }
   Parametrisation parametrisation() const override { return {}; }
   std::vector<int64_t> shape() const override { return {1}; }

@@ -19,7 +19,7 @@ class Small final : public Network {
     linear_ = module_->register_module("linear", torch::nn::Linear(12, 5));
     module_->to(at::kDouble);
   }
-  Tensor forward(const Tensor& x, const Tensor&, const Tensor&) override {
+  Tensor forward(const Tensor& x, const Tensor&, const Conditioning&) override {
     return linear_(at::silu(conv_(x)).flatten(1));
   }
   std::shared_ptr<torch::nn::Module> module() override { return module_; }

@@ -16,7 +16,7 @@ struct Vector final : Network {
     Tensor w;
   };
   std::shared_ptr<Body> body = std::make_shared<Body>();
-  Tensor forward(const Tensor& x, const Tensor&, const Tensor&) override { return x * body->w; }
+  Tensor forward(const Tensor& x, const Tensor&, const Conditioning&) override { return x * body->w; }
   std::shared_ptr<torch::nn::Module> module() override { return body; }
 };
 

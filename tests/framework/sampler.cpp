@@ -9,9 +9,9 @@ using namespace retort::test;
 namespace {
 
 // Says that all data are zero, and keeps what it was asked about.
-class Silent final : public Evaluator {
+class Silent final : public CompiledNetwork {
  public:
-  Tensor operator()(const Tensor& x, const Tensor&, const Tensor&) override {
+  Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override {
     asked.push_back(x);
     return at::zeros_like(x);
   }

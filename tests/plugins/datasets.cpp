@@ -36,7 +36,7 @@ TEST_CASE("idx files are read with their labels") {
   CHECK(data->classes() == 2);
   const Batch batch = data->batch(Split::train, at::tensor({1, 0}, at::kLong));
   CHECK(most(batch.x.view({2, 2}).to(at::kDouble) - times({0.2, 0.4, 0, 1}).view({2, 2})) < 1e-6);
-  CHECK(at::equal(batch.condition.labels, at::tensor({0, 1}, at::kLong)));
+  CHECK(at::equal(batch.condition[inputs::labels], at::tensor({0, 1}, at::kLong)));
 }
 
 TEST_CASE("broken idx files get one line each, truncated at any byte") {

@@ -51,10 +51,10 @@ void check_same(const Dataset& a, const Dataset& b) {
     REQUIRE(a.size(split) == b.size(split));
     const Batch left = all_of(a, split), right = all_of(b, split);
     CHECK(at::equal(left.x, right.x));
-    CHECK(left.condition.labels.defined() == right.condition.labels.defined());
-    if (left.condition.labels.defined()) {
-      CHECK(at::equal(left.condition.labels, right.condition.labels));
-      CHECK(at::equal(left.condition.labels, a.labels(split)));
+    CHECK(left.condition[inputs::labels].defined() == right.condition[inputs::labels].defined());
+    if (left.condition[inputs::labels].defined()) {
+      CHECK(at::equal(left.condition[inputs::labels], right.condition[inputs::labels]));
+      CHECK(at::equal(left.condition[inputs::labels], a.labels(split)));
     } else {
       CHECK(!a.labels(split).defined());
     }
@@ -178,8 +178,8 @@ TEST_CASE("flip doubles the training split with mirrored pictures") {
   CHECK(data->size(Split::test) == 2);
   const Batch once = all_of(*plain), both = all_of(*data);
   CHECK(at::equal(both.x, at::cat({once.x, once.x.flip({3})})));
-  CHECK(at::equal(both.condition.labels, at::cat({once.condition.labels, once.condition.labels})));
-  CHECK(at::equal(both.condition.labels, data->labels(Split::train)));
+  CHECK(at::equal(both.condition[inputs::labels], at::cat({once.condition[inputs::labels], once.condition[inputs::labels]})));
+  CHECK(at::equal(both.condition[inputs::labels], data->labels(Split::train)));
   CHECK(at::equal(all_of(*data, Split::test).x, all_of(*plain, Split::test).x));
   CHECK_THROWS(data->batch(Split::train, at::tensor({8}, at::kLong)));
 }
@@ -250,7 +250,7 @@ TEST_CASE("damaged pictures stop, or are skipped and said; the batches do not de
   // Heads alone are read at first, so the first of the two is met in a batch, and the next of its class taken.
   const auto later = open(folder.string(), "damaged = \"skip\"\ntest_every = 100\nmemory = 0");
   CHECK(firsts(*later) == std::vector<int>{0, 10, 30, 30, 40, 50, 60, 70, 80, 90, 110});
-  CHECK(at::equal(all_of(*later).condition.labels, later->labels(Split::train)));
+  CHECK(at::equal(all_of(*later).condition[inputs::labels], later->labels(Split::train)));
   CHECK(contains(later->notes(), "2 damaged pictures were skipped"));
   std::filesystem::remove(folder / "b/20.png");
   const auto stops = open(folder.string(), "memory = 0");

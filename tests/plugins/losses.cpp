@@ -8,10 +8,10 @@ using namespace retort::test;
 namespace {
 
 // A network that answers with the teacher's own prediction: the perfect denoiser.
-class TeacherEvaluator final : public Evaluator {
+class TeacherEvaluator final : public CompiledNetwork {
  public:
   TeacherEvaluator(const Teacher& teacher, Parametrisation form) : teacher_(teacher), form_(form) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor&) override {
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Conditioning&) override {
     const Tensor t = (noise.to(at::kDouble) * 4).exp();  // EDM's label of a variance-exploding process
     const Tensor state = x / rows(form_.input_scale(teacher_.process(), t), x);
     const Ode::Prediction f = Ode(teacher_).predict(state, t);
@@ -24,10 +24,10 @@ class TeacherEvaluator final : public Evaluator {
 };
 
 // A student that knows the flow map of a Gaussian teacher: f(x, t) is the end of the ODE.
-class FlowMapEvaluator final : public Evaluator {
+class FlowMapEvaluator final : public CompiledNetwork {
  public:
   explicit FlowMapEvaluator(Parametrisation form) : form_(form) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor&) override {
+  Tensor operator()(const Tensor& x, const Tensor& noise, const Conditioning&) override {
     const Process ve;
     const Tensor t = (noise.to(at::kDouble) * 4).exp();
     const Tensor state = x / rows(form_.input_scale(ve, t), x);
@@ -44,7 +44,7 @@ class FlowMapEvaluator final : public Evaluator {
 };
 
 struct Setting {
-  TestHost host{"type = \"ve\"", Task{{1}, 0}};
+  TestHost host{"type = \"ve\"", ModelSpec{{1}}};
   std::shared_ptr<Teacher> teacher;
   std::shared_ptr<Solver> solver;
   std::shared_ptr<Schedule> schedule;

@@ -23,7 +23,7 @@ class TwoSets final : public Evaluation {
   Batch data(int64_t n) const override { return {b_.narrow(0, 0, std::min(n, b_.size(0))), {}}; }
   const Dataset* dataset() const override { return nullptr; }
   const Model* model() const override { return nullptr; }
-  Evaluator* network() const override { return nullptr; }
+  CompiledNetwork* network() const override { return nullptr; }
   int64_t student_steps() const override { return 0; }
   const Ode* ode() const override { return nullptr; }
   const Solver* solver() const override { return nullptr; }

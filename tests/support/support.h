@@ -26,7 +26,7 @@ inline const Registry& registry() {
 /// A host with a process and a task, for building plugins outside an experiment.
 class TestHost final : public Host {
  public:
-  explicit TestHost(const std::string& process_toml = "type = \"ve\"", Task task = {}) : task_(std::move(task)) {
+  explicit TestHost(const std::string& process_toml = "type = \"ve\"", ModelSpec spec = {}) : spec_(std::move(spec)) {
     const Value table = parse_toml(process_toml, "test.toml");
     Params p(table, "process", nullptr);
     process_ = Process(p);
@@ -39,7 +39,7 @@ class TestHost final : public Host {
   }
   const Process& process() const override { return process_; }
   bool process_given() const override { return true; }
-  Task task() const override { return task_; }
+  ModelSpec spec() const override { return spec_; }
   const Backend& backend() const override { return *backend_; }
   Checkpoint checkpoint(const std::string&) override { throw Error("no checkpoints here"); }
   std::shared_ptr<Network> network(const Checkpoint&, const std::string&) override {
@@ -58,7 +58,7 @@ class TestHost final : public Host {
 
  private:
   Process process_;
-  Task task_;
+  ModelSpec spec_;
   std::shared_ptr<Backend> backend_;
 };
 

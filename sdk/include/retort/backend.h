@@ -23,9 +23,9 @@ class RETORT_API Backend {
   /// Moves a network's weights to the device, dtype and memory layout of the backend.
   virtual void place(Network& network) const = 0;
   /// The network for training: differentiable, weights read at every call.
-  virtual std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const = 0;
-  /// The network frozen: no gradients; may be compiled. `Evaluator::refresh` follows a change of weights.
-  virtual std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const = 0;
+  virtual std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const = 0;
+  /// The network frozen: no gradients; may be compiled. `CompiledNetwork::refresh` follows a change of weights.
+  virtual std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const = 0;
   /// The greatest error of a network's output that this backend promises: RMS difference from the same weights in
   /// float64 on the CPU, over the RMS of that. By default 1e-4 in float32 and 1e-10 in float64.
   virtual double tolerance() const;

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "retort/condition.h"
+#include "retort/conditioning.h"
 #include "retort/params.h"
 
 namespace retort {
@@ -18,8 +18,10 @@ class RETORT_API Dataset {
 
   /// The shape of one sample: [C, H, W] for pictures, [D] for points.
   virtual std::vector<int64_t> shape() const = 0;
-  /// 0 where there are no labels.
+  /// Of its labels; 0 where there are none.
   virtual int64_t classes() const;
+  /// All that `batch` gives beside x: by default the labels, where there are any.
+  virtual std::vector<Input> inputs() const;
   virtual std::vector<std::string> class_names() const;
   virtual int64_t size(Split split) const = 0;
   /// The samples of those indices: [B] int64 on the CPU, in 0 … size - 1. x is float32 on the CPU.

@@ -14,7 +14,13 @@ namespace retort {
 struct Checkpoint {
   std::map<std::string, Tensor> tensors;
   Value config;
+
+  /// What its network was built for, as the configuration's table "model" says.
+  RETORT_API ModelSpec spec() const;
 };
+
+/// The same as keys of a table "model": shape, classes, guided, and the further inputs.
+RETORT_API void write_spec(const ModelSpec& spec, Value& model);
 
 class RETORT_API Host {
  public:
@@ -30,8 +36,8 @@ class RETORT_API Host {
   /// The experiment's process, from its [process] table; "ve" where there is none.
   virtual const Process& process() const = 0;
   virtual bool process_given() const = 0;
-  /// What networks are built for: the data set's (or teacher's) shape and classes.
-  virtual Task task() const = 0;
+  /// What networks are built for: the data set's (or teacher's) sample and inputs.
+  virtual ModelSpec spec() const = 0;
   virtual const Backend& backend() const = 0;
   /// Reads a checkpoint. Throws RequestError where the file is missing or is none.
   virtual Checkpoint checkpoint(const std::string& path) = 0;

@@ -19,7 +19,7 @@ struct TrainingStep {
   const Process& process;
   at::Generator generator;  // of this step alone: losses that draw in the same order see the same numbers
   double progress;          // 0 at the first step, towards 1 at the last
-  int64_t classes;          // of the data set; also the label that means "no class"
+  const ModelSpec& spec;    // of the student: the sample's shape, and the inputs of its network
   // In data-parallel training, where this process's rows begin within the whole batch, and how many that has.
   int64_t first_row = 0;
   int64_t all_rows = 0;  // 0: the batch is whole

@@ -39,7 +39,7 @@ class RETORT_API Evaluation {
   /// The model; null in the teacher's own row.
   virtual const Model* model() const = 0;
   /// The network of the model, for metrics of classifiers; null in the teacher's own row.
-  virtual Evaluator* network() const = 0;
+  virtual CompiledNetwork* network() const = 0;
   /// Steps of the student's sampler; 0 in the teacher's own row.
   virtual int64_t student_steps() const = 0;
   /// The teacher's ODE, solver and grid; null without a teacher.

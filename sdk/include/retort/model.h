@@ -28,21 +28,21 @@ struct RETORT_API Boundary {
 
 class RETORT_API Model {
  public:
-  Model(std::shared_ptr<Evaluator> evaluator, Process process, Parametrisation parametrisation, Boundary boundary = {});
+  Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation, Boundary boundary = {});
 
   const Process& process() const { return process_; }
   const Parametrisation& parametrisation() const { return parametrisation_; }
-  Evaluator& evaluator() const { return *evaluator_; }
+  CompiledNetwork& network() const { return *network_; }
 
-  /// The network's output. x: [B, …], t: [B] float64.
-  Tensor raw(const Tensor& x, const Tensor& t, const Condition& condition) const;
+  /// The network's output. x: [B, …], t: [B] float64. Guidance weights w go to it as log(1 + w), end times as t itself.
+  Tensor raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
   /// D(x, t), the predicted clean data.
-  Tensor data(const Tensor& x, const Tensor& t, const Condition& condition) const;
+  Tensor data(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
   /// f(x, t), the consistency function.
-  Tensor consistency(const Tensor& x, const Tensor& t, const Condition& condition) const;
+  Tensor consistency(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
 
  private:
-  std::shared_ptr<Evaluator> evaluator_;
+  std::shared_ptr<CompiledNetwork> network_;
   Process process_;
   Parametrisation parametrisation_;
   Boundary boundary_;

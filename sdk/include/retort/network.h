@@ -1,11 +1,11 @@
-/// A trainable function of (x, noise label, class label).
+/// A trainable function of x, the noise label, and named conditions.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "retort/condition.h"
+#include "retort/conditioning.h"
 
 namespace torch::nn {
 class Module;
@@ -19,14 +19,18 @@ class RETORT_API Network {
   using Interface = Network;
   virtual ~Network();
 
-  /// x: [B, …]; noise: [B] float32, of order one; labels: [B] int64 or undefined. Returns x's shape for a denoiser,
-  /// [B, classes] for a classifier. Must treat every row alike and alone. Where the task is guided, noise is [B, 2]:
-  /// the noise label, and log(1 + w) of the guidance weight.
-  virtual Tensor forward(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
+  /// x: [B, …]; c_noise: [B] float32, of order one (undefined for a classifier); condition: the inputs of the model
+  /// that it was built for (`Host::spec`), those of them that are given. Guidance weights are given as log(1 + w), end
+  /// times as c_noise is. Returns x's shape for a denoiser, [B, classes] for a classifier. Must treat every row alike
+  /// and alone.
+  virtual Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) = 0;
 
-  /// Whether it was built for a guided task. Its weights for that are called "guidance.…" and begin without effect, so
-  /// that a student can begin at a teacher that has none of them. False by default.
-  virtual bool guided() const;
+  /// The inputs beside x and c_noise that this network, as it was built, reads. By default only class labels.
+  virtual std::vector<std::string> inputs() const;
+
+  /// How the names of the weights begin that take in that input alone and begin without effect, so that a student which
+  /// is given it can begin at a teacher which is not. Empty where there are none: the default.
+  virtual std::string weights_of(const std::string& input) const;
 
   /// Features of a sample for metrics, [B, F]. Throws Error where the network has none.
   virtual Tensor features(const Tensor& x);
@@ -35,23 +39,17 @@ class RETORT_API Network {
   virtual std::shared_ptr<torch::nn::Module> module() = 0;
 };
 
-/// What the host tells a network's constructor of its task.
-struct Task {
-  std::vector<int64_t> shape;  // of one sample
-  int64_t classes = 0;         // 0: unconditional
-  bool guided = false;         // conditioned on the weight of classifier-free guidance as well
-};
-
-/// A network ready to be evaluated by a backend.
-class RETORT_API Evaluator {
+/// A network as a backend evaluates it.
+class RETORT_API CompiledNetwork {
  public:
-  virtual ~Evaluator();
-  virtual Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) = 0;
+  virtual ~CompiledNetwork();
+  /// What `Network::forward` says.
+  virtual Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) = 0;
   /// To be called after the network's weights have changed.
   virtual void refresh();
-  /// How the network was lowered for x, noise and labels, and where its time goes: a line for each part, from `rounds`
-  /// timed evaluations. Empty where the network runs as it is.
-  virtual std::string profile(const Tensor& x, const Tensor& noise, const Tensor& labels, int64_t rounds);
+  /// How the network was lowered for such inputs, and where its time goes: a line for each part, from `rounds` timed
+  /// evaluations. Empty where the network runs as it is.
+  virtual std::string profile(const Tensor& x, const Tensor& c_noise, const Conditioning& condition, int64_t rounds);
 };
 
 }  // namespace retort

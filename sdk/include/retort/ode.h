@@ -18,7 +18,7 @@ class RETORT_API SolveMemory {
   virtual ~SolveMemory();
   struct Solve {
     Tensor grid, x, start;  // as `solve` was given them
-    Condition condition;
+    Conditioning condition;
     bool trajectory;  // whether every state of the way is wanted, or the ends alone
   };
   struct Result {
@@ -34,7 +34,7 @@ class RETORT_API SolveMemory {
 class RETORT_API Ode {
  public:
   /// `teacher` outlives the ODE. Copies and slices share one count of evaluations.
-  explicit Ode(const Teacher& teacher, Condition condition = {});
+  explicit Ode(const Teacher& teacher, Conditioning condition = {});
 
   const Process& process() const;
 
@@ -53,9 +53,9 @@ class RETORT_API Ode {
   Ode rows(const Tensor& index) const;
   Ode first(int64_t count) const;
   /// The same teacher and counter for other conditions.
-  Ode with(Condition condition) const;
+  Ode with(Conditioning condition) const;
 
-  const Condition& condition() const { return condition_; }
+  const Conditioning& condition() const { return condition_; }
 
   /// Teacher evaluations so far: one per row, two under classifier-free guidance. Solves that were remembered count as
   /// if they had been done.
@@ -73,7 +73,7 @@ class RETORT_API Ode {
   Tensor output(const Tensor& x, const Tensor& t) const;
 
   const Teacher* teacher_;
-  Condition condition_;
+  Conditioning condition_;
   std::shared_ptr<std::atomic<int64_t>> count_, remembered_;
   std::shared_ptr<SolveMemory> memory_;
   const Solver* solver_ = nullptr;  // the one whose solves are remembered

@@ -14,12 +14,12 @@ using namespace retort;
 namespace {
 
 // The network as it is; `gradients` says whether a call may be differentiated.
-class Plain final : public Evaluator {
+class Plain final : public CompiledNetwork {
  public:
   Plain(std::shared_ptr<Network> network, bool gradients) : network_(std::move(network)), gradients_(gradients) {}
-  Tensor operator()(const Tensor& x, const Tensor& noise, const Tensor& labels) override {
+  Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const at::AutoGradMode mode(gradients_ && at::GradMode::is_enabled());
-    return network_->forward(x, noise, labels);
+    return network_->forward(x, c_noise, condition);
   }
 
  private:
@@ -38,11 +38,11 @@ class @Name@ final : public Backend {
   c10::ScalarType dtype() const override { return double_ ? at::kDouble : at::kFloat; }
   void place(Network& network) const override { move_weights(network, device(), dtype(), false); }
   // For training: differentiable, and the weights are read at every call.
-  std::shared_ptr<Evaluator> trainable(std::shared_ptr<Network> network) const override {
+  std::shared_ptr<CompiledNetwork> trainable(std::shared_ptr<Network> network) const override {
     return std::make_shared<Plain>(std::move(network), true);
   }
-  // Frozen: here is room for folding, fusing and packing. Evaluator::refresh says that the weights have changed.
-  std::shared_ptr<Evaluator> compile(std::shared_ptr<Network> network) const override {
+  // Frozen: here is room for folding, fusing and packing. CompiledNetwork::refresh says that the weights have changed.
+  std::shared_ptr<CompiledNetwork> compile(std::shared_ptr<Network> network) const override {
     return std::make_shared<Plain>(std::move(network), false);
   }
   std::string describe() const override {

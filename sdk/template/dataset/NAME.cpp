@@ -35,7 +35,7 @@ class @Name@ final : public Dataset {
   int64_t size(Split split) const override { return of(split).x.size(0); }
   // index: [B] int64. The same indices give the same samples.
   Batch batch(Split split, const Tensor& index) const override {
-    return {of(split).x.index_select(0, index), of(split).condition.rows(index)};
+    return {of(split).x.index_select(0, index), of(split).condition.select(index)};
   }
 
  private:

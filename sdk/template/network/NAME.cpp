@@ -52,19 +52,23 @@ class @Name@ final : public Network {
     if (p.is_describing()) {  // `retort inspect` builds plugins without a host
       return;
     }
-    const Task task = p.host().task();
-    if (task.classes > 0) {
+    const ModelSpec spec = p.host().spec();
+    if (spec.classes() > 0) {
       throw RequestError("network '@name@' knows no classes; give it an unconditional task");
     }
     int64_t dimension = 1;
-    for (const int64_t n : task.shape) {
+    for (const int64_t n : spec.shape) {
       dimension *= n;
     }
     body_ = std::make_shared<Body>(dimension, width, depth);
   }
 
-  // x: [B, …]; noise: [B], a label of order one for the noise level.
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override { return body_->forward(x, noise); }
+  // x: [B, …]; c_noise: [B], a label of order one for the noise level.
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning&) override {
+    return body_->forward(x, c_noise);
+  }
+  // What it reads of the conditions: class labels, embeddings, …
+  std::vector<std::string> inputs() const override { return {}; }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:

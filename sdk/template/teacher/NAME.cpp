@@ -33,7 +33,7 @@ class @Name@ final : public Teacher {
   std::vector<int64_t> shape() const override { return {static_cast<int64_t>(mean_.size())}; }
 
   // x: [B, D]; t: [B] float64.
-  Tensor predict(const Tensor& x, const Tensor& t, const Condition&) const override {
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning&) const override {
     const Tensor alpha = process_.alpha(t).unsqueeze(1), sigma = process_.sigma(t).unsqueeze(1);
     const Tensor offset = (x.to(at::kDouble) - alpha * mean()) / variance(alpha, sigma);
     const Tensor noise = sigma * offset;

@@ -104,7 +104,7 @@ class Server {
 
   Experiment& e_;
   std::shared_ptr<Network> network_;
-  std::shared_ptr<Evaluator> frozen_;
+  std::shared_ptr<CompiledNetwork> frozen_;
   std::map<int64_t, std::pair<Tensor, Tensor>> inputs_;
   std::optional<Workbench> bench_;
 };

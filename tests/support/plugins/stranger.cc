@@ -61,10 +61,10 @@ class Stranger final : public Network {
  public:
   explicit Stranger(Params& p) {
     if (!p.is_describing()) {
-      body_ = std::make_shared<Body>(p.host().task().shape[0]);
+      body_ = std::make_shared<Body>(p.host().spec().shape[0]);
     }
   }
-  Tensor forward(const Tensor& x, const Tensor& noise, const Tensor&) override { return body_->forward(x, noise); }
+  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning&) override { return body_->forward(x, noise); }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:
