@@ -25,6 +25,7 @@
 #include <map>
 #include <mutex>
 
+#include "../common/network_inputs.h"
 #include "kernels.h"
 
 using namespace retort;

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "log.h"
+#include "sample/conditions.h"
 #include "sample/sampler.h"
 
 namespace retort {
@@ -78,7 +79,7 @@ Json count_evaluations(const Tensor& index, int64_t intervals, int64_t each) {
 }  // namespace
 
 Workbench::Workbench(Experiment& e)
-    : e_(e), network_(e.new_network()), weights_(*network_), optimizer_(weights_, *e.train) {
+    : e_(e), network_(e.new_network()), weights_(*network_), optimizer_(weights_, *e.train), roles_(e, weights_) {
   const Backend& frozen = e.backend();
   const int64_t batch = e.train->batch;
   {
@@ -91,11 +92,13 @@ Workbench::Workbench(Experiment& e)
   student_.emplace(e.model(e.training_backend().trainable(network_)));
   target_.emplace(e.model(frozen.compile(network_)));
   const Tensor index = at::arange(batch, at::kLong);
-  data = for_model(e, e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train))),
-                   middle_guidance(e));
-  if (e.teacher != nullptr && e.solver != nullptr && e.schedule != nullptr) {
-    grid = e.schedule->times(e.process());
+  data =
+      for_model(e, e.dataset->batch(Split::train, index.remainder(e.dataset->size(Split::train))), middle_guidance(e));
+  if (e.teacher != nullptr) {
     ode_.emplace(*e.teacher, data.condition);
+  }
+  if (e.schedule != nullptr) {
+    grid = e.schedule->times(e.process());
     intervals = e.schedule->draw(grid.size(0) - 1, batch, seeded(0, "bench times"));
     t = grid.index_select(0, intervals);
     s = grid.index_select(0, intervals + 1);
@@ -108,18 +111,25 @@ Workbench::Workbench(Experiment& e)
 
 void Workbench::train() {
   target_->network().refresh();
-  const TrainingStep one{data,
-                         *student_,
-                         *target_,
-                         ode_ ? &*ode_ : nullptr,
-                         e_.solver.get(),
-                         e_.schedule.get(),
-                         e_.process(),
-                         seeded(0, "bench step", static_cast<uint64_t>(step_)),
-                         0.5,
-                         e_.classes()};
-  (*e_.loss)(one).per_row.mean().backward();
-  optimizer_.step(step_++);
+  const TrainingStep one{.batch = data,
+                         .student = *student_,
+                         .target = *target_,
+                         .ode = ode_ ? &*ode_ : nullptr,
+                         .solver = e_.solver.get(),
+                         .schedule = e_.schedule.get(),
+                         .process = e_.process(),
+                         .generator = seeded(0, "bench step", static_cast<uint64_t>(step_)),
+                         .progress = 0.5,
+                         .spec = e_.spec(),
+                         .roles = roles_.at_step(0)};
+  const LossValue value = (*e_.loss)(one);
+  for (const auto& [name, per_row] : value.roles) {
+    roles_.backward(name, per_row.mean());
+  }
+  value.per_row.mean().backward();
+  optimizer_.step(step_, step_);
+  roles_.step(0);
+  ++step_;
 }
 
 TrainingCost Workbench::training_cost() {
@@ -153,16 +163,21 @@ void Workbench::add_stages() {
   });
   if (ode_) {
     add("teacher, one evaluation", batch * e_.teacher->cost(), 1, [this] { ode_->data(x, t); });
+  }
+  if (ode_ && e_.solver && e_.schedule) {
     add("solver, one step", 0, 0, without_gradients([this, batch] { take_step(*e_.solver, *ode_, x, t, s); }));
     add("solve to the end, packed", 0, 0, without_gradients([this] { solve(*ode_, *e_.solver, grid, x, t); }));
     add("target, one evaluation", batch, 1, without_gradients([this] { target_->data(x, t, data.condition); }));
   }
-  if (e_.loss->objective() != Objective::classifier) {
+  if (e_.loss->makes() != Makes::classifier) {
     add("student, forward", batch, 1, without_gradients([this] { student_->data(x, t, data.condition); }));
     add("student, forward and backward", batch, 3,
         [this] { student_->data(x, t, data.condition).square().mean().backward(); });
   }
-  add("optimizer", 0, 0, [this] { optimizer_.step(step_++); });
+  add("optimizer", 0, 0, [this] {
+    optimizer_.step(step_, step_);
+    ++step_;
+  });
   add("training step, whole", 0, 0, [this] { train(); });
 }
 
@@ -170,7 +185,7 @@ double Workbench::gflop_of_row() const {
   const at::NoGradGuard no_grad;
   const Tensor one = x.narrow(0, 0, 1), time = t.narrow(0, 0, 1);
   return flops_of([&] {
-           if (e_.loss->objective() == Objective::classifier) {
+           if (e_.loss->makes() == Makes::classifier) {
              network_->forward(one, {}, {});
            } else {
              student_->raw(one, time, data.condition.first(1));

@@ -7,6 +7,7 @@
 #include "config/experiment.h"
 #include "io/json.h"
 #include "train/optimizer.h"
+#include "train/roles.h"
 #include "train/weights.h"
 
 namespace retort {
@@ -53,6 +54,7 @@ class Workbench {
   std::shared_ptr<Network> network_;
   Weights weights_;
   Optimizer optimizer_;
+  RoleSet roles_;
   std::optional<Model> student_, target_;
   std::optional<Ode> ode_;
   int64_t step_ = 0;

@@ -13,6 +13,7 @@
 #include "retort/process.h"
 #include "run/cell_run.h"
 #include "run/run.h"
+#include "sample/conditions.h"
 
 namespace retort {
 

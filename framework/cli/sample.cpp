@@ -52,7 +52,7 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
   experiment.check_model(checkpoint, request.checkpoint);
   const Model model =
       experiment.model(experiment.backend().compile(experiment.network(checkpoint, request.checkpoint)));
-  if (experiment.loss && experiment.loss->objective() == Objective::denoiser) {
+  if (experiment.loss && experiment.loss->makes() == Makes::denoiser) {
     const ModelTeacher teacher(model, experiment.spec());
     return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch);
   }

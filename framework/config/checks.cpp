@@ -80,32 +80,49 @@ void Experiment::check_parts() const {
   if (!loss) {
     return;
   }
-  const std::string name = std::get<std::string>(resolved_.find("loss")->find("type")->data);
-  need(dataset != nullptr, "dataset", "loss '" + name + "' trains on data");
+  const std::string name = "loss '" + loss_name() + "'";
+  const Needs needs = loss->needs();
+  const Makes makes = loss->makes();
+  need(dataset != nullptr, "dataset", name + " trains on data");
   need(student->from_teacher || root_.find("network") != nullptr, "network",
        "there is nothing to train; or set student.init = \"teacher\"");
-  if (loss->objective() == Objective::consistency) {
-    need(teacher != nullptr, "teacher", "loss '" + name + "' distils one");
-    need(solver != nullptr, "solver", "loss '" + name + "' solves the teacher's ODE");
-    need(schedule != nullptr, "schedule", "loss '" + name + "' solves the teacher's ODE over a grid");
+  need(teacher != nullptr || !needs.teacher, "teacher", name + " distils one");
+  need(solver != nullptr || !needs.solver, "solver", name + " solves the teacher's ODE");
+  need(schedule != nullptr || !needs.schedule, "schedule",
+       name + (needs.solver ? " solves the teacher's ODE over a grid" : " draws its times from a grid"));
+  if (needs.predicts && parametrisation_.predicts != *needs.predicts) {
+    const Value* place = root_.find("student");
+    throw RequestError(to_string(place != nullptr ? place->origin : root_.origin) + ": student.parametrisation: is '" +
+                       parametrisation_.name() + "'; " + name + " trains what predicts '" +
+                       Parametrisation(*needs.predicts, 1).name() + "'");
   }
-  if (loss->objective() == Objective::denoiser && !evaluate->metrics.empty()) {
+  if (makes == Makes::denoiser && !evaluate->metrics.empty()) {
     need(solver != nullptr, "solver", "the trained model is sampled with it");
+  }
+  if (samples_by_itself(makes) || (makes == Makes::denoiser && !evaluate->metrics.empty())) {
     need(schedule != nullptr, "schedule", "the trained model is sampled over it");
   }
-  if (schedule && loss->objective() != Objective::classifier) {
-    check_defined("student", parametrisation_, loss->objective() == Objective::consistency ? &boundary_ : nullptr);
+  if (schedule && makes != Makes::classifier) {
+    check_defined("student", parametrisation_, makes == Makes::consistency ? &boundary_ : nullptr);
   }
-  if (loss->objective() == Objective::consistency) {
-    const int64_t intervals = schedule->times(process_, 1.0).size(0) - 1;
-    for (const int64_t steps : evaluate->student_steps) {
-      if (steps > intervals) {
-        const Value* table = root_.find("evaluate");
-        const Value* list = table != nullptr ? table->find("student_steps") : nullptr;
-        throw RequestError(to_string(list != nullptr ? list->origin : root_.origin) +
-                           ": evaluate.student_steps: " + std::to_string(steps) +
-                           " sampler steps are more than the grid's " + std::to_string(intervals) + " interval(s)");
-      }
+  if (samples_by_itself(makes)) {
+    check_sampler_steps();
+  }
+}
+
+void Experiment::check_sampler_steps() const {
+  const int64_t intervals = schedule->times(process_, 1.0).size(0) - 1;
+  for (const int64_t steps : evaluate->student_steps) {
+    const Value* table = root_.find("evaluate");
+    const Value* list = table != nullptr ? table->find("student_steps") : nullptr;
+    const std::string place =
+        to_string(list != nullptr ? list->origin : root_.origin) + ": evaluate.student_steps: " + std::to_string(steps);
+    if (loss->makes() == Makes::generator && steps > 1) {
+      throw RequestError(place + " sampler steps of what makes samples in one; expected 1");
+    }
+    if (steps > intervals) {
+      throw RequestError(place + " sampler steps are more than the grid's " + std::to_string(intervals) +
+                         " interval(s)");
     }
   }
 }
@@ -125,7 +142,7 @@ std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
   }
   try {
     Params p(*made_by, "loss", nullptr);
-    return name_of(std::static_pointer_cast<Loss>(registry_.make(Loss::kind, *name, p, prefer_))->objective());
+    return name_of(std::static_pointer_cast<Loss>(registry_.make(Loss::kind, *name, p, prefer_))->makes());
   } catch (const Error&) {
     return "";
   }
@@ -148,12 +165,13 @@ void Experiment::try_features(const Params& p) const {
 }
 
 void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {
-  const std::string is = objective_of(checkpoint), wanted = loss ? name_of(loss->objective()) : "";
+  const std::string is = objective_of(checkpoint), wanted = loss ? name_of(loss->makes()) : "";
   if (!is.empty() && !wanted.empty() && is != wanted) {
     throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
   }
   const Value ours = model_table();
-  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided", "inputs"}) {
+  for (const char* key :
+       {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided", "inputs"}) {
     const Value* want = ours.find(key);
     const Value* have = checkpoint.config.find("model")->find(key);
     if (want != nullptr && have != nullptr && want->text() != have->text()) {

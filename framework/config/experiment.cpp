@@ -274,8 +274,49 @@ void Experiment::build_parts() {
   }
 }
 
-void Experiment::build_trained_model() {
+// A list of losses stands for their sum.
+void Experiment::build_loss() {
+  if (Value* table = root_.find("loss"); table != nullptr && std::holds_alternative<Array>(table->data)) {
+    Value sum;
+    sum.origin = table->origin;
+    sum["type"] = Value{std::string(RETORT_LOSS_OF_A_LIST), table->origin};
+    sum["terms"] = *table;
+    *table = std::move(sum);
+  }
   loss = build<Loss>("loss");
+  if (loss && loss->needs().end_time) {
+    spec_.inputs.push_back({.name = std::string(inputs::end_time), .dtype = at::kDouble});
+  }
+}
+
+std::string Experiment::loss_name() const {
+  const Value* table = resolved_.find("loss");
+  const Value* terms = table != nullptr ? table->find("terms") : nullptr;
+  std::string out;
+  if (terms != nullptr && std::holds_alternative<Array>(terms->data)) {
+    for (const Value& term : std::get<Array>(terms->data)) {
+      const Value* type = term.find("type");
+      out += (out.empty() ? "" : " + ") + (type != nullptr ? std::get<std::string>(type->data) : "");
+    }
+    return out;
+  }
+  const Value* type = table != nullptr ? table->find("type") : nullptr;
+  return type != nullptr ? std::get<std::string>(type->data) : "";
+}
+
+// What a model is given has to be read by its network; labels need not be, as a classifier is not told them.
+void Experiment::check_network_inputs(const Network& network, const Value& origin) const {
+  const std::vector<std::string> reads = network.inputs();
+  for (const Input& input : spec_.inputs) {
+    if (input.classes == 0 && std::find(reads.begin(), reads.end(), input.name) == reads.end()) {
+      throw RequestError(to_string(origin.origin) + ": network.type: " + network_table_.find("type")->text() +
+                         " takes no input '" + input.name + "', which the model is given");
+    }
+  }
+}
+
+void Experiment::build_trained_model() {
+  build_loss();
   host_table("student", [&](Params& p) {
     student.emplace(p);
     if (!student->from_teacher) {
@@ -299,8 +340,12 @@ void Experiment::build_trained_model() {
     boundary_ = Boundary(p, parametrisation_);
   });
   if (const Value* network = root_.find("network")) {
-    build_plugin(Network::kind, "network", *network);  // once here, so that errors come before any work
+    // Once here, so that errors come before any work.
+    const auto built = std::static_pointer_cast<Network>(build_plugin(Network::kind, "network", *network));
     network_table_ = *resolved_.find("network");
+    if (loss) {
+      check_network_inputs(*built, *network);
+    }
     for (const std::string& key : paths_) {  // checkpoints hold this table, and may be read from anywhere
       const std::string own = key.starts_with("network.") ? key.substr(8) : "";
       const Value* value = own.empty() ? nullptr : at_path(network_table_, own);
@@ -381,7 +426,7 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
   }
   Checkpoint out = read_checkpoint(last_checkpoint_, {student ? student->base : "", teacher_checkpoint_});
   const std::string is = objective_of(out);
-  const std::string wanted = name_of(Objective::denoiser);
+  const std::string wanted = name_of(Makes::denoiser);
   if (table_ == Teacher::kind && !is.empty() && is != wanted) {
     throw RequestError(last_checkpoint_ + ": is a " + is + ", and teacher.checkpoint expects a " + wanted +
                        ", a diffusion model");
@@ -411,7 +456,8 @@ std::shared_ptr<Network> Experiment::new_network() {
 }
 
 Model Experiment::model(std::shared_ptr<CompiledNetwork> network) const {
-  return {std::move(network), process_, parametrisation_, boundary_};
+  return {std::move(network),         process_, parametrisation_, boundary_, loss ? loss->makes() : Makes::consistency,
+          spec_.has(inputs::end_time)};
 }
 
 const std::vector<double>& Experiment::class_shares() const {

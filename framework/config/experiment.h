@@ -74,6 +74,8 @@ class Experiment final : public Host {
   /// The same for the teacher's samples and what is measured of them, and for solves by the configured solver.
   std::string teacher_key() const;
   std::string solve_key() const;
+  /// The type of the loss; of a sum, those of its terms: "meanflow + dmd2". "" where there is none.
+  std::string loss_name() const;
   /// The checkpoint that a student with student.init = "teacher" begins from, or "".
   const std::string& teacher_checkpoint() const { return teacher_checkpoint_; }
 
@@ -107,6 +109,9 @@ class Experiment final : public Host {
   std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
   void build_trained_model();
+  void build_loss();
+  void check_network_inputs(const Network& network, const Value& origin) const;
+  void check_sampler_steps() const;
   void drop_points_beyond_the_end();
   void try_features(const Params& p) const;
   void check_parts() const;

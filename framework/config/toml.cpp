@@ -110,10 +110,24 @@ Value read_toml(const std::string& path) {
   return parse_toml(text, path);
 }
 
+namespace {
+
+// The entry of a list that a part such as "0" names; null where it names none.
+const Value* entry(const Value& value, const std::string& part) {
+  const Array* list = std::get_if<Array>(&value.data);
+  if (list == nullptr || part.empty() || part.size() > 6 || part.find_first_not_of("0123456789") != std::string::npos) {
+    return nullptr;
+  }
+  const size_t i = std::stoul(part);
+  return i < list->size() ? &(*list)[i] : nullptr;
+}
+
+}  // namespace
+
 const Value* at_path(const Value& root, const std::string& path) {
   const Value* at = &root;
   for (const std::string& part : split_key(path)) {
-    at = at->find(part);
+    at = at->is_table() ? at->find(part) : entry(*at, part);
     if (at == nullptr) {
       return nullptr;
     }
@@ -128,6 +142,10 @@ Value* at_path(Value& root, const std::string& path) {
 void set_path(Value& root, const std::string& path, Value value) {
   Value* at = &root;
   for (const std::string& part : split_key(path)) {
+    if (const Value* item = entry(*at, part)) {
+      at = const_cast<Value*>(item);
+      continue;
+    }
     if (!at->is_table()) {
       throw RequestError("'" + shown(path) + "' goes through " + at->type_name() + ", which has no keys");
     }

@@ -134,7 +134,7 @@ class ModelEvaluator::Context final : public Evaluation {
   const Dataset* dataset() const override { return experiment_.dataset.get(); }
   const Model* model() const override { return subject_.model; }
   CompiledNetwork* network() const override {
-    if (subject_.model != nullptr && experiment_.loss->objective() != Objective::classifier) {
+    if (subject_.model != nullptr && experiment_.loss->makes() != Makes::classifier) {
       throw RequestError("is of classifiers, and this loss trains what makes samples");
     }
     return subject_.model == nullptr ? nullptr : &subject_.model->network();

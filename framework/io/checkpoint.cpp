@@ -71,13 +71,17 @@ void merge_adapter(Checkpoint& adapter, const std::string& path, const std::vect
 
 }  // namespace
 
-const char* name_of(Objective objective) {
-  switch (objective) {
-    case Objective::denoiser:
+const char* name_of(Makes makes) {
+  switch (makes) {
+    case Makes::denoiser:
       return "denoiser";
-    case Objective::consistency:
+    case Makes::consistency:
       return "consistency model";
-    case Objective::classifier:
+    case Makes::flow_map:
+      return "flow map";
+    case Makes::generator:
+      return "one-step generator";
+    case Makes::classifier:
       return "classifier";
   }
   return "";

@@ -9,8 +9,8 @@
 
 namespace retort {
 
-/// "denoiser", "consistency model" or "classifier": what a checkpoint is of, as files say it.
-const char* name_of(Objective objective);
+/// "denoiser", "consistency model", …: what a checkpoint is of, as files say it.
+const char* name_of(Makes makes);
 
 /// Throws RequestError where the file is missing, damaged, or no checkpoint. A low-rank adapter is read with the
 /// checkpoint that it changes, and comes out merged; that one is looked for where the adapter's file says, then among

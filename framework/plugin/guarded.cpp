@@ -194,11 +194,17 @@ class GuardedLoss final : public Guard<Loss> {
     inputs.add(step.batch.condition);
     return call(inputs, [&](auto& p) { return p(step); });
   }
-  Objective objective() const override {
-    return call([](auto& p) { return p.objective(); });
+  Makes makes() const override {
+    return call([](auto& p) { return p.makes(); });
   }
-  double target_decay() const override {
-    return call([](auto& p) { return p.target_decay(); });
+  Needs needs() const override {
+    return call([](auto& p) { return p.needs(); });
+  }
+  std::vector<Role> roles() const override {
+    return call([](auto& p) { return p.roles(); });
+  }
+  int64_t stages() const override {
+    return call([](auto& p) { return p.stages(); });
   }
 };
 
@@ -297,7 +303,8 @@ class GuardedMetric final : public Guard<Metric> {
 // Networks run behind a backend, whose inputs are watched as any plugin's.
 class GuardedCompiledNetwork final : public CompiledNetwork {
  public:
-  GuardedCompiledNetwork(const PluginFile& file, std::shared_ptr<CompiledNetwork> inner) : file_(file), inner_(std::move(inner)) {}
+  GuardedCompiledNetwork(const PluginFile& file, std::shared_ptr<CompiledNetwork> inner)
+      : file_(file), inner_(std::move(inner)) {}
   Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     Watched inputs;
     inputs.add("x", x);

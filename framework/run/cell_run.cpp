@@ -121,7 +121,7 @@ Json series_json(const Measurement& m) {
 
 void CellRun::save_data() const {
   const Experiment& e = *experiment_;
-  if (!e.dataset || e.loss->objective() == Objective::classifier) {
+  if (!e.dataset || e.loss->makes() == Makes::classifier) {
     return;
   }
   const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.spec().shape.size() == 1 ? 2000 : 0);
@@ -199,12 +199,12 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
   const TrainingRecord record = Trainer::record(checkpoint);
   const Model model = e.model(e.backend().compile(e.network(checkpoint, path.string())));
   log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) + " steps");
-  if (e.teacher && e.loss->objective() == Objective::consistency) {
+  if (samples_by_itself(e.loss->makes())) {
     std::vector<double> weights = e.evaluate->guidance;
     if (!e.spec().has(inputs::guidance) || weights.empty()) {
       weights = {middle_guidance(e)};
     }
-    if (results_["progress"].empty()) {
+    if (e.teacher && e.solver && results_["progress"].empty()) {
       evaluate_teacher(shared, weights[0]);
     }
     for (const double w : weights) {
@@ -213,7 +213,7 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
         add_row(record, student_steps, evaluator.measure({&model, student_steps}), w);
       }
     }
-  } else if (e.loss->objective() == Objective::denoiser) {
+  } else if (e.loss->makes() == Makes::denoiser) {
     SharedTensors own;
     const ModelTeacher as_teacher(model, e.spec());
     ModelEvaluator evaluator(e, &as_teacher, own, "");
@@ -230,7 +230,7 @@ void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const
                       double guidance) {
   Json row;
   row["cell"] = cell_.name;
-  row["loss"] = std::get<std::string>(experiment_->resolved().find("loss")->find("type")->data);
+  row["loss"] = experiment_->loss_name();
   for (const auto& [key, value] : cell_.values.table()) {
     row["swept"][key] = retort::to_json(value);
   }
@@ -245,10 +245,10 @@ void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const
   row["metrics"] = to_json(result.measurement);
   row["series"] = series_json(result.measurement);
   if (result.samples.defined()) {
-    row["samples"] =
-        save_samples(result.samples, "after_" + std::to_string(record.step) +
-                                         (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "") +
-                                         (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
+    row["samples"] = save_samples(
+        result.samples, "after_" + std::to_string(record.step) +
+                            (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "") +
+                            (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
   }
   results_["progress"].push_back(row);
   if (record.step == experiment_->train->steps) {

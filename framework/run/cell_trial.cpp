@@ -14,7 +14,7 @@ namespace {
 // Whether a network is one for the loss: it is asked as the loss will ask it.
 void try_network(const Experiment& e, CompiledNetwork& network) {
   const ModelSpec spec = e.spec();
-  const bool classifier = e.loss->objective() == Objective::classifier;
+  const bool classifier = e.loss->makes() == Makes::classifier;
   std::vector<int64_t> shape = spec.shape;
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
@@ -29,8 +29,7 @@ void try_network(const Experiment& e, CompiledNetwork& network) {
   }
   const Value* type = e.resolved().find("network") != nullptr ? e.resolved().find("network")->find("type") : nullptr;
   const std::string what = "network.type: " + (type != nullptr ? type->text() : "the teacher's network") +
-                           " is no network for loss '" +
-                           std::get<std::string>(e.resolved().find("loss")->find("type")->data) + "'";
+                           " is no network for loss '" + e.loss_name() + "'";
   const at::NoGradGuard no_grad;
   Tensor out;
   try {
@@ -69,13 +68,15 @@ void CellRun::try_evaluation() {
     try_network(e, *evaluator);
     const Model model = e.model(evaluator);
     EvaluationResult result;
-    if (e.teacher && e.loss->objective() == Objective::consistency) {
+    if (samples_by_itself(e.loss->makes())) {
       ModelEvaluator measuring(e, e.teacher.get(), own, "", middle_guidance(e), /*trial=*/true);
-      measuring.measure({});
+      if (e.teacher && e.solver) {
+        measuring.measure({});
+      }
       for (const int64_t steps : e.evaluate->student_steps) {  // metrics differ in which samplers they measure
         result = measuring.measure({&model, steps});
       }
-    } else if (e.loss->objective() == Objective::denoiser) {
+    } else if (e.loss->makes() == Makes::denoiser) {
       const ModelTeacher as_teacher(model, e.spec());
       result = ModelEvaluator(e, &as_teacher, own, "", 1, /*trial=*/true).measure({});
     } else {

@@ -81,6 +81,44 @@ Tensor renoised(const Process& process, const Tensor& x, const Tensor& noise, co
 
 }  // namespace
 
+namespace {
+
+// Where the sampler's k-th of `steps` steps begins on the grid.
+Tensor sampler_time(const Tensor& grid, int64_t k, int64_t steps, int64_t rows) {
+  const auto intervals = static_cast<double>(grid.size(0) - 1);
+  const auto index = std::lround(static_cast<double>(k) * intervals / static_cast<double>(steps));
+  return grid[index].expand({rows}).contiguous();
+}
+
+// The end of the way, noised to the next time, and again.
+Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, int64_t seed,
+                    int64_t first, const Conditioning& condition) {
+  const Tensor end = grid[-1].view({1});
+  Tensor x = start, clean;
+  for (int64_t k = 0; k < steps; ++k) {
+    const Tensor t = sampler_time(grid, k, steps, x.size(0));
+    if (k > 0) {
+      const std::string stream = "multistep " + std::to_string(k);
+      const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
+      x = renoised(model.process(), clean, n, end, t);
+    }
+    clean = model.endpoint(x, t, condition);
+  }
+  return clean;
+}
+
+// One jump after another.
+Tensor by_jumps(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps,
+                const Conditioning& condition) {
+  Tensor x = start;
+  for (int64_t k = 0; k < steps; ++k) {
+    x = model.jump(x, sampler_time(grid, k, steps, x.size(0)), sampler_time(grid, k + 1, steps, x.size(0)), condition);
+  }
+  return x;
+}
+
+}  // namespace
+
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
                       int64_t seed) {
   const at::NoGradGuard no_grad;
@@ -89,24 +127,14 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
     throw RequestError(std::to_string(steps) + " sampler steps are more than the " + std::to_string(intervals) +
                        " interval(s) of the grid; expected " + std::to_string(intervals) + " at most");
   }
-  const Process& process = model.process();
-  const Tensor end = grid[-1].view({1});
+  if (model.makes() == Makes::generator && steps > 1) {
+    throw RequestError(std::to_string(steps) + " sampler steps of what makes samples in one; expected 1");
+  }
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
   const Tensor out = in_chunks(
       "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
-        Tensor x = noise;
-        Tensor clean;
-        for (int64_t k = 0; k < steps; ++k) {
-          const auto index = std::lround(static_cast<double>(k * intervals) / static_cast<double>(steps));
-          const Tensor t = grid[index].expand({x.size(0)}).contiguous();
-          if (k > 0) {
-            const std::string stream = "multistep " + std::to_string(k);
-            const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
-            x = renoised(process, clean, n, end, t);
-          }
-          clean = model.consistency(x, t, condition);
-        }
-        return clean;
+        return model.makes() == Makes::flow_map ? by_jumps(model, grid, noise, steps, condition)
+                                                : by_endpoints(model, grid, noise, steps, seed, first, condition);
       });
   require_finite(out, "the student's samples" + in_steps);
   return out;

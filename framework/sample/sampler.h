@@ -16,7 +16,8 @@ Batch starting_noise(const Experiment& experiment, const Tensor& grid, int64_t n
 /// The middle of the teacher's range of guidance weights; 1 where it has none.
 double middle_guidance(const Experiment& experiment);
 
-/// Consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al.
+/// Samples of what makes them by itself. A flow map jumps from one to the next of `steps` times of the grid. Others
+/// by consistency sampling: x0 = f(x, t), then noise to the next of `steps` times of the grid, and again (Song et al.
 /// 2023, algorithm 1). The times are grid indices round(k N / steps), as latent consistency models space them. On a
 /// grid that ends above zero the noise added is what is missing from there: sqrt(t^2 - t_end^2) on a variance-exploding
 /// process. The noise of row i depends on the seed and i alone. Throws RequestError for more steps than intervals,

@@ -28,7 +28,7 @@ double Optimizer::rate(int64_t step) const {
   return rate;
 }
 
-void Optimizer::step(int64_t step) {
+void Optimizer::step(int64_t step, int64_t before) {
   const at::NoGradGuard no_grad;
   const double lr = rate(step);
   std::vector<Tensor> gradients;
@@ -41,7 +41,7 @@ void Optimizer::step(int64_t step) {
       g = at::empty_like(p).copy_(g);
     }
     gradients.push_back(g);
-    steps.push_back(at::full({}, static_cast<float>(step + 1), p.options().dtype(at::kFloat)));
+    steps.push_back(at::full({}, static_cast<float>(before + 1), p.options().dtype(at::kFloat)));
   }
   const TrainSettings& s = settings_;
   if (s.optimizer == "adam") {
@@ -52,11 +52,19 @@ void Optimizer::step(int64_t step) {
                       s.epsilon, false, false);
   } else if (s.optimizer == "sgd") {
     at::_fused_sgd_(parameters_, gradients, s.momentum > 0 ? at::TensorList(first_) : at::TensorList(), s.weight_decay,
-                    s.momentum, lr, 0.0, false, false, /*is_first_step=*/step == 0);
+                    s.momentum, lr, 0.0, false, false, /*is_first_step=*/before == 0);
   } else {
-    radam(gradients, lr, step);
+    radam(gradients, lr, before);
   }
   skip();
+}
+
+void Optimizer::reset() {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    first_[i].zero_();
+    second_[i].zero_();
+  }
 }
 
 void Optimizer::skip() {
@@ -65,9 +73,9 @@ void Optimizer::skip() {
   }
 }
 
-void Optimizer::radam(const std::vector<Tensor>& gradients, double lr, int64_t step) {
+void Optimizer::radam(const std::vector<Tensor>& gradients, double lr, int64_t before) {
   const double b1 = settings_.beta1, b2 = settings_.beta2;
-  const auto k = static_cast<double>(step + 1);
+  const auto k = static_cast<double>(before + 1);
   const double most = 2 / (1 - b2) - 1;                                          // rho_inf
   const double length = most - 2 * k * std::pow(b2, k) / (1 - std::pow(b2, k));  // rho_t
   const double unbias1 = 1 - std::pow(b1, k);
@@ -87,20 +95,20 @@ void Optimizer::radam(const std::vector<Tensor>& gradients, double lr, int64_t s
   }
 }
 
-void Optimizer::store(std::map<std::string, Tensor>& out) const {
+void Optimizer::store(std::map<std::string, Tensor>& out, const std::string& prefix) const {
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    out["optimizer/first/" + names_[i]] = first_[i];
-    out["optimizer/second/" + names_[i]] = second_[i];
+    out[prefix + "optimizer/first/" + names_[i]] = first_[i];
+    out[prefix + "optimizer/second/" + names_[i]] = second_[i];
   }
 }
 
-void Optimizer::restore(const std::map<std::string, Tensor>& from) {
+void Optimizer::restore(const std::map<std::string, Tensor>& from, const std::string& prefix) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     for (const auto& [part, list] :
          {std::pair("optimizer/first/", &first_), std::pair("optimizer/second/", &second_)}) {
-      const auto found = from.find(part + names_[i]);
+      const auto found = from.find(prefix + part + names_[i]);
       if (found == from.end() || found->second.sizes() != parameters_[i].sizes()) {
-        throw Error("the saved state lacks '" + std::string(part) + names_[i] + "'");
+        throw Error("the saved state lacks '" + prefix + part + names_[i] + "'");
       }
       (*list)[i].copy_(found->second);
     }

@@ -16,18 +16,22 @@ class Optimizer {
  public:
   Optimizer(const Weights& weights, const TrainSettings& settings);
 
-  /// One step with the gradients that the parameters hold, which are cleared. `step` counts from 0.
-  void step(int64_t step);
+  /// One step with the gradients that the parameters hold, which are cleared. `step` is the training's, counted from 0,
+  /// and gives the learning rate; `before` is how many steps this optimizer has taken.
+  void step(int64_t step, int64_t before);
+  /// Forgets its moments, as if it had taken no step.
+  void reset();
   /// Clears the gradients without a step.
   void skip();
   /// The learning rate of that step.
   double rate(int64_t step) const;
 
-  void store(std::map<std::string, Tensor>& out) const;
-  void restore(const std::map<std::string, Tensor>& from);
+  /// Under the names PREFIXoptimizer/….
+  void store(std::map<std::string, Tensor>& out, const std::string& prefix = "") const;
+  void restore(const std::map<std::string, Tensor>& from, const std::string& prefix = "");
 
  private:
-  void radam(const std::vector<Tensor>& gradients, double rate, int64_t step);
+  void radam(const std::vector<Tensor>& gradients, double rate, int64_t before);
 
   const TrainSettings& settings_;
   std::vector<std::string> names_;

@@ -45,9 +45,7 @@ void Trainer::save_state() const {
   if (!average_.empty()) {
     trained_.store("average/", average_, file.tensors);
   }
-  if (target_network_) {
-    trained_.store("target/", target_average_, file.tensors);
-  }
+  roles_->store(file.tensors);
   optimizer_.store(file.tensors);
   const Json state = {{"step", record_.step},
                       {"teacher_evaluations", record_.teacher_evaluations},
@@ -92,15 +90,10 @@ void Trainer::restore_state() {
   if (!average_.empty()) {
     average_ = trained_.restore("average/", file.tensors);
   }
-  if (target_network_) {
-    trained_.assign(target_average_, trained_.restore("target/", file.tensors));
-  }
   if (adapter_) {
     load(*network_, trained_.tensors);
-    if (target_network_) {
-      load(*target_network_, target_average_);
-    }
   }
+  roles_->restore(file.tensors);
   optimizer_.restore(file.tensors);
   if (!group_.first()) {
     return;
@@ -129,7 +122,7 @@ void Trainer::save_weights() const {
       experiment_.evaluate->last_weights || average_.empty() ? trained_.tensors : average_;
   Value config;
   config["model"] = experiment_.model_table();
-  config["model"]["objective"] = Value{std::string(name_of(experiment_.loss->objective())), {}};
+  config["model"]["objective"] = Value{std::string(name_of(experiment_.loss->makes())), {}};
   config["experiment"] = experiment_.resolved();
   Json json = to_json(config);
   json["training"] = {{"step", record_.step},

@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -13,7 +12,6 @@
 #include "io/safetensors.h"
 #include "interrupt.h"
 #include "log.h"
-#include "sample/conditions.h"
 
 namespace retort {
 
@@ -58,12 +56,8 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   }
   first_row_ = batch * group_.rank() / group_.size();
   rows_ = batch * (group_.rank() + 1) / group_.size() - first_row_;
-  if (experiment_.loss->target_decay() > 0) {
-    target_network_ = experiment_.new_network();
-    Weights(*target_network_).assign(weights_.tensors);
-    target_network_->module()->eval();
-    target_average_ = adapter_ ? trained_.copy() : Weights(*target_network_).tensors;
-  }
+  batches_.emplace(experiment_, first_row_, rows_);
+  roles_ = std::make_unique<RoleSet>(experiment_, weights_);
   if (experiment_.train->ema > 0) {
     average_ = trained_.copy();
   }
@@ -77,49 +71,6 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
 // Gives a network the weights that these trained tensors amount to.
 void Trainer::load(Network& network, const std::vector<Tensor>& trained) const {
   Weights(network).assign(adapter_ ? adapter_->merged(trained) : trained);
-}
-
-// Batches run through one shuffled epoch after another; the order depends on the seed and the epoch alone.
-Batch Trainer::load_batch(int64_t index) {
-  const int64_t size = experiment_.dataset->size(Split::train);
-  const int64_t batch = experiment_.train->batch;
-  const int64_t end = index * batch + first_row_ + rows_;
-  std::vector<Tensor> parts;
-  for (int64_t at = index * batch + first_row_; at < end;) {
-    const int64_t epoch = at / size;
-    if (epoch != epoch_) {
-      epoch_ = epoch;
-      order_ = at::randperm(size,
-                            seeded(static_cast<uint64_t>(experiment_.run->seed), "order", static_cast<uint64_t>(epoch)),
-                            at::TensorOptions().dtype(at::kLong));
-    }
-    const int64_t count = std::min(end - at, (epoch + 1) * size - at);
-    parts.push_back(order_.narrow(0, at - epoch * size, count));
-    at += count;
-  }
-  Batch out = for_model(experiment_, experiment_.dataset->batch(Split::train, at::cat(parts)));
-  if (experiment_.spec().has(inputs::guidance)) {
-    const auto [low, high] = *experiment_.teacher->guidance();
-    const Tensor uniform = at::rand(
-        {batch}, seeded(static_cast<uint64_t>(experiment_.run->seed), "guidance", static_cast<uint64_t>(index)),
-        at::TensorOptions().dtype(at::kDouble));
-    out.condition.set(inputs::guidance,
-                      (low + (high - low) * uniform.narrow(0, first_row_, rows_)).to(experiment_.backend().device()));
-  }
-  return out;
-}
-
-// While one batch is trained on, a thread prepares the next.
-Batch Trainer::next_batch(int64_t index) {
-  Batch out = ahead_.valid() && ahead_index_ == index ? ahead_.get() : load_batch(index);
-  if (index + 1 < experiment_.train->steps * experiment_.train->accumulate) {
-    ahead_index_ = index + 1;
-    ahead_ = std::async(std::launch::async, [this, index] {
-      const c10::ParallelGuard alone(true);  // the cores are at work already
-      return load_batch(index + 1);
-    });
-  }
-  return out;
 }
 
 // The sum of the losses that are still on the device, all of which are finite, or an Error.
@@ -146,19 +97,41 @@ double Trainer::read_losses() {
   return sum;
 }
 
+int64_t Trainer::stage() const { return record_.step * experiment_.loss->stages() / experiment_.train->steps; }
+
+int64_t Trainer::stage_begin() const {
+  const int64_t stages = experiment_.loss->stages();
+  return (stage() * experiment_.train->steps + stages - 1) / stages;
+}
+
+// A new stage has a student that begins anew, at its own weights.
+void Trainer::begin_stage() {
+  roles_->begin_stage(weights_.tensors);
+  if (record_.step > 0) {
+    optimizer_.reset();
+    if (!average_.empty()) {
+      average_ = trained_.copy();
+    }
+  }
+}
+
 TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index) const {
-  return {batch,
-          *student_,
-          *target_,
-          ode,
-          experiment_.solver.get(),
-          experiment_.schedule.get(),
-          experiment_.process(),
-          seeded(static_cast<uint64_t>(experiment_.run->seed), "train", static_cast<uint64_t>(index)),
-          static_cast<double>(record_.step) / static_cast<double>(experiment_.train->steps),
-          experiment_.spec(),
-          first_row_,
-          experiment_.train->batch};
+  const Model* target = roles_->target();
+  return {.batch = batch,
+          .student = *student_,
+          .target = target != nullptr ? *target : *frozen_student_,
+          .ode = ode,
+          .solver = experiment_.solver.get(),
+          .schedule = experiment_.schedule.get(),
+          .process = experiment_.process(),
+          .generator = seeded(static_cast<uint64_t>(experiment_.run->seed), "train", static_cast<uint64_t>(index)),
+          .progress = static_cast<double>(record_.step) / static_cast<double>(experiment_.train->steps),
+          .spec = experiment_.spec(),
+          .index = record_.step,
+          .stage = stage(),
+          .roles = roles_->at_step(record_.step),
+          .first_row = first_row_,
+          .all_rows = experiment_.train->batch};
 }
 
 // Adds up over all processes the gradients, and with them what is counted. Returns the loss of all.
@@ -167,8 +140,10 @@ double Trainer::share_gradients(double loss) {
     stop_ = stop_requested();
     return loss;
   }
-  std::vector<Tensor> all;
-  for (const Tensor& p : trained_.parameters()) {
+  std::vector<Tensor> all, parameters = trained_.parameters();
+  const std::vector<Tensor> of_roles = roles_->parameters(record_.step);
+  parameters.insert(parameters.end(), of_roles.begin(), of_roles.end());
+  for (const Tensor& p : parameters) {
     if (!p.grad().defined()) {
       Tensor(p).mutable_grad() = at::zeros_like(p);
     }
@@ -186,73 +161,158 @@ double Trainer::share_gradients(double loss) {
 }
 
 // What a loss hands back, before LibTorch stumbles over it.
-void Trainer::check_loss(const LossValue& value, int64_t rows) const {
-  const std::string name =
-      "loss '" + std::get<std::string>(experiment_.resolved().find("loss")->find("type")->data) + "'";
-  if (!value.per_row.defined() || value.per_row.dim() != 1 || value.per_row.size(0) != rows) {
-    throw Error(name + ": returned no number for each of the " + std::to_string(rows) + " rows; expected a tensor [B]");
+void Trainer::check_loss(const LossValue& value, const TrainingStep& step) const {
+  const int64_t rows = step.batch.x.size(0);
+  const auto check = [&](const Tensor& per_row, const std::string& whose) {
+    const std::string name = "loss '" + experiment_.loss_name() + "'" + whose;
+    if (!per_row.defined() || per_row.dim() != 1 || per_row.size(0) != rows) {
+      throw Error(name + ": returned no number for each of the " + std::to_string(rows) +
+                  " rows; expected a tensor [B]");
+    }
+    if (!per_row.requires_grad()) {
+      throw Error(name + ": its numbers carry no gradient; expected a differentiable function of what the " +
+                  (whose.empty() ? "student" : "network") + " says");
+    }
+  };
+  const auto is_student = [](const RoleModel& role) { return role.name == "student"; };
+  if (value.per_row.defined() || std::none_of(step.roles.begin(), step.roles.end(), is_student)) {
+    check(value.per_row, "");
   }
-  if (!value.per_row.requires_grad()) {
-    throw Error(name + ": its numbers carry no gradient; expected a differentiable function of what the student says");
+  for (const RoleModel& role : step.roles) {
+    if (role.due && !is_student(role)) {
+      const auto found = value.roles.find(role.name);
+      check(found != value.roles.end() ? found->second : Tensor(), ", role '" + role.name + "'");
+    }
   }
+}
+
+// The number whose gradient is taken: the mean over the rows of all processes and parts.
+Tensor Trainer::mean_of(const Tensor& per_row) const {
+  const TrainSettings& settings = *experiment_.train;
+  const Tensor mean = group_.size() == 1 ? per_row.mean() : per_row.sum() / static_cast<double>(settings.batch);
+  return mean / static_cast<double>(settings.accumulate);
+}
+
+// Gradients of the student and of every role that is due. Returns the student's loss, as far as it is read already.
+double Trainer::backward(const LossValue& value) {
+  const auto scaled = [&](const Tensor& loss) { return loss_scale_.is_on() ? loss * loss_scale_.factor() : loss; };
+  double sum = 0;
+  for (const auto& [name, per_row] : value.roles) {
+    const Tensor loss = mean_of(per_row);
+    note("loss_" + name, loss.detach() * static_cast<double>(experiment_.train->accumulate));
+    roles_->backward(name, scaled(loss));
+  }
+  for (const auto& [name, number] : value.diagnostics) {
+    note(name, number.detach());
+  }
+  if (!value.per_row.defined()) {
+    return 0;
+  }
+  student_is_due_ = true;
+  const Tensor loss = mean_of(value.per_row);
+  unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
+  if (loss.is_cpu() || group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
+    sum = read_losses();
+  }
+  if (!roles_->any_trained()) {
+    scaled(loss).backward();
+    return sum;
+  }
+  std::vector<Tensor> own;
+  for (const Tensor& p : weights_.parameters()) {
+    if (p.requires_grad()) {
+      own.push_back(p);
+    }
+  }
+  scaled(loss).backward({}, /*retain_graph=*/false, /*create_graph=*/false, own);
+  return sum;
+}
+
+void Trainer::note(const std::string& name, const Tensor& number) {
+  Noted& noted = noted_[name];
+  noted.sum = noted.sum.defined() ? noted.sum + number.to(at::kDouble) : number.to(at::kDouble);
+  noted.count += 1;
+}
+
+void Trainer::make_models() {
+  student_.emplace(experiment_.model(experiment_.training_backend().trainable(network_)));
+  frozen_student_.emplace(experiment_.model(experiment_.backend().compile(network_)));
 }
 
 void Trainer::train_step(const Ode* ode) {
   const TrainSettings& settings = *experiment_.train;
   if (!student_) {
-    student_.emplace(experiment_.model(experiment_.training_backend().trainable(network_)));
-    target_.emplace(experiment_.model(experiment_.backend().compile(target_network_ ? target_network_ : network_)));
+    make_models();
   }
-  target_->network().refresh();  // its weights moved with the last step
+  if (record_.step == stage_begin()) {
+    begin_stage();
+  }
+  frozen_student_->network().refresh();  // its weights moved with the last step
+  std::vector<std::vector<Tensor>> role_buffers;
   if (settings.accumulate > 1) {
     buffers_ = weights_.copy_buffers();  // which move with every part, in a step that may be given up
+    role_buffers = roles_->copy_buffers();
   }
   const int64_t evaluations = ode != nullptr ? ode->evaluations() : 0;
   const int64_t remembered = ode != nullptr ? ode->remembered() : 0;
   double sum = 0;
+  student_is_due_ = false;
   for (int64_t part = 0; part < settings.accumulate; ++part) {
     if (part > 0 && group_.size() == 1 && stop_requested()) {  // the weights are still those before the step
       optimizer_.skip();
+      roles_->skip();
       weights_.assign_buffers(buffers_);
+      roles_->assign_buffers(role_buffers);
       throw Error(interrupted());
     }
     const int64_t index = record_.step * settings.accumulate + part;
     at::manual_seed(seeded(static_cast<uint64_t>(experiment_.run->seed), "dropout",
                            static_cast<uint64_t>(index * group_.size() + group_.rank()))
                         .current_seed());
-    const Batch batch = next_batch(index);
+    const Batch batch = batches_->next(index);
     std::optional<Ode> bound;
     if (ode != nullptr) {
       bound = ode->with(batch.condition);
     }
-    const LossValue value = (*experiment_.loss)(step_of(batch, bound ? &*bound : nullptr, index));
-    check_loss(value, batch.x.size(0));
-    const Tensor mean =
-        group_.size() == 1 ? value.per_row.mean() : value.per_row.sum() / static_cast<double>(settings.batch);
-    const Tensor loss = mean / static_cast<double>(settings.accumulate);
-    unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
-    if (loss.is_cpu() ||
-        group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
-      sum += read_losses();
-    }
-    (loss_scale_.is_on() ? loss * loss_scale_.factor() : loss).backward();
+    const TrainingStep step = step_of(batch, bound ? &*bound : nullptr, index);
+    const LossValue value = (*experiment_.loss)(step);
+    check_loss(value, step);
+    sum += backward(value);
   }
-  if (adapter_) {
+  if (adapter_ && student_is_due_) {
     adapter_->pull_gradients();
   }
   evaluations_ = ode != nullptr ? ode->evaluations() - evaluations : 0;
   remembered_ = ode != nullptr ? ode->remembered() - remembered : 0;
   loss_sum_ += share_gradients(sum);
-  gradient_norm_ = clip_gradients(trained_.parameters(), settings.clip, loss_scale_.factor());
-  if (!gradient_norm_.is_cpu() && !loss_scale_.is_on()) {
-    optimizer_.step(record_.step);
+  loss_count_ += student_is_due_ ? 1 : 0;
+  take_optimizer_steps();
+}
+
+void Trainer::take_optimizer_steps() {
+  const double clip = experiment_.train->clip;
+  const Tensor norm = clip_gradients(trained_.parameters(), clip, loss_scale_.factor());
+  if (student_is_due_ || !gradient_norm_.defined()) {
+    gradient_norm_ = norm;
+  }
+  const bool trains_roles = roles_->any_trained();
+  const bool roles_finite = !trains_roles || roles_->clip(record_.step, clip, loss_scale_.factor());
+  const auto take = [&] {
+    if (student_is_due_) {
+      optimizer_.step(record_.step, student_steps());
+    }
+    roles_->step(record_.step);
+  };
+  if (!norm.is_cpu() && !loss_scale_.is_on() && !trains_roles) {
+    take();
     return;
   }
   try {
-    if (loss_scale_.accept(std::isfinite(gradient_norm_.item<double>()))) {
-      optimizer_.step(record_.step);
+    if (loss_scale_.accept(std::isfinite(norm.item<double>()) && roles_finite)) {
+      take();
     } else {
       optimizer_.skip();
+      roles_->skip();
     }
   } catch (const Error& e) {
     throw Error("step " + std::to_string(record_.step + 1) + ": " + e.what() + "; the state before it is saved in " +
@@ -260,16 +320,31 @@ void Trainer::train_step(const Ode* ode) {
   }
 }
 
+// How many steps the student's optimizer has taken since it began.
+int64_t Trainer::student_steps() const {
+  const int64_t since = record_.step - stage_begin();
+  for (const Role& role : experiment_.loss->roles()) {
+    if (role.name == "student") {
+      return since / role.every;
+    }
+  }
+  return since;
+}
+
 void Trainer::log(double loss, double norm) {
   if (!group_.first()) {
     return;
   }
-  const Json line = {{"step", record_.step},
-                     {"loss", loss},
-                     {"learning_rate", optimizer_.rate(record_.step - 1)},
-                     {"gradient_norm", norm},
-                     {"teacher_evaluations", record_.teacher_evaluations},
-                     {"seconds", record_.seconds}};
+  Json line = {{"step", record_.step},
+               {"loss", loss},
+               {"learning_rate", optimizer_.rate(record_.step - 1)},
+               {"gradient_norm", norm},
+               {"teacher_evaluations", record_.teacher_evaluations},
+               {"seconds", record_.seconds}};
+  for (const auto& [name, noted] : noted_) {
+    line["diagnostics"][name] = noted.sum.item<double>() / static_cast<double>(noted.count);
+  }
+  noted_.clear();
   std::ofstream out(folder_ / "metrics.jsonl", std::ios::app);
   out << spell(line) << std::endl;
   if (!out) {
@@ -290,7 +365,7 @@ std::string Trainer::not_finite() const {
       return trained_.names[i];
     }
   }
-  return "";
+  return roles_->not_finite();
 }
 
 void Trainer::run() {
@@ -317,27 +392,22 @@ void Trainer::run() {
       }
       throw;
     }
+    const int64_t begin_of_stage = stage_begin();
     record_.step += 1;
     if (adapter_) {
       load(*network_, trained_.tensors);
     }
-    if (target_network_) {
-      move_average(target_average_, trained_.tensors, experiment_.loss->target_decay());
-      if (adapter_) {
-        load(*target_network_, target_average_);
-      }
-    }
+    roles_->follow(weights_.tensors);
     if (!average_.empty()) {
-      move_average(average_, trained_.tensors, settings.ema_decay(record_.step));
+      move_average(average_, trained_.tensors, settings.ema_decay(record_.step - begin_of_stage));
     }
     record_.teacher_evaluations += evaluations_;
     record_.remembered += remembered_;
     record_.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
-    loss_count_ += 1;
     const bool last = record_.step == settings.steps;
     if (record_.step % settings.log_every == 0 || last) {
       loss_sum_ += read_losses();
-      const double mean = loss_sum_ / static_cast<double>(loss_count_);
+      const double mean = loss_sum_ / static_cast<double>(std::max<int64_t>(loss_count_, 1));
       log(mean, gradient_norm_.item<double>());
       char note[40];
       std::snprintf(note, sizeof note, "loss %.4g", mean);

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <filesystem>
-#include <future>
+#include <map>
 #include <memory>
 #include <optional>
 
 #include "config/experiment.h"
 #include "train/adapter.h"
+#include "train/batches.h"
 #include "train/group.h"
 #include "train/loss_scale.h"
 #include "train/optimizer.h"
+#include "train/roles.h"
 #include "train/weights.h"
 
 namespace retort {
@@ -41,10 +43,17 @@ class Trainer {
   TrainingStep step_of(const Batch& batch, const Ode* ode, int64_t index) const;
   double share_gradients(double loss);
   void load(Network& network, const std::vector<Tensor>& trained) const;
-  Batch load_batch(int64_t index);
-  Batch next_batch(int64_t index);
-  void check_loss(const LossValue& value, int64_t rows) const;
+  int64_t stage() const;
+  int64_t stage_begin() const;
+  void begin_stage();
+  void check_loss(const LossValue& value, const TrainingStep& step) const;
+  Tensor mean_of(const Tensor& per_row) const;
+  double backward(const LossValue& value);
+  void note(const std::string& name, const Tensor& number);
+  void make_models();
   void train_step(const Ode* ode);
+  void take_optimizer_steps();
+  int64_t student_steps() const;
   double read_losses();
   std::string not_finite() const;
   std::string interrupted() const;
@@ -56,15 +65,16 @@ class Trainer {
   Experiment& experiment_;
   std::filesystem::path folder_;
   std::shared_ptr<Network> network_;
-  std::shared_ptr<Network> target_network_;
-  std::optional<Model> student_, target_;  // around the networks; made at the first step
+  std::optional<Model> student_, frozen_student_;  // around the network; made at the first step
   std::shared_ptr<SolveMemory> memory_;
   Weights weights_;
   std::optional<Adapter> adapter_;
   Weights trained_;              // the adapter's factors, or the weights
   std::vector<Tensor> buffers_;  // as they were before the step, where it has several parts
   Optimizer optimizer_;
-  std::vector<Tensor> average_, target_average_;  // of what is trained
+  std::unique_ptr<RoleSet> roles_;
+  std::optional<Batches> batches_;
+  std::vector<Tensor> average_;  // of what is trained
   TrainingRecord record_;
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
@@ -81,10 +91,13 @@ class Trainer {
   std::vector<Unread> unread_;
   double loss_sum_ = 0;  // since the last line of metrics.jsonl
   int64_t loss_count_ = 0;
-  int64_t epoch_ = -1;
-  Tensor order_;
-  std::future<Batch> ahead_;  // the batch after the current one
-  int64_t ahead_index_ = -1;
+  bool student_is_due_ = false;  // whether the step trains it
+  // What the loss wants to be looked at, and the losses of its other networks, since the last line.
+  struct Noted {
+    Tensor sum;
+    int64_t count = 0;
+  };
+  std::map<std::string, Noted> noted_;
 };
 
 }  // namespace retort

@@ -126,7 +126,11 @@ class ImageFolder final : public Dataset {
     if (flips(split)) {
       x = at::where(mirrored.view({-1, 1, 1, 1}), x.flip({3}), x);
     }
-    return {(x - mean_) / std_, {classes() > 0 ? labels_.index_select(0, at) : Tensor()}};
+    Batch out{(x - mean_) / std_, {}};
+    if (classes() > 0) {
+      out.condition.set(inputs::labels, labels_.index_select(0, at));
+    }
+    return out;
   }
 
   Tensor pictures(const Tensor& x) const override { return (x.to(at::kFloat) * std_ + mean_).clamp(0, 1); }

@@ -26,8 +26,11 @@ class Cm final : public Loss {
         target_ema_(
             p.get("target_ema", 0.95, "target = \"ema\": decay per step", {.low = 0, .high = 1, .high_open = true})) {}
 
-  Objective objective() const override { return Objective::consistency; }
-  double target_decay() const override { return ema_target_ ? target_ema_ : 0; }
+  Makes makes() const override { return Makes::consistency; }
+  Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
+  std::vector<Role> roles() const override {
+    return ema_target_ ? std::vector<Role>{target_average(target_ema_)} : std::vector<Role>{};
+  }
 
   LossValue operator()(const TrainingStep& step) const override {
     const NoisedSample at = draw_noised_sample(step);

@@ -16,14 +16,14 @@ class CrossEntropy final : public Loss {
       : label_smoothing_(p.get("label_smoothing", 0.0, "share of the target spread over all classes",
                                {.low = 0, .high = 1, .high_open = true})) {}
 
-  Objective objective() const override { return Objective::classifier; }
+  Makes makes() const override { return Makes::classifier; }
 
   LossValue operator()(const TrainingStep& step) const override {
-    const Tensor& labels = step.batch.condition[inputs::labels];
+    const Tensor labels = step.batch.condition[inputs::labels];
     if (!labels.defined()) {
       throw RequestError("loss 'cross_entropy' needs a data set with labels");
     }
-    const Tensor logits = step.student.evaluator()(step.batch.x, {}, {}).to(at::kFloat);
+    const Tensor logits = step.student.network()(step.batch.x, {}, {}).to(at::kFloat);
     return {at::cross_entropy_loss(logits, labels, {}, at::Reduction::None, -100, label_smoothing_), {}};
   }
 

@@ -27,7 +27,8 @@ class DirectCm final : public Loss {
       : distance_(p),
         pairs_(p.get("pairs", 1, "training pairs of each solve; 1: every pair has a solve of its own", at_least(1))) {}
 
-  Objective objective() const override { return Objective::consistency; }
+  Makes makes() const override { return Makes::consistency; }
+  Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
 
   LossValue operator()(const TrainingStep& step) const override {
     return pairs_ == 1 ? from_own_solves(step) : from_trajectories(step);

@@ -73,7 +73,8 @@ class PythonLoss final : public Loss {
  public:
   explicit PythonLoss(Params& p) : file_(p, "loss", add_step) {}
 
-  Objective objective() const override { return Objective::consistency; }
+  Makes makes() const override { return Makes::consistency; }
+  Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
 
   LossValue operator()(const TrainingStep& step) const override {
     const auto value = [](const pybind11::object& out) {
@@ -104,7 +105,8 @@ class PythonLoss final : public Loss {
       python::missing();
     }
   }
-  Objective objective() const override { return Objective::consistency; }
+  Makes makes() const override { return Makes::consistency; }
+  Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
   LossValue operator()(const TrainingStep&) const override { python::missing(); }
 };
 

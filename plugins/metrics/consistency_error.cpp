@@ -35,6 +35,7 @@ class ConsistencyError final : public Metric {
       return at::stack(points);
     });
     const Tensor grid = evaluation.grid();
+    const Tensor end = grid[-1].expand({n}).contiguous();
     const at::NoGradGuard no_grad;
     double sum = 0;
     Tensor previous;
@@ -42,7 +43,7 @@ class ConsistencyError final : public Metric {
       const Tensor t = grid[i].expand({n}).contiguous();
       // At the end of the grid f is the identity.
       const Tensor f =
-          i + 1 == grid.size(0) ? trajectory[i] : evaluation.model()->consistency(trajectory[i], t, condition);
+          i + 1 == grid.size(0) ? trajectory[i] : evaluation.model()->endpoint(trajectory[i], t, condition, end);
       if (previous.defined()) {
         sum += (f - previous).to(at::kDouble).square().mean().item<double>();
       }

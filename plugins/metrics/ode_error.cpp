@@ -85,8 +85,9 @@ class OdeError final : public Metric {
         return solve(evaluation.ode()->with(data.condition), *evaluation.solver(), grid, x, t);
       });
       const at::NoGradGuard no_grad;
-      out.emplace_back(process.noise_level(t)[0].item<double>(),
-                       mse(evaluation.model()->consistency(x, t, data.condition), ends));
+      out.emplace_back(
+          process.noise_level(t)[0].item<double>(),
+          mse(evaluation.model()->endpoint(x, t, data.condition, grid[-1].expand({rows}).contiguous()), ends));
     }
     return out;
   }

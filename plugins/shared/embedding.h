@@ -39,7 +39,7 @@ class NumberInputs {
 
   /// `features`: [B, embedding], with those of every number that is given.
   Tensor add_to(Tensor features, const Conditioning& condition) const {
-    for (const auto& [name, layer] : layers_) {
+    for (auto& [name, layer] : layers_) {
       if (const Tensor number = condition[name]; number.defined()) {
         features = features + layer->forward(sinusoidal_embedding(number, width_, features.scalar_type()));
       }

@@ -49,8 +49,11 @@ class IdxPictures : public Dataset {
     if (pad_ > 0) {
       bytes = at::constant_pad_nd(bytes, {pad_, pad_, pad_, pad_});
     }
-    const Tensor& labels = labels_[part(split)];
-    return {(bytes.to(at::kFloat) / 255 - mean_) / std_, {labels.defined() ? labels.index_select(0, index) : Tensor()}};
+    Batch out{(bytes.to(at::kFloat) / 255 - mean_) / std_, {}};
+    if (const Tensor& labels = labels_[part(split)]; labels.defined()) {
+      out.condition.set(inputs::labels, labels.index_select(0, index));
+    }
+    return out;
   }
 
   Tensor pictures(const Tensor& x) const override { return (x.to(at::kFloat) * std_ + mean_).clamp(0, 1); }

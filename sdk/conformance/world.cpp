@@ -146,11 +146,16 @@ ExactStudent::ExactStudent(const ExactTeacher& teacher, double error)
       weight_(at::ones({1}, at::kDouble).requires_grad_(true)),
       point_(std::numeric_limits<double>::quiet_NaN()) {}
 
-Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Conditioning&) {
+Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Conditioning& condition) {
   if (!noise.defined()) {
     // Sure of the right class, unless the error outweighs it.
     const Tensor margin = x.to(at::kDouble).flatten(1).select(1, 0).sign() * 25;
     return at::stack({200 * error_ * weight_ - margin, margin}, 1).to(x.scalar_type());
+  }
+  if (condition.has(inputs::end_time)) {
+    // On rectified flow the ways to a point are straight lines. LibTorch carries derivatives through this.
+    const double point = std::isnan(point_) ? 0.0 : point_;
+    return (x - point) / noise.view({-1, 1}) + (error_ * weight_).to(x.scalar_type());
   }
   // What the model did to its inputs is undone: the label is t / t_max, and x was scaled.
   const Process& process = teacher_.process();
@@ -164,9 +169,9 @@ Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Cond
   return (output + error_ * weight_).to(x.scalar_type());
 }
 
-Model ExactStudent::model(std::shared_ptr<ExactStudent> student) {
+Model ExactStudent::model(std::shared_ptr<ExactStudent> student, Makes makes, bool two_times) {
   const Process& process = student->teacher_.process();
-  return {std::move(student), process, student_form, {}};
+  return {std::move(student), process, student_form, {}, makes, two_times};
 }
 
 std::shared_ptr<void> World::make(const char* kind, const std::string& name, Params& params) {

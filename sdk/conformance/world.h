@@ -87,7 +87,7 @@ class ExactStudent final : public CompiledNetwork {
   ExactStudent(const ExactTeacher& teacher, double error);
   Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override;
   /// A model around a student, in the teacher's process.
-  static Model model(std::shared_ptr<ExactStudent> student);
+  static Model model(std::shared_ptr<ExactStudent> student, Makes makes = Makes::consistency, bool two_times = false);
 
   const Tensor& weight() const { return weight_; }
   /// Let it predict this point instead of the exact flow: a perfect denoiser of data that is one point.
@@ -102,7 +102,7 @@ class ExactStudent final : public CompiledNetwork {
 
 class World final : public Host {
  public:
-  World(Process process, ModelSpec task, Host* others, c10::ScalarType dtype = at::kFloat)
+  World(Process process, ModelSpec spec, Host* others, c10::ScalarType dtype = at::kFloat)
       : process_(std::move(process)), spec_(std::move(spec)), others_(others), backend_(dtype) {}
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override;
   const Process& process() const override { return process_; }

@@ -8,8 +8,8 @@
 
 namespace retort {
 
-Distance::Distance(Params& p)
-    : name_(p.choice("distance", "l2", {"l2", "l1", "pseudo_huber", "pseudo_huber_vector"},
+Distance::Distance(Params& p, const std::string& fallback)
+    : name_(p.choice("distance", fallback, {"l2", "l2_sum", "l1", "pseudo_huber", "pseudo_huber_vector"},
                      "between prediction and target; pseudo_huber per element, pseudo_huber_vector per sample")),
       c_(p.get("huber_c", 0.0,
                "c of the pseudo-Huber distances; 0: 0.001 per element, 0.00054 sqrt(dimension) per sample",
@@ -27,6 +27,9 @@ Tensor Distance::operator()(const Tensor& prediction, const Tensor& target) cons
     return mean_measure(Measure::pseudo_huber, prediction, target, c_ > 0 ? c_ : 0.001);
   }
   const auto dimension = static_cast<double>(prediction[0].numel());
+  if (name_ == "l2_sum") {
+    return mean_measure(Measure::square, prediction, target) * dimension;
+  }
   const double c = c_ > 0 ? c_ : 0.00054 * std::sqrt(dimension);
   const Tensor square = mean_measure(Measure::square, prediction, target) * dimension;
   // sqrt(square + c^2) - c without cancellation for small squares

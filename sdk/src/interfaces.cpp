@@ -1,6 +1,8 @@
 // The vtables and type information of every interface live here, once, for the host and all plugins.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "retort/dataset.h"
 #include "retort/host.h"
 #include "retort/loss.h"
@@ -46,7 +48,9 @@ double Backend::loss_scale() const { return 1; }
 void CompiledNetwork::refresh() {}
 std::string CompiledNetwork::profile(const Tensor&, const Tensor&, const Conditioning&, int64_t) { return ""; }
 
-double Loss::target_decay() const { return 0; }
+Needs Loss::needs() const { return {}; }
+std::vector<Role> Loss::roles() const { return {}; }
+int64_t Loss::stages() const { return 1; }
 
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
@@ -66,9 +70,41 @@ Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }
 Tensor TrainingStep::part(const Tensor& whole) const { return whole.narrow(0, first_row, batch.x.size(0)); }
 
 Tensor TrainingStep::noise() const {
+  if (brought) {
+    return brought("noise");
+  }
   std::vector<int64_t> shape = batch.x.sizes().vec();
   shape[0] = whole_rows();
   return part(at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat))).to(batch.x.options());
+}
+
+Tensor TrainingStep::uniform() const {
+  return brought ? brought("uniform")
+                 : part(at::rand({whole_rows()}, generator, at::TensorOptions().dtype(at::kDouble)));
+}
+Tensor TrainingStep::normal() const {
+  return brought ? brought("normal")
+                 : part(at::randn({whole_rows()}, generator, at::TensorOptions().dtype(at::kDouble)));
+}
+
+namespace {
+const RoleModel* find_role(const std::vector<RoleModel>& roles, std::string_view name) {
+  const auto found = std::find_if(roles.begin(), roles.end(), [&](const RoleModel& r) { return r.name == name; });
+  return found == roles.end() ? nullptr : &*found;
+}
+}  // namespace
+
+const Model& TrainingStep::role(std::string_view name) const {
+  const RoleModel* found = find_role(roles, name);
+  if (found == nullptr || found->model == nullptr) {
+    throw Error("asks for a role '" + std::string(name) + "' that it has not named");
+  }
+  return *found->model;
+}
+
+bool TrainingStep::due(std::string_view name) const {
+  const RoleModel* found = find_role(roles, name);
+  return found == nullptr || found->due;
 }
 
 Tensor TrainingStep::intervals(int64_t count) const { return part(schedule->draw(count, whole_rows(), generator)); }

@@ -1,8 +1,12 @@
 #include "retort/model.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/forward_grad.h>
 
 #include <algorithm>
+
+#include "retort/solver.h"
+#include "retort/times.h"
 
 namespace retort {
 
@@ -26,23 +30,107 @@ Boundary::Boundary(Params& p, const Parametrisation& parametrisation) : sigma_da
   }
 }
 
-Model::Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation, Boundary boundary)
+Model::Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation,
+             Boundary boundary, Makes makes, bool two_times)
     : network_(std::move(network)),
       process_(std::move(process)),
       parametrisation_(parametrisation),
-      boundary_(boundary) {}
+      boundary_(boundary),
+      makes_(makes),
+      two_times_(two_times) {}
 
-Tensor Model::raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
+// What the network is called with.
+Model::Call Model::call(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
   const auto options = x.options().dtype(at::kFloat);
-  const auto label = [&](const Tensor& time) { return parametrisation_.noise_label(process_, time).to(options); };
+  const Tensor label = parametrisation_.noise_label(process_, t);
   Conditioning given = condition;
   if (const Tensor w = condition[inputs::guidance]; w.defined()) {
     given.set(inputs::guidance, w.log1p().to(options));
   }
   if (const Tensor s = condition[inputs::end_time]; s.defined()) {
-    given.set(inputs::end_time, label(s));
+    given.set(inputs::end_time, (label - parametrisation_.noise_label(process_, s)).to(options));
   }
-  return (*network_)(rows(parametrisation_.input_scale(process_, t), x) * x, label(t), given).to(x.scalar_type());
+  return {rows(parametrisation_.input_scale(process_, t), x) * x, label.to(options), given};
+}
+
+Tensor Model::raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
+  const Call in = call(x, t, condition);
+  return (*network_)(in.x, in.c_noise, in.condition).to(x.scalar_type());
+}
+
+Tensor Model::endpoint(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& end) const {
+  switch (makes_) {
+    case Makes::consistency:
+      return consistency(x, t, condition);
+    case Makes::flow_map:
+      return jump(x, t, end.defined() ? end : at::zeros_like(t), condition);
+    default:
+      return data(x, t, condition);
+  }
+}
+
+Tensor Model::jump(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const {
+  if (two_times_) {
+    return x + rows(s - t, x) * raw(x, t, condition.with(inputs::end_time, s));
+  }
+  return ddim_step(Times(process_, t), Times(process_, s), x, data(x, t, condition));
+}
+
+namespace {
+
+// The derivative of a smooth function of time: fourth order, in float64, to about twelve digits.
+template <class F>
+Tensor slope(F f, const Tensor& t, double scale) {
+  const double h = 1e-3 * scale;
+  return (8 * (f(t + h) - f(t - h)) - (f(t + 2 * h) - f(t - 2 * h))) / (12 * h);
+}
+
+// While it lives, LibTorch carries derivatives along, and attention is computed by operators that can.
+class ForwardMode {
+ public:
+  ForwardMode() : level_(torch::autograd::ForwardADLevel::get_next_idx()) { at::globalContext().setSDPUseFlash(false); }
+  ~ForwardMode() {
+    at::globalContext().setSDPUseFlash(flash_);
+    torch::autograd::ForwardADLevel::release_idx(level_);
+  }
+  ForwardMode(const ForwardMode&) = delete;
+  ForwardMode& operator=(const ForwardMode&) = delete;
+
+  Tensor with(const Tensor& value, const Tensor& tangent) const {
+    return at::_make_dual(value, tangent.to(value.options()).contiguous(), static_cast<int64_t>(level_));
+  }
+  std::pair<Tensor, Tensor> parts(const Tensor& dual) const {
+    const auto [value, tangent] = at::_unpack_dual(dual, static_cast<int64_t>(level_));
+    return {value, tangent.defined() ? tangent : at::zeros_like(value)};
+  }
+
+ private:
+  bool flash_ = at::globalContext().userEnabledFlashSDP();
+  uint64_t level_;
+};
+
+}  // namespace
+
+Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& dx,
+                              const Tensor& dt) const {
+  const double scale = std::min(1.0, process_.t_max());
+  const auto c_in = [&](const Tensor& time) { return parametrisation_.input_scale(process_, time); };
+  const auto label = [&](const Tensor& time) { return parametrisation_.noise_label(process_, time); };
+  Call in = call(x, t, condition);
+  Tensor d_input, d_label;
+  {
+    const at::NoGradGuard no_grad;
+    d_input = rows(c_in(t), x) * dx + rows(slope(c_in, t, scale) * dt, x) * x;
+    d_label = slope(label, t, scale) * dt;
+  }
+  const ForwardMode forward;
+  in.x = forward.with(in.x, d_input);
+  in.c_noise = forward.with(in.c_noise, d_label);
+  if (const Tensor interval = in.condition[inputs::end_time]; interval.defined()) {
+    in.condition.set(inputs::end_time, forward.with(interval, d_label));
+  }
+  const auto [output, derivative] = forward.parts((*network_)(in.x, in.c_noise, in.condition));
+  return {output.to(x.scalar_type()), derivative.detach().to(x.scalar_type())};
 }
 
 Tensor Model::data(const Tensor& x, const Tensor& t, const Conditioning& condition) const {

@@ -354,18 +354,67 @@ std::shared_ptr<void> Params::nested(const char* kind, std::string_view name, st
     }
     inner["type"] = *value;
   }
-  Params p(inner, path_.empty() ? std::string(name) : path_ + "." + std::string(name), host_);
+  Value resolved;
+  std::shared_ptr<void> made = make_nested(kind, inner, std::string(name), fallback_type, resolved);
+  keep(name, std::move(resolved));
+  return made;
+}
+
+std::shared_ptr<void> Params::make_nested(const char* kind, const Value& table, const std::string& name,
+                                          std::string_view fallback_type, Value& resolved) {
+  Params p(table, path_.empty() ? name : path_ + "." + name, host_);
   const std::string type = p.get("type", std::string(fallback_type).c_str(), "which plugin");
+  if (type.empty()) {
+    throw p.error("type", std::string("missing; expected the name of a ") + kind);
+  }
   std::shared_ptr<void> made = host().make(kind, type, p);
   p.finish();
   for (const std::string& key : p.path_keys()) {
-    paths_.insert(std::string(name) + "." + key);
+    paths_.insert(name + "." + key);
   }
   for (const std::string& key : p.left_out()) {
-    left_out_within_.push_back(std::string(name) + "." + key);
+    left_out_within_.push_back(name + "." + key);
   }
-  keep(name, p.resolved());
+  resolved = p.resolved();
   return made;
+}
+
+std::vector<std::pair<std::shared_ptr<void>, double>> Params::nested_list(const char* kind, std::string_view name,
+                                                                          std::string_view doc) {
+  const Value* value = look_up(name);
+  record(name, "list of " + std::string(kind) + " plugins", Value{Array{}, {}}, doc, {});
+  if (describing_) {
+    return {};
+  }
+  const Array* list = value != nullptr ? std::get_if<Array>(&value->data) : nullptr;
+  if (list == nullptr || list->empty()) {
+    throw error(name, std::string(value == nullptr ? "missing" : "is " + value->type_name()) +
+                          "; expected a list of tables, such as [{ type = \"…\", weight = 1.0 }]");
+  }
+  std::vector<std::pair<std::shared_ptr<void>, double>> out;
+  Array all;
+  for (const Value& item : *list) {
+    const std::string own = std::string(name) + "." + std::to_string(all.size());
+    if (!item.is_table()) {
+      throw RequestError(to_string(item.origin) + ": " + path_ + "." + own + ": is " + item.type_name() +
+                         "; expected a table, such as { type = \"…\", weight = 1.0 }");
+    }
+    Value table = item, resolved, kept;
+    table.origin = item.origin;
+    double weight = 1;
+    if (const Value* given = item.find("weight")) {
+      if (!Reader<double>::read(*given, weight) || !(std::isfinite(weight)) || weight < 0) {
+        throw RequestError(to_string(given->origin) + ": " + path_ + "." + own + ".weight: is " + given->text() +
+                           "; expected a number of at least 0");
+      }
+      table.erase("weight");
+    }
+    out.emplace_back(make_nested(kind, table, own, "", resolved), weight);
+    resolved["weight"] = Value{weight, {}};
+    all.push_back(std::move(resolved));
+  }
+  keep(name, Value{std::move(all), {}});
+  return out;
 }
 
 void Params::finish() const {

@@ -82,7 +82,9 @@ template <class Body>
 class Own final : public Network {
  public:
   Own() : body_(std::make_shared<Body>()) {}
-  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning&) override { return body_->forward(x, noise); }
+  Tensor forward(const Tensor& x, const Tensor& noise, const Conditioning&) override {
+    return body_->forward(x, noise);
+  }
   std::shared_ptr<nn::Module> module() override { return body_; }
 
  private:
@@ -172,11 +174,18 @@ class Training {
     for (Tensor& p : network_->module()->parameters()) {
       p.mutable_grad() = Tensor();
     }
-    target_->evaluator().refresh();
+    target_->network().refresh();
     const Ode ode(teacher_, data.condition);
-    const TrainingStep step{data,          *student_,           *target_,           &ode,
-                            solver_.get(), schedule_.get(),     teacher_.process(), seeded(index, "training"),
-                            0.5,           lesson_.spec};
+    const TrainingStep step{.batch = data,
+                            .student = *student_,
+                            .target = *target_,
+                            .ode = &ode,
+                            .solver = solver_.get(),
+                            .schedule = schedule_.get(),
+                            .process = teacher_.process(),
+                            .generator = seeded(index, "training"),
+                            .progress = 0.5,
+                            .spec = lesson_.spec};
     (*loss_)(step).per_row.mean().backward();
   }
 
@@ -266,7 +275,8 @@ TEST_CASE(
   write_pointwise_script(folder / "points.pt");
   write_picture_script(folder / "pictures.pt");
   const std::string script = "file = \"" + folder.string() + "/";
-  const ModelSpec points{{2}}, labelled{{2}, label_inputs(3)}, pictures{{1, 8, 8}, label_inputs(3)}, plain{{1, 8, 8}}, thick{{16, 8, 8}};
+  const ModelSpec points{{2}}, labelled{{2}, label_inputs(3)}, pictures{{1, 8, 8}, label_inputs(3)}, plain{{1, 8, 8}},
+      thick{{16, 8, 8}};
   const std::pair<const char*, std::string> denoisers[] = {
       {"cm", ""},        {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
       {"direct_cm", ""}, {"direct_cm", "pairs = 5"},

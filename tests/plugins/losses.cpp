@@ -68,8 +68,14 @@ struct Setting {
   LossValue value(const std::string& loss, const Model& student, const Model& target, const Ode& ode, uint64_t seed = 1,
                   const std::string& toml = "") {
     const Batch batch{normal({64, 1}, 9) * 0.5, {}};
-    const TrainingStep step{
-        batch, student, target, &ode, solver.get(), schedule.get(), host.process(), seeded(seed, "loss"), 0, 0};
+    const TrainingStep step{.batch = batch,
+                            .student = student,
+                            .target = target,
+                            .ode = &ode,
+                            .solver = solver.get(),
+                            .schedule = schedule.get(),
+                            .process = host.process(),
+                            .generator = seeded(seed, "loss")};
     return (*host.make_plugin<Loss>(loss, toml))(step);
   }
   Model trainable() { return {host.backend().trainable(network), host.process(), form}; }
@@ -195,8 +201,12 @@ TEST_CASE("the exact teacher's prediction minimises the denoising loss") {
     double sum = 0;
     for (uint64_t seed = 0; seed < 20; ++seed) {
       const Batch batch{0.3 + normal({256, 1}, seed) * 0.4, {}};
-      const TrainingStep step{
-          batch, m, m, &ode, s.solver.get(), s.schedule.get(), s.host.process(), seeded(seed, "loss"), 0, 0};
+      const TrainingStep step{.batch = batch,
+                              .student = m,
+                              .target = m,
+                              .ode = &ode,
+                              .process = s.host.process(),
+                              .generator = seeded(seed, "loss")};
       sum += (*s.host.make_plugin<Loss>("denoising"))(step).per_row.mean().item<double>();
     }
     return sum / 20;

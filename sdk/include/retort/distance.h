@@ -10,6 +10,7 @@ namespace retort {
 
 /// With d = prediction - target, of D elements a sample:
 ///   l2            mean of d^2
+///   l2_sum        sum of d^2 over the sample
 ///   l1            mean of |d|
 ///   pseudo_huber  mean of sqrt(d^2 + c^2) - c, c = 0.001 by default (Direct CM's and latent consistency's)
 ///   pseudo_huber_vector  sqrt(||d||^2 + c^2) - c over the whole sample, c = 0.00054 sqrt(D) by default
@@ -17,7 +18,7 @@ namespace retort {
 class RETORT_API Distance {
  public:
   /// From the keys `distance` and `huber_c`.
-  explicit Distance(Params& p);
+  explicit Distance(Params& p, const std::string& fallback = "l2");
   /// prediction, target: [B, …]. Returns [B].
   Tensor operator()(const Tensor& prediction, const Tensor& target) const;
 

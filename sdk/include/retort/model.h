@@ -1,4 +1,4 @@
-/// A network together with what its output means: the denoiser D(x, t) and the consistency function f(x, t).
+/// A network together with what its output means: a denoiser, a consistency function, a flow map.
 #pragma once
 
 #include <memory>
@@ -26,26 +26,67 @@ struct RETORT_API Boundary {
   Boundary(Params& p, const Parametrisation& parametrisation);
 };
 
+/// What a trained network is good for, and so what samplers and metrics may ask of it:
+///   denoiser     D(x, t): a diffusion model, sampled by a solver
+///   consistency  f(x, t): the end of the way from x (Song et al. 2023)
+///   flow_map     X(x, t, s): the state at time s of the way through x (Boffi et al. 2024)
+///   generator    D(x, t_max) alone, from pure noise: one step
+///   classifier   logits of clean samples
+enum class Makes { denoiser, consistency, flow_map, generator, classifier };
+
+/// Whether it makes samples in a few steps of its own, without a solver.
+inline bool samples_by_itself(Makes makes) {
+  return makes == Makes::consistency || makes == Makes::flow_map || makes == Makes::generator;
+}
+
 class RETORT_API Model {
  public:
-  Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation, Boundary boundary = {});
+  Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametrisation parametrisation,
+        Boundary boundary = {}, Makes makes = Makes::consistency, bool two_times = false);
 
   const Process& process() const { return process_; }
   const Parametrisation& parametrisation() const { return parametrisation_; }
+  Makes makes() const { return makes_; }
   CompiledNetwork& network() const { return *network_; }
 
-  /// The network's output. x: [B, …], t: [B] float64. Guidance weights w go to it as log(1 + w), end times as t itself.
+  /// The network's output. x: [B, …], t: [B] float64. Guidance weights w go to it as log(1 + w), an end time s as
+  /// c_noise(t) - c_noise(s).
   Tensor raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
   /// D(x, t), the predicted clean data.
   Tensor data(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
   /// f(x, t), the consistency function.
   Tensor consistency(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
 
+  /// The state at time s: [B] of the way through x at time t. With an end time in the network, x + (s - t) u(x, t, s),
+  /// where u is its output (Geng et al. 2025, MeanFlow, eq. 4); without, the DDIM step from D(x, t).
+  Tensor jump(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const;
+  /// Where the way through x at time t ends, as the model says: f of a consistency function; the jump to time `end`:
+  /// [B] of a flow map (to 0, where that is undefined); D of any other.
+  Tensor endpoint(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& end = {}) const;
+
+  /// An output and its derivative along (dx, dt).
+  struct Tangent {
+    Tensor output;      // raw(x, t, condition), differentiable
+    Tensor derivative;  // d/de raw(x + e dx, t + e dt, condition) at e = 0; without gradients
+  };
+  /// In forward mode, in one evaluation. dx: [B, …]; dt: [B] float64. Needs a network whose operators have forward-mode
+  /// derivatives, or throws Error.
+  Tangent tangent(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& dx,
+                  const Tensor& dt) const;
+
  private:
+  struct Call {
+    Tensor x, c_noise;
+    Conditioning condition;
+  };
+  Call call(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
+
   std::shared_ptr<CompiledNetwork> network_;
   Process process_;
   Parametrisation parametrisation_;
   Boundary boundary_;
+  Makes makes_;
+  bool two_times_;  // whether the network is given an end time
 };
 
 }  // namespace retort

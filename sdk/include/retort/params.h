@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "retort/error.h"
@@ -91,6 +92,17 @@ class RETORT_API Params {
     return std::static_pointer_cast<T>(nested(T::kind, name, fallback_type, doc));
   }
 
+  /// A list of plugins of one kind, each a table with its type, its `weight` (1 by default) and its own parameters.
+  /// Empty in describing mode.
+  template <class T>
+  std::vector<std::pair<std::shared_ptr<T>, double>> weighted_plugins(std::string_view name, std::string_view doc) {
+    std::vector<std::pair<std::shared_ptr<T>, double>> out;
+    for (auto& [made, weight] : nested_list(T::kind, name, doc)) {
+      out.emplace_back(std::static_pointer_cast<T>(std::move(made)), weight);
+    }
+    return out;
+  }
+
   /// Whether the key is written in the configuration (defaults do not count).
   bool given(std::string_view name) const;
 
@@ -121,6 +133,10 @@ class RETORT_API Params {
   T read(std::string_view name, T fallback, std::string_view doc, const Range& range);
   std::shared_ptr<void> nested(const char* kind, std::string_view name, std::string_view fallback_type,
                                std::string_view doc);
+  std::shared_ptr<void> make_nested(const char* kind, const Value& table, const std::string& name,
+                                    std::string_view fallback_type, Value& resolved);
+  std::vector<std::pair<std::shared_ptr<void>, double>> nested_list(const char* kind, std::string_view name,
+                                                                    std::string_view doc);
 
   Value table_;
   std::string path_;

@@ -18,8 +18,9 @@ class @Name@ final : public Loss {
   explicit @Name@(Params& p)
       : scale_(p.get("scale", 0.3, "size of a difference that counts as large", more_than(0))) {}
 
-  // What the network is trained to be; the host evaluates it accordingly.
-  Objective objective() const override { return Objective::consistency; }
+  // What the student is good for afterwards, and what the loss cannot do without.
+  Makes makes() const override { return Makes::consistency; }
+  Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
 
   LossValue operator()(const TrainingStep& step) const override {
     const Tensor& x0 = step.batch.x;
