@@ -110,7 +110,7 @@ double most_apart(const std::vector<Tensor>& got, const std::vector<Tensor>& exa
 }  // namespace
 
 void check_backend(const Subject& subject, Findings& out) {
-  World world(make_process("ve"), {{2, 12, 12}, 0}, subject.host);
+  World world(make_process("ve"), {{2, 12, 12}}, subject.host);
   std::shared_ptr<Backend> backend;
   out.run("is built", [&] { backend = world.build<Backend>(subject); });
   if (!backend) {

@@ -128,7 +128,7 @@ std::string spell(const Measurement& m) {
 
 void check_metric(const Subject& subject, Findings& out) {
   const ExactTeacher teacher(make_process("rectified_flow"), {2});
-  World world(teacher.process(), {{2}, 2}, subject.host);
+  World world(teacher.process(), {{2}, label_inputs(2)}, subject.host);
   std::shared_ptr<Metric> metric;
   out.run("is built", [&] { metric = world.build<Metric>(subject); });
   if (!metric) {

@@ -34,7 +34,7 @@ struct Grid {
 // The grid on a process, or nothing where the process ends before the grid begins.
 std::optional<Grid> grid_on(const Subject& subject, const std::string& name, const Table& more = {}) {
   Grid out{make_process(name), nullptr, {}};
-  World world(out.process, {{1}, 0}, subject.host);
+  World world(out.process, {{1}}, subject.host);
   try {
     out.schedule = world.build<Schedule>(subject, more);
     out.times = out.schedule->times(out.process, 0);

@@ -15,7 +15,7 @@ struct Problem {
   Problem(const std::string& name, const Subject& subject)
       : process(make_process(name)),
         teacher(process, {1}),
-        world(process, {{1}, 0}, subject.host, at::kDouble),
+        world(process, {{1}}, subject.host, at::kDouble),
         solver(world.build<Solver>(subject)) {}
 
   // Samples of the diffused data at one time.
@@ -129,7 +129,7 @@ void check_types(const Subject& subject, Findings& out) {
 void check_shapes(const Subject& subject, Findings& out) {
   const Process process = make_process("ve");
   const ExactTeacher pictures(process, {2, 3, 4});
-  World world(process, {{2, 3, 4}, 0}, subject.host, at::kDouble);
+  World world(process, {{2, 3, 4}}, subject.host, at::kDouble);
   const auto solver = world.build<Solver>(subject);
   const Tensor x = at::randn({5, 2, 3, 4}, seeded(3, "noise"), at::TensorOptions().dtype(at::kDouble)) * 20;
   // One noise for both shapes.

@@ -13,7 +13,7 @@ namespace {
 class Study {
  public:
   explicit Study(const Subject& subject, c10::ScalarType dtype = at::kDouble)
-      : world_(make_process("ve"), {{2}, 0}, subject.host, dtype), teacher_(world_.build<Teacher>(subject)) {}
+      : world_(make_process("ve"), {{2}}, subject.host, dtype), teacher_(world_.build<Teacher>(subject)) {}
 
   const Teacher& teacher() const { return *teacher_; }
   const Process& process() const { return teacher_->process(); }

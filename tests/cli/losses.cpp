@@ -1,0 +1,101 @@
+// Losses with networks, stages and samplers of their own, from TOML to samples, and on from where they were killed.
+#include <thread>
+
+#include "io/json.h"
+#include "io/files.h"
+#include "io/safetensors.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+struct Kind {
+  const char* name;
+  const char* overrides;
+  const char* steps;  // that the student is sampled in
+};
+
+// The mixture's configuration with another loss, small.
+const Kind kinds[] = {
+    {"ict",
+     "loss.type=ict loss.distance=pseudo_huber_vector schedule.type=ict schedule.s1=40 schedule.sigma_max=20.0 "
+     "student.boundary=sigma_shifted",
+     "[1, 2]"},
+    {"meanflow", "loss.type=meanflow process.type=rectified_flow student.parametrisation=flow schedule.type=uniform",
+     "[1, 2]"},
+    {"meanflow by differences",
+     "loss.type=meanflow loss.derivative=difference loss.velocity=teacher process.type=rectified_flow "
+     "student.parametrisation=flow schedule.type=uniform",
+     "[1, 4]"},
+    {"dmd2", "loss.type=dmd2 loss.gan_weight=0.01 loss.discriminator=mlp loss.student_every=3", "[1]"},
+    {"progressive distillation", "loss.type=progressive_distillation loss.stages=2 schedule.steps=8", "[1, 2]"},
+    {"a sum",
+     "process.type=rectified_flow student.parametrisation=flow schedule.type=uniform "
+     "'loss=[{type = \"meanflow\"}, {type = \"dmd2\", weight = 0.5}]'",
+     "[1, 2]"},
+};
+
+std::string command(const Kind& kind, const std::string& output) {
+  return "run " + mixture_config + small + " sweep={} " + kind.overrides + " 'evaluate.student_steps=" + kind.steps +
+         "' train.steps=24 train.batch=32 evaluate.at=[12] evaluate.metrics='[\"fd\"]' train.save_every=1e-9 "
+         "run.output=" +
+         output + " ";
+}
+
+bool same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const TensorFile x = read_safetensors(a), y = read_safetensors(b);
+  if (x.tensors.size() != y.tensors.size()) {
+    return false;
+  }
+  for (const auto& [name, tensor] : x.tensors) {
+    const auto found = y.tensors.find(name);
+    if (found == y.tensors.end() || !at::equal(tensor, found->second)) {
+      MESSAGE(name << " differs");
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("losses with networks, stages and samplers of their own run, and go on to the bit") {
+  for (const Kind& kind : kinds) {
+    CAPTURE(kind.name);
+    Folder folder;
+    const std::string whole = folder / "whole", cut = folder / "cut";
+    const Outcome out = run_retort(command(kind, whole));
+    CAPTURE(out.output);
+    REQUIRE(out.code == 0);
+    const Json results = Json::parse(read_text(std::filesystem::path(whole) / "results.json"));
+    CHECK(!results["students"].empty());
+    for (const Json& row : results["students"]) {
+      CHECK(std::isfinite(row["metrics"]["fd"].get<double>()));
+    }
+    // Interrupted by a limit of steps is the same as being killed after a save: the state is all there is.
+    const Outcome first = shell("timeout -s INT 0.05 '" + program() + "' " + command(kind, cut) + "; true");
+    CAPTURE(first.output);
+    REQUIRE(run_retort(command(kind, cut)).code == 0);
+    for (const char* name : {"step_000012", "step_000024", "state"}) {
+      const std::string file = std::string("checkpoints/") + name + ".safetensors";
+      CHECK(same_file(std::filesystem::path(whole) / file, std::filesystem::path(cut) / file));
+    }
+  }
+}
+
+TEST_CASE("what a loss needs and lacks is refused before any work") {
+  Folder folder;
+  const std::string run = "run " + mixture_config + small + " sweep={} run.output=" + (folder / "out").string() + " ";
+  CHECK(one_line(run_retort(run + "loss.type=meanflow"), 2, {"student.parametrisation", "predicts 'flow'"}));
+  CHECK(one_line(run_retort(run + "loss.type=dmd2 evaluate.student_steps=[2]"), 2, {"makes samples in one"}));
+  CHECK(one_line(run_retort(run + "loss.type=progressive_distillation loss.stages=4 schedule.steps=18"), 2,
+                 {"loss.stages", "cannot be halved"}));
+  CHECK(one_line(run_retort(run + "'loss=[{type = \"cm\"}, {type = \"denoising\"}]'"), 2,
+                 {"loss.terms", "different kinds of models"}));
+  CHECK(one_line(run_retort(run + "'loss=[{type = \"cm\", weight = -1}]'"), 2, {"loss.terms.0.weight", "at least 0"}));
+  CHECK(one_line(run_retort(run + "'loss=[{weight = 1}]'"), 2, {"loss.terms.0.type", "missing"}));
+  CHECK(one_line(run_retort(run + "'loss=[{type = \"cmm\"}]'"), 2, {"'cmm'", "'cm'"}));
+  CHECK(!std::filesystem::exists(folder / "out"));
+}
