@@ -336,7 +336,7 @@ void Trainer::log(double loss, double norm) {
     return;
   }
   Json line = {{"step", record_.step},
-               {"loss", loss},
+               {"loss", loss_count_ > 0 ? Json(loss) : Json()},  // no number where the student was not due
                {"learning_rate", optimizer_.rate(record_.step - 1)},
                {"gradient_norm", norm},
                {"teacher_evaluations", record_.teacher_evaluations},
@@ -409,8 +409,10 @@ void Trainer::run() {
       loss_sum_ += read_losses();
       const double mean = loss_sum_ / static_cast<double>(std::max<int64_t>(loss_count_, 1));
       log(mean, gradient_norm_.item<double>());
-      char note[40];
-      std::snprintf(note, sizeof note, "loss %.4g", mean);
+      char note[40] = "";
+      if (loss_count_ > 0) {
+        std::snprintf(note, sizeof note, "loss %.4g", mean);
+      }
       progress.update(record_.step, note);
       loss_sum_ = 0;
       loss_count_ = 0;
