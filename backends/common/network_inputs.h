@@ -5,7 +5,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,12 @@ struct NetworkInputs {
 
   NetworkInputs rows(int64_t begin, int64_t count) const {
     return map([&](const Tensor& t) { return t.narrow(0, begin, count); });
+  }
+
+  /// Whether a derivative is carried along in forward mode, which kernels know nothing of.
+  bool carries_tangents() const {
+    const std::vector<Tensor> all = tensors();
+    return std::any_of(all.begin(), all.end(), [](const Tensor& t) { return t._fw_grad(0).defined(); });
   }
 
   Tensor forward(Network& network) const { return network.forward(x, c_noise, condition); }

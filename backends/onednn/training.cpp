@@ -447,7 +447,7 @@ class Trained final : public CompiledNetwork {
 
   Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const NetworkInputs in{x, c_noise, condition};
-    if (x.size(0) == 0 || x.scalar_type() != at::kFloat) {
+    if (x.size(0) == 0 || x.scalar_type() != at::kFloat || in.carries_tangents()) {
       return in.forward(*network_);
     }
     Made& made = graphs_[{in.signature(), network_->module()->is_training()}];

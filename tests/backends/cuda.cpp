@@ -29,7 +29,7 @@ TEST_CASE("the backend is listed everywhere, and says in one line where it canno
 
 TEST_CASE("networks agree with float64 on the processor, captured or not, after a change of weights too" *
           doctest::skip(!has_device())) {
-  TestHost host("type = \"ve\"", {{1, 28, 28}, 10});
+  TestHost host("type = \"ve\"", {{1, 28, 28}, label_inputs(10)});
   const auto reference = host.make_plugin<Backend>("cpu", "precision = \"float64\"");
   const Tensor x = normal({6, 1, 28, 28}, 1), noise = at::linspace(-1, 1, 6), labels = at::arange(6, at::kLong);
   for (const char* settings :
@@ -53,7 +53,7 @@ TEST_CASE("networks agree with float64 on the processor, captured or not, after 
       compiled->refresh();
       const Tensor exact = (*reference->compile(theirs))(x, noise.to(at::kDouble), {{inputs::labels, labels}});
       const auto card = backend->device();
-      const Tensor got = (*compiled)(x.to(card, at::kFloat), noise.to(card), labels.to(card)).to(at::kCPU, at::kDouble);
+      const Tensor got = (*compiled)(x.to(card, at::kFloat), noise.to(card), {{inputs::labels, labels.to(card)}}).to(at::kCPU, at::kDouble);
       CHECK(rms(got - exact) / rms(exact) < backend->tolerance());
     }
   }

@@ -157,10 +157,25 @@ class Training {
     begin(*network_->module());
     backend_->place(*network_);
     network_->module()->train();
-    const Parametrisation form{Predicts::edm, 0.5};
-    student_.emplace(backend_->trainable(network_), teacher_.process(), form);
-    target_.emplace(backend_->compile(network_), teacher_.process(), form);
+    const Needs needs = loss_->needs();
+    const Parametrisation form{needs.predicts.value_or(Predicts::edm), 0.5};
+    const auto model = [&](std::shared_ptr<CompiledNetwork> network) {
+      return Model(std::move(network), teacher_.process(), form, {}, loss_->makes(), needs.end_time);
+    };
+    student_.emplace(model(backend_->trainable(network_)));
+    target_.emplace(model(backend_->compile(network_)));
+    for (const Role& role : loss_->roles()) {
+      if (role.name != "student" && role.name != "target") {  // another student stands for every network of the loss
+        other_ = host.make_plugin<Network>(lesson.network, lesson.toml);
+        begin(*other_->module());
+        backend_->place(*other_);
+        other_model_.emplace(model(backend_->trainable(other_)));
+        roles_.push_back({role.name, &*other_model_, true});
+      }
+    }
   }
+  Training(const Training&) = delete;
+  Training& operator=(const Training&) = delete;
 
   // The gradients of a step, which the parameters keep.
   void step(uint64_t index) {
@@ -185,7 +200,8 @@ class Training {
                             .process = teacher_.process(),
                             .generator = seeded(index, "training"),
                             .progress = 0.5,
-                            .spec = lesson_.spec};
+                            .spec = lesson_.spec,
+                            .roles = roles_};
     (*loss_)(step).per_row.mean().backward();
   }
 
@@ -219,6 +235,9 @@ class Training {
   std::shared_ptr<Solver> solver_;
   std::shared_ptr<Schedule> schedule_;
   std::shared_ptr<Network> network_;
+  std::shared_ptr<Network> other_;
+  std::optional<Model> other_model_;
+  std::vector<RoleModel> roles_;
   std::optional<Model> student_, target_;
 };
 
@@ -280,7 +299,9 @@ TEST_CASE(
   const std::pair<const char*, std::string> denoisers[] = {
       {"cm", ""},        {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
       {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
-      {"denoising", ""}, {"python", python_loss(folder)}};
+      {"denoising", ""}, {"ict", ""},
+      {"dmd2", ""},      {"progressive_distillation", ""},
+      {"python", python_loss(folder)}};
   std::vector<Lesson> lessons;
   for (const auto& [loss, toml] : denoisers) {
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, points});
@@ -293,7 +314,16 @@ TEST_CASE(
     lessons.push_back({"tied", "", loss, toml, plain});
     lessons.push_back({"counting", "", loss, toml, plain});
   }
-  lessons.push_back({"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, 3}});
+  lessons.push_back({"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, label_inputs(3)}});
+  lessons.push_back({"mlp", "width = 16\ndepth = 2", "sum",
+                     "terms = [{ type = \"cm\" }, { type = \"ict\", weight = 0.5 }]", points});
+  const Input end_time{.name = std::string(inputs::end_time), .dtype = at::kDouble};
+  for (const char* derivative : {"jvp", "interval"}) {
+    const std::string toml = std::string("derivative = \"") + derivative + "\"";
+    lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", "meanflow", toml, {{2}, {end_time}}});
+    lessons.push_back(
+        {"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", "meanflow", toml, {{1, 8, 8}, {end_time}}});
+  }
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

@@ -50,20 +50,20 @@ TEST_CASE("every network agrees with float64, in both precisions and at any batc
     ModelSpec spec;
   };
   const Case cases[] = {
-      {"mlp", "", {{2}, 0}},
-      {"mlp", "", {{2}, 3}},
-      {"convnet", "", {{1, 28, 28}, 10}},
-      {"unet", "", {{1, 28, 28}, 10}},
-      {"unet", "patch = 2\nattention = [0, 1]", {{1, 28, 28}, 0}},
-      {"unet", "widths = [16, 32, 32]\nblocks = 2\nattention = [2]", {{3, 31, 31}, 0}},
+      {"mlp", "", {{2}}},
+      {"mlp", "", {{2}, label_inputs(3)}},
+      {"convnet", "", {{1, 28, 28}, label_inputs(10)}},
+      {"unet", "", {{1, 28, 28}, label_inputs(10)}},
+      {"unet", "patch = 2\nattention = [0, 1]", {{1, 28, 28}}},
+      {"unet", "widths = [16, 32, 32]\nblocks = 2\nattention = [2]", {{3, 31, 31}}},
   };
   for (const Case& c : cases) {
     CAPTURE(std::string(c.network));
     CAPTURE(std::string(c.toml));
     for (const int64_t rows : {1, 5}) {
-      CHECK(error_of(c.network, c.toml, c.task, "", rows) < 1e-5);
-      CHECK(error_of(c.network, c.toml, c.task, "chunk = 2", rows) < 1e-5);
-      CHECK(error_of(c.network, c.toml, c.task, "precision = \"bfloat16\"", rows) < 1e-2);
+      CHECK(error_of(c.network, c.toml, c.spec, "", rows) < 1e-5);
+      CHECK(error_of(c.network, c.toml, c.spec, "chunk = 2", rows) < 1e-5);
+      CHECK(error_of(c.network, c.toml, c.spec, "precision = \"bfloat16\"", rows) < 1e-2);
     }
   }
 }
@@ -82,7 +82,7 @@ TEST_CASE("gradients of a network in training agree with LibTorch's in float64")
     for (const int64_t rows : {1, 5}) {
       CAPTURE(std::string(toml));
       CAPTURE(rows);
-      TestHost host("type = \"ve\"", {{1, 28, 28}, 10});
+      TestHost host("type = \"ve\"", {{1, 28, 28}, label_inputs(10)});
       const Tensor x = normal({rows, 1, 28, 28}, 5), noise = at::linspace(-1, 1, rows), wanted = normal(x.sizes(), 6);
       const Tensor labels = at::arange(rows, at::kLong);
       const auto gradients = [&](const std::string& name, const std::string& settings) {
@@ -127,7 +127,7 @@ TEST_CASE("gradients of a network in training agree with LibTorch's in float64")
 
 TEST_CASE("a network from outside is compiled as it is, and trained") {
   const Registry outside({test_plugin_dir()});
-  TestHost host("type = \"ve\"", {{3, 18, 18}, 0});
+  TestHost host("type = \"ve\"", {{3, 18, 18}});
   const auto build = [&](const std::string& backend_name, const std::string& settings) {
     const auto backend = host.make_plugin<Backend>(backend_name, settings);
     const Value empty;
@@ -170,7 +170,7 @@ TEST_CASE("a network from outside is compiled as it is, and trained") {
 TEST_CASE("a TorchScript file is compiled layer by layer") {
   Folder folder;
   write_picture_script(folder / "net.pt");
-  TestHost host("type = \"ve\"", {{16, 16, 16}, 0});
+  TestHost host("type = \"ve\"", {{16, 16, 16}});
   const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
   const auto backend = host.make_plugin<Backend>("onednn");
   auto network = host.make_plugin<Network>("torchscript", toml), exact = host.make_plugin<Network>("torchscript", toml);
@@ -194,7 +194,7 @@ TEST_CASE(
     CAPTURE(branches);
     Folder folder;
     write_foreign_script(folder / "net.pt", branches);
-    TestHost host("type = \"ve\"", {{16, 8, 8}, 0});
+    TestHost host("type = \"ve\"", {{16, 8, 8}});
     const std::string toml = "file = \"" + (folder / "net.pt").string() + "\"";
     const auto backend = host.make_plugin<Backend>("onednn");
     auto network = host.make_plugin<Network>("torchscript", toml),

@@ -94,7 +94,7 @@ void check_values(const PluginFile& file, const Value& table, const std::vector<
   if (file.kind == Backend::kind) {
     return;  // built, it would change settings of the whole process
   }
-  TestHost host("type = \"ve\"", {{2}, 0});
+  TestHost host("type = \"ve\"", {{2}});
   const std::string path = is_metric(file.kind) ? "metric." + file.name : file.kind;
   std::string why;
   try {
