@@ -156,6 +156,11 @@ void check_metric(const Subject& subject, Findings& out) {
               "another than " + conformance::spell(ideal));
     }
   });
+  out.run("tells models apart", [&] {
+    const double apart = most_apart(metric->measure(perfect), metric->measure(bad));
+    out.add("tells models apart", apart > 1e-6, "a wrong model changes the values by " + conformance::spell(apart),
+            "more than 1e-6 of the greatest: a constant measures nothing");
+  });
   out.run("order of the samples", [&] {
     Scene permuted(teacher, wrong);
     permuted.permute();

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -161,7 +162,9 @@ void check_schedule(const Subject& subject, Findings& out) {
       }
     });
   }
-  out.add("fits a process", !fits.empty(), fits.empty() ? "none" : fits, "one at least");
+  const auto count = std::count(fits.begin(), fits.end(), ',') + (fits.empty() ? 0 : 1);
+  out.add("fits processes", count >= 2, fits.empty() ? "none" : fits,
+          "two at least: times in one process's unit fit no other");
 }
 
 }  // namespace retort::conformance

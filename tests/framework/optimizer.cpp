@@ -40,7 +40,7 @@ TEST_CASE("optimizers take the same steps as torch.optim") {
     Tensor w = network.body->w;
     for (int64_t k = 0; k < 30; ++k) {
       w.mutable_grad() = (at::arange(4, at::kDouble) + k).sin() + w.detach() / 10;
-      optimizer.step(k);
+      optimizer.step(k, k);
     }
     CHECK(most(w.detach() - times(end.get<std::vector<double>>())) < 1e-6);  // the fused kernels count steps in float32
   }
@@ -73,6 +73,6 @@ TEST_CASE("sgd without momentum is plain descent") {
   Optimizer optimizer(weights, s);
   Tensor w = network.body->w;
   w.mutable_grad() = at::ones({4}, at::kDouble);
-  optimizer.step(0);
+  optimizer.step(0, 0);
   CHECK(most(w.detach() - times({0, -1.5, 1.5, -0.5})) < 1e-12);
 }
