@@ -32,8 +32,11 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"teacher gaussian_mixture", {"", "layout = \"ring\"", "layout = \"grid\"\nmodes = 9"}},
       {"dataset image_folder", {"folder = \"" + folder.string() + "/pictures\""}},
       {"dataset mnist_idx", {"images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\""}},
+      {"dataset captions", {"", "labels = true\nlength = 3", "dataset = \"moons\"\ntemplate = \"a moon\""}},
       {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
       {"network unet", {"widths = [8, 16]\ngroups = 4"}},
+      {"network unet_text",
+       {"widths = [8, 16]\ngroups = 4\nheads = 2", "widths = [8]\nattention = [0]\ndepth = 2\npatch = 4"}},
       {"network torchscript", {"file = \"" + folder.string() + "/net.pt\""}},
 #ifdef __SANITIZE_ADDRESS__
       {"backend onednn", {}},  // off under sanitizers

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes attention.json: diffusers' attention with gradients, and its sinusoidal embeddings of time, for tests/plugins/networks.cpp.
+"""Makes attention.json: diffusers' attention with gradients, and its sinusoidal embeddings of time, for tests/plugins/attention.cpp.
 
     pip install torch diffusers==0.42.1
     OMP_NUM_THREADS=1 python make_attention.py

@@ -1,0 +1,229 @@
+#include <fstream>
+
+#include "io/files.h"
+#include "io/safetensors.h"
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+// Four pictures of 2 x 3 to train on, two to test, in idx files.
+struct Pictures {
+  Pictures() {
+    const auto idx = [](int64_t n, bool labels) {
+      std::string out = {0, 0, 8, static_cast<char>(labels ? 1 : 3), 0, 0, 0, static_cast<char>(n)};
+      if (labels) {
+        return out + std::string("\0\1\2\1", static_cast<size_t>(n));
+      }
+      out += std::string("\0\0\0\2\0\0\0\3", 8);
+      for (int64_t i = 0; i < n * 6; ++i) {
+        out += static_cast<char>(i * 7);
+      }
+      return out;
+    };
+    for (const auto& [name, n] : {std::pair("train", 4), std::pair("test", 2)}) {
+      write_text(folder / (std::string(name) + "_x"), idx(n, false));
+      write_text(folder / (std::string(name) + "_y"), idx(n, true));
+    }
+  }
+  std::string inner() const {
+    return "\n[dataset]\ntype = \"mnist_idx\"\nimages = \"" + path("train_x") + "\"\nlabels = \"" + path("train_y") +
+           "\"\ntest_images = \"" + path("test_x") + "\"\ntest_labels = \"" + path("test_y") + "\"\n";
+  }
+  std::string path(const std::string& name) const { return (folder / name).string(); }
+  std::shared_ptr<Dataset> captions(const std::string& toml) {
+    return host.make_plugin<Dataset>("captions", toml + inner());
+  }
+  std::string error(const std::string& toml) {
+    return request_error([&] { captions(toml); });
+  }
+  // With the captions in files of that ending.
+  std::string files(const std::string& train, const std::string& test, const std::string& ending = ".txt") {
+    write_text(folder / ("train" + ending), train);
+    write_text(folder / ("test" + ending), test);
+    return "file = \"" + path("train" + ending) + "\"\ntest_file = \"" + path("test" + ending) + "\"\n";
+  }
+
+  Folder folder;
+  TestHost host;
+};
+
+Tensor row(const Dataset& data, int64_t i, const char* name, Split split = Split::train) {
+  return data.batch(split, at::tensor({i}, at::kLong)).condition[name][0];
+}
+
+const std::vector<std::string> text_inputs = {"prompt_embeds", "attention_mask", "pooled_prompt_embeds", "time_ids"};
+
+}  // namespace
+
+TEST_CASE("captions are given as inputs() says, with labels only where they are asked for") {
+  TestHost host;
+  const Tensor index = at::tensor({5, 0, 59999}, at::kLong);
+  for (const bool labels : {false, true}) {
+    const auto data = host.make_plugin<Dataset>("captions", labels ? "labels = true" : "");
+    const auto inner = host.make_plugin<Dataset>("fashion_mnist");
+    std::vector<std::string> names = labels ? std::vector<std::string>{"labels"} : std::vector<std::string>{};
+    names.insert(names.end(), text_inputs.begin(), text_inputs.end());
+    const Batch batch = data->batch(Split::train, index);
+    std::vector<std::string> given;
+    for (const Input& input : data->inputs()) {
+      given.push_back(input.name);
+      CHECK(input.null == 0);
+      CHECK(batch.condition[input.name].sizes().slice(1) == at::IntArrayRef(input.shape));
+      CHECK(batch.condition[input.name].scalar_type() == input.dtype);
+    }
+    CHECK(given == names);
+    CHECK(batch.condition.has(inputs::labels) == labels);
+    CHECK(data->classes() == (labels ? 10 : 0));
+    CHECK(data->class_names().size() == (labels ? 10 : 0));
+    CHECK(data->labels(Split::test).defined() == labels);
+    CHECK(at::equal(batch.x, inner->batch(Split::train, index).x));
+    CHECK(at::equal(data->pictures(batch.x), inner->pictures(batch.x)));
+    CHECK(data->size(Split::test) == 10000);
+    CHECK(at::equal(batch.condition["time_ids"][0], at::tensor({28.0F, 28.0F, 0.0F, 0.0F, 28.0F, 28.0F})));
+  }
+}
+
+TEST_CASE("equal texts have equal embeddings, others others, and words mean the same anywhere") {
+  Pictures pictures;
+  const auto data = pictures.captions(
+      "length = 4\nwidth = 16\n" + pictures.files("a red shoe\nA \"red\" shoe!\nshoe\n\n", "blue shoe\na red shoe\n"));
+  const Tensor first = row(*data, 0, "prompt_embeds");
+  CHECK(at::equal(first, row(*data, 1, "prompt_embeds")));
+  CHECK(at::equal(first, row(*data, 1, "prompt_embeds", Split::test)));
+  CHECK(at::equal(first[2], row(*data, 2, "prompt_embeds")[0]));
+  CHECK(at::equal(first[2], row(*data, 0, "prompt_embeds", Split::test)[1]));
+  CHECK(!at::equal(first[0], first[1]));
+  CHECK(most(first[3]) == 0);  // padding
+  CHECK(at::equal(row(*data, 0, "attention_mask"), at::tensor({true, true, true, false}, at::kBool)));
+  CHECK(most(row(*data, 0, "pooled_prompt_embeds") - first.narrow(0, 0, 3).mean(0)) < 1e-6);
+  for (const char* name : {"prompt_embeds", "pooled_prompt_embeds", "attention_mask"}) {  // of no word
+    CHECK(most(row(*data, 3, name).to(at::kFloat)) == 0);
+  }
+  // On this machine as on any other.
+  CHECK(first[2][0].item<double>() == doctest::Approx(SHOE).epsilon(1e-6));
+  const auto words = pictures.captions("width = 256\ntemplate = \"word\"");
+  const Tensor numbers = row(*words, 0, "prompt_embeds")[0];
+  CHECK(std::abs(numbers.mean().item<double>()) < 0.25);
+  CHECK(std::abs(numbers.std().item<double>() - 1) < 0.2);
+}
+
+TEST_CASE("a template is filled with each sample's class name, and only with that") {
+  TestHost host;
+  const auto data = host.make_plugin<Dataset>("captions", "template = \"{class} on {class}\"\nlength = 5");
+  const Tensor labels = host.make_plugin<Dataset>("fashion_mnist")->labels(Split::train);
+  const auto of_class = [&](int64_t label) { return at::nonzero(labels == label)[7].item<int64_t>(); };
+  const Tensor bag = row(*data, of_class(8), "prompt_embeds"), boot = row(*data, of_class(9), "prompt_embeds");
+  CHECK(at::equal(bag[0], bag[2]));    // bag on bag
+  CHECK(at::equal(boot[0], boot[3]));  // ankle boot on ankle boot
+  CHECK(at::equal(bag[1], boot[2]));
+  CHECK(most(bag[3]) == 0);
+  Pictures pictures;
+  CHECK(contains(pictures.error("template = \"a {colour} {class}\""),
+                 "dataset.template: '{colour}' is unknown; expected {class}"));
+  CHECK(contains(pictures.error(""), "has no names of classes to fill in"));
+  const auto same = pictures.captions("template = \"a picture\"");
+  CHECK(at::equal(row(*same, 0, "prompt_embeds"), row(*same, 3, "prompt_embeds")));
+}
+
+TEST_CASE("JSON lines name their samples, or follow their order") {
+  Pictures pictures;
+  const std::string toml = pictures.files(
+      "{\"index\": 2, \"text\": \"two\"}\n{\"index\": 0, \"text\": \"none\"}\n\n{\"index\": 3, \"text\": \"two\"}\r\n"
+      "{\"index\": 1, \"text\": \"one\"}",
+      "{\"text\": \"none\"}\n{\"text\": \"one\"}\n", ".jsonl");
+  const auto data = pictures.captions(toml);
+  CHECK(at::equal(row(*data, 2, "prompt_embeds"), row(*data, 3, "prompt_embeds")));
+  CHECK(at::equal(row(*data, 0, "prompt_embeds"), row(*data, 0, "prompt_embeds", Split::test)));
+  CHECK(at::equal(row(*data, 1, "prompt_embeds"), row(*data, 1, "prompt_embeds", Split::test)));
+  const auto error = [&](const std::string& lines) { return pictures.error(pictures.files(lines, "", ".jsonl")); };
+  CHECK(contains(error("{\"index\": 0, \"text\": \"a\"}\n"), "has no caption for sample 1 of the 4 training samples"));
+  CHECK(contains(error("{\"index\": 4, \"text\": \"a\"}\n"), "line 1 is of sample 4, beyond the 4 training samples"));
+  CHECK(contains(error("{\"text\": \"a\"}\n{\"index\": 0, \"text\": \"a\"}\n"),
+                 "line 2 is a second caption of sample 0"));
+  CHECK(contains(error("{\"index\": \"x\", \"text\": \"a\"}\n"), "line 1 has an index that is no whole number"));
+  CHECK(contains(error("{\"file_name\": \"a.png\", \"text\": \"a\"}\n"), "line 1 has a file_name"));
+  for (const char* line : {"[1]\n", "{\"text\": 3}\n", "{\"index\": 0\n", "words\n"}) {
+    CHECK(contains(error(line), "line 1 is not as {\"index\": 0, \"text\": "));
+  }
+}
+
+TEST_CASE("files of captions that are missing or do not fit get a line, and long captions a note") {
+  Pictures pictures;
+  CHECK(contains(pictures.error("file = \"nowhere.txt\"\ntest_file = \"nowhere.txt\""), "nowhere.txt: no such file"));
+  CHECK(contains(pictures.error("file = \"nowhere.txt\""), "dataset.test_file: missing"));
+  CHECK(contains(pictures.error(pictures.files("a\nb\n", "a\nb\n")), "has 2 lines for the 4 training samples"));
+  CHECK(contains(pictures.error(pictures.files("a\nb\nc\nd\n", "a\n")), "has 1 lines for the 2 test samples"));
+  const std::string toml = pictures.files("a b c d\nb\nc d e\nd\n", "a\nb\n");
+  CHECK(pictures.captions(toml)->notes().empty());
+  const auto data = pictures.captions(toml + "length = 2\n");
+  CHECK(data->notes() == "2 caption(s) cut to 2 words, such as \"a b c d\"");
+  CHECK(at::equal(row(*data, 0, "prompt_embeds")[1], row(*data, 1, "prompt_embeds")[0]));
+}
+
+TEST_CASE("embeddings made elsewhere are read from their file") {
+  Pictures pictures;
+  TensorFile file;
+  file.tensors = {{"train.prompt_embeds", normal({4, 3, 5}).to(at::kHalf)},
+                  {"train.pooled_prompt_embeds", normal({4, 7}, 1)},
+                  {"train.attention_mask", normal({4, 3}, 2) > 0},
+                  {"test.prompt_embeds", normal({2, 3, 5}, 3).to(at::kHalf)},
+                  {"test.pooled_prompt_embeds", normal({2, 7}, 4)},
+                  {"test.attention_mask", normal({2, 3}, 5) > 0}};
+  const auto toml = [&] {
+    write_safetensors(pictures.folder / "e.safetensors", file);
+    return "embeddings = \"" + pictures.path("e.safetensors") + "\"\n";
+  };
+  const auto data = pictures.captions(toml());
+  CHECK(data->inputs().size() == 4);
+  for (const auto& [split, name] : {std::pair(Split::train, "train."), std::pair(Split::test, "test.")}) {
+    const Batch batch = data->batch(split, at::tensor({1, 0}, at::kLong));
+    for (const char* input : {"prompt_embeds", "pooled_prompt_embeds", "attention_mask"}) {
+      const Tensor given = batch.condition[input], wanted = file.tensors.at(std::string(name) + input);
+      CHECK(given.scalar_type() == (std::string(input) == "attention_mask" ? at::kBool : at::kFloat));
+      CHECK(at::equal(given, wanted.narrow(0, 0, 2).flip({0}).to(given.scalar_type())));
+    }
+  }
+  const auto with = [&](const std::string& name, const Tensor& rows) {
+    const TensorFile before = file;
+    file.tensors[name] = rows;
+    if (!rows.defined()) {
+      file.tensors.erase(name);
+    }
+    const std::string line = pictures.error(toml());
+    file = before;
+    return line;
+  };
+  CHECK(contains(with("train.prompt_embeds", {}), "has no tensor 'train.prompt_embeds'"));
+  CHECK(contains(with("test.pooled_prompt_embeds", {}), "train and test have different 'pooled_prompt_embeds'"));
+  CHECK(contains(with("train.prompt_embeds", normal({5, 3, 5})), "'train.prompt_embeds' has 3 dimensions and 5 rows"));
+  CHECK(contains(with("test.prompt_embeds", normal({2, 3, 6})), "train and test have different 'prompt_embeds'"));
+  CHECK(contains(pictures.error(toml() + "file = \"a\"\ntest_file = \"a\"\n"), "there is a `file` of these"));
+}
+
+TEST_CASE("a broken file of embeddings gets one line, truncated at any byte") {
+  Pictures pictures;
+  const std::string path = pictures.path("e.safetensors"), toml = "embeddings = \"" + path + "\"\n";
+  TensorFile file;
+  file.tensors = {{"train.prompt_embeds", at::ones({4, 1, 1})}, {"test.prompt_embeds", at::ones({2, 1, 1})}};
+  write_safetensors(path, file);
+  CHECK(pictures.captions(toml)->inputs().size() == 2);
+  const std::string whole = read_text(path);
+  for (size_t n = 0; n < whole.size(); ++n) {
+    write_text(path, whole.substr(0, n));
+    CHECK(contains(pictures.error(toml), path + ": is "));
+  }
+  for (const auto& [from, to] : {std::pair("\"F32\"", "\"X32\""), std::pair("[4,1,1]", "[4,1,2]"),
+                                 std::pair("[4,1,1]", "[-4,1]"), std::pair("shape", "shapf")}) {
+    std::string broken = whole;
+    broken.replace(broken.find(from), std::string(from).size(), to);
+    broken.replace(0, 1,
+                   std::string(1, static_cast<char>(whole[0] + static_cast<int>(std::string(to).size()) -
+                                                    static_cast<int>(std::string(from).size()))));
+    write_text(path, broken);
+    CHECK(contains(pictures.error(toml), "is a damaged safetensors file: tensor 'train.prompt_embeds'"));
+  }
+  CHECK(contains(pictures.error("embeddings = \"/no/such.safetensors\""), "/no/such.safetensors: no such file"));
+}
