@@ -1,5 +1,5 @@
 // Attention and the embedding of times, held against diffusers' numbers: tests/parity/make_attention.py.
-#include "../../plugins/shared/attention.h"
+#include "shared/attention.h"
 
 #include "io/files.h"
 #include "io/json.h"
