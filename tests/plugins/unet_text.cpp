@@ -124,3 +124,27 @@ TEST_CASE("the text U-Net trains in bfloat16, near float32") {
     CHECK(p.value().grad().isfinite().all().item<bool>());
   }
 }
+
+TEST_CASE("without transformers the text U-Net is the U-Net, to the bit and from the same draws") {
+  const ModelSpec spec = spec_of({label_inputs(3)[0], guidance_input()});
+  TestHost host("type = \"ve\"", spec);
+  const auto made = [&](const char* name) {
+    at::manual_seed(3);
+    return host.make_plugin<Network>(name, "patch = 2\nwidths = [8, 16]\nattention = []");
+  };
+  const auto plain = made("unet"), other = made("unet_text");
+  const auto own = plain->module()->named_parameters(), others = other->module()->named_parameters();
+  CHECK(own.keys() == others.keys());
+  uint64_t index = 0;
+  const at::NoGradGuard no_grad;
+  for (const auto& p : own) {
+    Tensor weights = p.value(), same = others[p.key()];
+    CHECK(at::equal(weights, same));
+    const Tensor change = at::randn(weights.sizes(), seeded(1, "weights", index++)) * 0.1;
+    weights.add_(change);
+    same.add_(change);
+  }
+  const Tensor x = normal({2, 3, 8, 8}).to(at::kFloat), noise = normal({2}, 1).to(at::kFloat);
+  const Conditioning condition{{inputs::labels, at::tensor({0, 3}, at::kLong)}, {inputs::guidance, normal({2}, 2)}};
+  CHECK(at::equal(plain->forward(x, noise, condition), other->forward(x, noise, condition)));
+}
