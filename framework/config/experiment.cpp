@@ -262,7 +262,7 @@ void Experiment::build_parts() {
                          process_.name() + "' do not fall strictly; use fewer steps or another range");
     }
     const double most =
-        process_.type() == Process::Type::ve ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
+        process_.is_variance_exploding() ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
     if (times[0].item<double>() > most) {
       throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: begins at " +
                          Value{times[0].item<double>(), {}}.text() + ", beyond the noisiest time of process '" +

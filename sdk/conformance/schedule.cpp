@@ -42,7 +42,7 @@ std::optional<Grid> grid_on(const Subject& subject, const std::string& name, con
   } catch (const RequestError&) {
     return {};
   }
-  const bool endless = out.process.type() == Process::Type::ve;
+  const bool endless = out.process.is_variance_exploding();
   const bool beyond = out.times[0].item<double>() > out.process.t_max() * (1 + 1e-9);
   // Levels beyond the process's last are clamped to it and repeat.
   const bool clamped = out.times.size(0) > 1 && out.times[0].item<double>() == out.times[1].item<double>();

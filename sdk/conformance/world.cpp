@@ -101,7 +101,7 @@ Tensor ExactTeacher::sample(int64_t n, at::Generator generator) const {
 
 double first_time(const Process& process) {
   constexpr double noisiest_ve = 20;
-  return process.type() == Process::Type::ve ? noisiest_ve : process.t_max();
+  return process.is_variance_exploding() ? noisiest_ve : process.t_max();
 }
 
 Tensor even_grid(const Process& process, int64_t intervals, double t_max) {

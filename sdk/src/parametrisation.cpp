@@ -109,11 +109,11 @@ Tensor Parametrisation::input_scale(const Process& process, const Tensor& t) con
   if (predicts == Predicts::edm) {
     return (sigma * sigma + alpha * alpha * (sigma_data * sigma_data)).rsqrt();
   }
-  return process.type() == Process::Type::ve ? (1 + sigma * sigma).rsqrt() : at::ones_like(alpha);
+  return process.is_variance_exploding() ? (1 + sigma * sigma).rsqrt() : at::ones_like(alpha);
 }
 
 Tensor Parametrisation::noise_label(const Process& process, const Tensor& t) const {
-  if (predicts == Predicts::edm || process.type() == Process::Type::ve) {
+  if (predicts == Predicts::edm || process.is_variance_exploding()) {
     return process.noise_level(t).clamp(least_level, most_level).log() / 4;
   }
   return t / process.t_max();

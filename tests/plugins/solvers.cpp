@@ -73,7 +73,7 @@ TEST_CASE("rk45 meets its tolerance on a Gaussian, whose flow map is known") {
     CAPTURE(std::string(process));
     const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", "means = [[0.5, -0.3]]\nstds = [[0.4, 0.9]]");
     const Process& p = host.process();
-    const double from = p.t_max() * (p.type() == Process::Type::ve ? 0.25 : 1);
+    const double from = p.t_max() * (p.is_variance_exploding() ? 0.25 : 1);
     const Tensor t = times({from}), s = times({0});
     const Tensor x = normal({32, 2}, 2) * p.sigma(t).item<double>();
     const Tensor mean = at::tensor({0.5, -0.3}, at::kDouble), variance = at::tensor({0.16, 0.81}, at::kDouble);
