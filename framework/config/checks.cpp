@@ -26,7 +26,7 @@ void Experiment::check_defined(const char* table, const Parametrisation& form, c
   const Linear noise = form.to_noise(process_, times);
   const Model model(std::make_shared<Zero>(), process_, form, boundary != nullptr ? *boundary : Boundary());
   const Tensor made = boundary != nullptr ? model.consistency(x, times, {}) : model.data(x, times, {});
-  const Tensor all = at::stack({made.view({-1}), noise.a, noise.b, form.noise_label(process_, times)});
+  const Tensor all = at::stack({made.view({-1}), noise.a, noise.b, form.c_noise(process_, times)});
   const Tensor bad = at::nonzero(all.isfinite().all(0).logical_not()).view({-1});
   if (bad.numel() == 0) {
     return;
@@ -170,10 +170,13 @@ void Experiment::check_model(const Checkpoint& checkpoint, const std::string& pa
     throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
   }
   const Value ours = model_table();
-  for (const char* key :
-       {"shape", "classes", "process", "parametrisation", "sigma_data", "boundary", "guided", "inputs"}) {
-    const Value* want = ours.find(key);
-    const Value* have = checkpoint.config.find("model")->find(key);
+  const Value automatic{Preconditioning().name(), {}};  // where nothing is said
+  for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "preconditioning", "boundary",
+                          "guided", "inputs"}) {
+    const Value* unsaid = key == std::string_view("preconditioning") ? &automatic : nullptr;
+    const auto said = [&](const Value& model) { return model.find(key) != nullptr ? model.find(key) : unsaid; };
+    const Value* want = said(ours);
+    const Value* have = said(*checkpoint.config.find("model"));
     if (want != nullptr && have != nullptr && want->text() != have->text()) {
       throw RequestError(path + ": was trained with " + key + " = " + have->text() +
                          ", but the configuration amounts to " + want->text() +

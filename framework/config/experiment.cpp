@@ -321,6 +321,7 @@ void Experiment::build_trained_model() {
     student.emplace(p);
     if (!student->from_teacher) {
       parametrisation_ = Parametrisation(p);
+      parametrisation_.check(process_, p);
       boundary_ = Boundary(p, parametrisation_);
       return;
     }
@@ -479,8 +480,7 @@ Value Experiment::model_table() const {
   Value out;
   out["network"] = network_table_;
   out["process"] = process_.to_value();
-  out["parametrisation"] = Value{parametrisation_.name(), {}};
-  out["sigma_data"] = Value{parametrisation_.sigma_data, {}};
+  parametrisation_.write(out);
   if (const Value* boundary = resolved_.find("student")->find("boundary")) {
     out["boundary"] = *boundary;
   }

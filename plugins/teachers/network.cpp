@@ -51,6 +51,7 @@ class NetworkTeacher final : public Teacher {
     }
     Params form(*model, "model", nullptr);
     parametrisation_ = Parametrisation(form);
+    parametrisation_.check(process_, form);
     spec_ = checkpoint.spec();
     if (spec_.inputs.empty() && (guidance_ != 1 || range_)) {
       throw p.error(range_ ? "guidance_range" : "guidance",
@@ -67,13 +68,14 @@ class NetworkTeacher final : public Teacher {
   std::optional<std::pair<double, double>> guidance() const override { return range_; }
 
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
-    const Tensor input = rows(parametrisation_.input_scale(process_, t), x) * x;
-    const Tensor label = parametrisation_.noise_label(process_, t).to(x.options().dtype(at::kFloat));
+    const Tensor input = rows(parametrisation_.c_in(process_, t), x) * x;
+    const Tensor label = parametrisation_.c_noise(process_, t).to(x.options().dtype(at::kFloat));
     if (cost() == 1) {
       const Conditioning given = guidance_ == 0 ? unconditional(condition) : condition;
       return (*network_)(input, label, network_inputs(given, x)).to(x.scalar_type());
     }
-    const Conditioning both = Conditioning::cat(network_inputs(condition, x), network_inputs(unconditional(condition), x));
+    const Conditioning both =
+        Conditioning::cat(network_inputs(condition, x), network_inputs(unconditional(condition), x));
     const auto halves =
         (*network_)(at::cat({input, input}), at::cat({label, label}), both).to(x.scalar_type()).chunk(2);
     const Tensor difference = halves[0] - halves[1];

@@ -160,7 +160,7 @@ Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Cond
   // What the model did to its inputs is undone: the label is t / t_max, and x was scaled.
   const Process& process = teacher_.process();
   const Tensor t = noise.to(at::kDouble) * process.t_max();
-  const Tensor state = x.to(at::kDouble) / rows(student_form.input_scale(process, t), x.to(at::kDouble));
+  const Tensor state = x.to(at::kDouble) / rows(student_form.c_in(process, t), x.to(at::kDouble));
   const Tensor wanted =
       std::isnan(point_) ? teacher_.transport(state, t, at::zeros_like(t)) : at::full_like(state, point_);
   const Linear form = student_form.to_data(process, t);

@@ -42,15 +42,15 @@ Model::Model(std::shared_ptr<CompiledNetwork> network, Process process, Parametr
 // What the network is called with.
 Model::Call Model::call(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
   const auto options = x.options().dtype(at::kFloat);
-  const Tensor label = parametrisation_.noise_label(process_, t);
+  const Tensor label = parametrisation_.c_noise(process_, t);
   Conditioning given = condition;
   if (const Tensor w = condition[inputs::guidance]; w.defined()) {
     given.set(inputs::guidance, w.log1p().to(options));
   }
   if (const Tensor s = condition[inputs::end_time]; s.defined()) {
-    given.set(inputs::end_time, (label - parametrisation_.noise_label(process_, s)).to(options));
+    given.set(inputs::end_time, (label - parametrisation_.c_noise(process_, s)).to(options));
   }
-  return {rows(parametrisation_.input_scale(process_, t), x) * x, label.to(options), given};
+  return {rows(parametrisation_.c_in(process_, t), x) * x, label.to(options), given};
 }
 
 Tensor Model::raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
@@ -114,8 +114,8 @@ class ForwardMode {
 Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& dx,
                               const Tensor& dt) const {
   const double scale = std::min(1.0, process_.t_max());
-  const auto c_in = [&](const Tensor& time) { return parametrisation_.input_scale(process_, time); };
-  const auto label = [&](const Tensor& time) { return parametrisation_.noise_label(process_, time); };
+  const auto c_in = [&](const Tensor& time) { return parametrisation_.c_in(process_, time); };
+  const auto label = [&](const Tensor& time) { return parametrisation_.c_noise(process_, time); };
   Call in = call(x, t, condition);
   Tensor d_input, d_label;
   {

@@ -33,7 +33,7 @@ TEST_CASE("between two steps of the sampler the noise is added that is missing f
     sample_student(model, grid, start, 2, 700, 0);
     REQUIRE(evaluator->asked.size() == 12);
     const Tensor second = at::cat(std::vector<Tensor>{evaluator->asked[1], evaluator->asked[3]}).to(at::kDouble) /
-                          form.input_scale(process, grid.narrow(0, 1, 1));
+                          form.c_in(process, grid.narrow(0, 1, 1));
     const auto value = [&](const Tensor& of) { return of.item<double>(); };
     const double there =
         value(process.sigma(times({0.1}))) * value(process.alpha(times({0.2}))) / value(process.alpha(times({0.1})));

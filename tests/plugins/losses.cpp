@@ -13,7 +13,7 @@ class TeacherEvaluator final : public CompiledNetwork {
   TeacherEvaluator(const Teacher& teacher, Parametrisation form) : teacher_(teacher), form_(form) {}
   Tensor operator()(const Tensor& x, const Tensor& noise, const Conditioning&) override {
     const Tensor t = (noise.to(at::kDouble) * 4).exp();  // EDM's label of a variance-exploding process
-    const Tensor state = x / rows(form_.input_scale(teacher_.process(), t), x);
+    const Tensor state = x / rows(form_.c_in(teacher_.process(), t), x);
     const Ode::Prediction f = Ode(teacher_).predict(state, t);
     return form_.target(teacher_.process(), t, f.data, f.noise);
   }
@@ -30,7 +30,7 @@ class FlowMapEvaluator final : public CompiledNetwork {
   Tensor operator()(const Tensor& x, const Tensor& noise, const Conditioning&) override {
     const Process ve;
     const Tensor t = (noise.to(at::kDouble) * 4).exp();
-    const Tensor state = x / rows(form_.input_scale(ve, t), x);
+    const Tensor state = x / rows(form_.c_in(ve, t), x);
     const Tensor end = mean + rows((variance / (variance + t * t)).sqrt(), x) * (state - mean);
     // F of D = end
     const Linear d = form_.to_data(ve, t);

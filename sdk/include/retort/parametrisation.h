@@ -1,4 +1,4 @@
-/// What a network predicts, and the exact conversions between the five forms in use.
+/// What a network predicts, with the exact conversions between the five forms in use, and what it sees.
 #pragma once
 
 #include <string>
@@ -22,14 +22,11 @@ struct RETORT_API Linear {
   Tensor operator()(const Tensor& x, const Tensor& output) const;
 };
 
-struct RETORT_API Parametrisation {
+/// What the output means.
+struct RETORT_API Prediction {
   Predicts predicts = Predicts::edm;
   double sigma_data = 0.5;  // standard deviation of the data, for "edm" only
 
-  Parametrisation() = default;
-  Parametrisation(Predicts p, double sd) : predicts(p), sigma_data(sd) {}
-  /// From the keys `parametrisation` and `sigma_data`.
-  explicit Parametrisation(Params& p);
   std::string name() const;
 
   /// The data prediction D(x, t) = E[x0 | x] from the output. Finite also where alpha = 0 (but for "noise").
@@ -38,10 +35,45 @@ struct RETORT_API Parametrisation {
   Linear to_noise(const Process& process, const Tensor& t) const;
   /// The output that would predict x0 = data and eps = noise: the regression target of training.
   Tensor target(const Process& process, const Tensor& t, const Tensor& data, const Tensor& noise) const;
-  /// What the network sees of x, and of t (a number of order one): EDM's c_in and c_noise for "edm"; otherwise x
-  /// itself (scaled to unit variance on a variance-exploding process) and t / t_max.
-  Tensor input_scale(const Process& process, const Tensor& t) const;
-  Tensor noise_label(const Process& process, const Tensor& t) const;
+};
+
+/// What the network sees of x, and of t:
+///   automatic  edm where it predicts EDM's F; the same with sigma_data = 1 (x at unit variance) on a
+///              variance-exploding process; fraction otherwise
+///   edm        c_in(s) = 1 / sqrt(s^2 + sigma_data^2) of y = x / alpha, and log(s) / 4 (Karras et al. 2022, table 1)
+///   fraction   x itself, and t / t_max
+///   discrete   x itself, and the step, 0 to T - 1, as networks of diffusers count it: on a table of steps alone
+enum class Sees { automatic, edm, fraction, discrete };
+
+struct RETORT_API Preconditioning {
+  Sees sees = Sees::automatic;
+  double sigma_data = 0.5;
+
+  std::string name() const;
+  /// What "automatic" stands for; others are what they are.
+  Preconditioning resolved(Predicts predicts, const Process& process) const;
+  /// The factor of x (not of y), [B].
+  Tensor c_in(const Process& process, const Tensor& t) const;
+  /// What the network is told of the time, [B].
+  Tensor c_noise(const Process& process, const Tensor& t) const;
+};
+
+/// Both, for one network: what its output means, and what it sees.
+struct RETORT_API Parametrisation : Prediction {
+  Preconditioning preconditioning;
+
+  Parametrisation() = default;
+  Parametrisation(Predicts p, double sigma_data, Sees sees = Sees::automatic)
+      : Prediction{p, sigma_data}, preconditioning{sees, sigma_data} {}
+  /// From the keys `parametrisation`, `sigma_data` and `preconditioning`.
+  explicit Parametrisation(Params& p);
+  /// Throws RequestError, about the key of `p`, where the network cannot see times of this process so.
+  void check(const Process& process, const Params& p) const;
+  /// Writes the keys that make it again.
+  void write(Value& table) const;
+
+  Tensor c_in(const Process& process, const Tensor& t) const;
+  Tensor c_noise(const Process& process, const Tensor& t) const;
 };
 
 }  // namespace retort
