@@ -19,31 +19,6 @@ namespace retort {
 
 namespace {
 
-// The tables that belong to the host, described as plugins are.
-struct HostTable {
-  const char* name;
-  const char* about;
-  void (*declare)(Params&);
-};
-const HostTable host_tables[] = {
-    {"run", "[run]: name, seed and place of the results.", [](Params& p) { RunSettings(p, "the file's name"); }},
-    {"plugins", "[plugins]: which library to take where several hold a plugin of one kind and name.",
-     [](Params& p) { PluginSettings settings(p); }},
-    {"process",
-     "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
-     [](Params& p) { const Process made(p); }},
-    {"student", "[student]: the model that is trained, whatever the loss.",
-     [](Params& p) {
-       StudentSettings settings(p);
-       const Parametrisation form(p);
-       const Boundary boundary(p, form);
-     }},
-    {"train", "[train]: the optimizer and its schedule.", [](Params& p) { TrainSettings settings(p); }},
-    {"evaluate", "[evaluate]: what is sampled and measured, and when.",
-     [](Params& p) { EvaluateSettings settings(p); }},
-    {"report", "[report]: what the report shows.", [](Params& p) { ReportSettings settings(p); }},
-};
-
 Json to_json(const PluginDescription& d) {
   Json params = Json::array();
   for (const ParamInfo& p : d.params) {
@@ -128,7 +103,8 @@ void print(const PluginDescription& d) {
   }
 }
 
-PluginDescription describe(const HostTable& table) {
+// The host's own tables are described as plugins are.
+PluginDescription describe(const TableInfo& table) {
   Params p = Params::describing();
   table.declare(p);
   return {{"table", table.name, {}}, table.about + std::string("\n"), p.described()};
@@ -145,8 +121,8 @@ void write_reference(const Registry& registry, const std::string& folder) {
         all.push_back(registry.describe(file));
       }
     }
-    for (const HostTable& table : host_tables) {
-      if (kind == "table") {
+    for (const TableInfo& table : tables()) {
+      if (kind == "table" && table.declare != nullptr) {
         all.push_back(describe(table));
       }
     }
@@ -169,7 +145,10 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
       found.push_back(registry.describe(file));
     }
   }
-  for (const HostTable& table : host_tables) {
+  for (const TableInfo& table : tables()) {
+    if (table.declare == nullptr) {
+      continue;
+    }
     known.emplace_back(table.name);
     if (table.name == name && (kind.empty() || kind == "table")) {
       found.push_back(describe(table));

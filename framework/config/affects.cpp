@@ -3,12 +3,14 @@
 #include <utility>
 
 #include "config/keys.h"
+#include "config/tables.h"
 
 namespace retort {
 
 namespace {
 
-// The first line that a key lies within counts. Where a change is safe to overlook, it must stand here.
+// Keys that affect something else than their table does (config/tables.cpp). Where a change is safe to overlook, it
+// must stand here, or there.
 constexpr std::pair<const char*, Affects> known[] = {
     {"run.name", Affects::presentation},
     {"run.output", Affects::nothing},
@@ -20,11 +22,6 @@ constexpr std::pair<const char*, Affects> known[] = {
     {"train.log_every", Affects::nothing},
     {"train.save_every", Affects::nothing},
     {"evaluate.weights", Affects::training},  // checkpoints hold these weights
-    {"evaluate", Affects::evaluation},
-    {"metric", Affects::evaluation},
-    {"report", Affects::presentation},
-    {"plugins", Affects::nothing},  // the libraries themselves count, by their contents
-    {"sweep", Affects::nothing},    // its values stand in each cell's own keys
 };
 
 }  // namespace
@@ -35,7 +32,8 @@ Affects affects(const std::string& key) {
       return what;
     }
   }
-  return Affects::training;
+  const TableInfo* table = find_table(key.substr(0, key.find('.')));
+  return table != nullptr ? table->affects : Affects::training;
 }
 
 }  // namespace retort

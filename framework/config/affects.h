@@ -13,7 +13,7 @@ enum class Affects {
   training,      // the trained weights
 };
 
-/// Of a dotted key, such as "train.steps"; a key that the table does not name affects training.
+/// Of a dotted key, such as "train.steps"; a key of no known table affects training.
 Affects affects(const std::string& key);
 
 }  // namespace retort

@@ -57,9 +57,11 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
                        ModelMaker maker)
     : registry_(registry), maker_(std::move(maker)), root_(root) {
   for (const auto& [key, value] : root_.table()) {
-    if (std::find(tables().begin(), tables().end(), key) == tables().end()) {
-      std::vector<std::string> known = tables();
-      known.emplace_back("sweep");
+    if (find_table(key) == nullptr) {
+      std::vector<std::string> known;
+      for (const TableInfo& table : tables()) {
+        known.emplace_back(table.name);
+      }
       throw RequestError(to_string(value.origin) + ": unknown table [" + key + "]" + did_you_mean(key, known));
     }
   }
@@ -68,8 +70,10 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
   }
   host_table("run", [&](Params& p) { run.emplace(p, default_name); });
   if (parts == Parts::solving) {
-    for (const char* unused : {"dataset", "network", "student", "loss", "train", "evaluate", "metric", "report"}) {
-      root_.erase(unused);
+    for (const TableInfo& table : tables()) {
+      if (!table.solves_alone) {
+        root_.erase(table.name);
+      }
     }
   }
   build_parts();

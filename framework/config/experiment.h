@@ -11,6 +11,7 @@
 
 #include "config/affects.h"
 #include "config/settings.h"
+#include "config/tables.h"
 #include "plugin/registry.h"
 #include "retort/dataset.h"
 #include "retort/host.h"
@@ -26,8 +27,6 @@ using ModelMaker = std::function<std::string(const std::string& config)>;
 /// Which parts a command needs; the tables of the others are left alone.
 enum class Parts { all, solving };
 
-/// The names of a configuration's tables, less [sweep].
-const std::vector<std::string>& tables();
 /// A shape as messages show it: "3 x 32 x 32".
 std::string spell(at::IntArrayRef shape);
 
@@ -65,10 +64,11 @@ class Experiment final : public Host {
   const Value& resolved() const { return resolved_; }
   /// The same with its paths spelled from `folder`, to be kept there.
   Value resolved_for(const std::filesystem::path& folder) const;
-  /// What the given tables amount to: the values of all keys that can change a result (config/affects.h), the contents
-  /// of the files and folders that they name and of the plugins that they load. Equal texts, equal numbers.
-  std::string fingerprint(const std::vector<std::string>& tables) const;
-  /// The fingerprint of everything that the trained weights depend on, and that of everything that results depend on.
+  /// What the tables that decide something amount to: the values of all keys that can change a result
+  /// (config/affects.h), the contents of the files and folders that they name and of the plugins that they load. Equal
+  /// texts, equal numbers.
+  std::string fingerprint(Decides what) const;
+  /// The same of all tables: everything that the trained weights depend on, and everything that results depend on.
   std::string training_fingerprint() const;
   std::string fingerprint() const;
   /// The same for the teacher's samples and what is measured of them, and for solves by the configured solver.
@@ -120,7 +120,7 @@ class Experiment final : public Host {
   void keep(const Params& p, const std::string& path);
   void note_use(const char* kind, const std::string& name);
   const std::string& content_of(const std::string& path) const;
-  std::string fingerprint(const std::vector<std::string>& tables, Affects least) const;
+  std::string fingerprint_of(const TableInfo& table, Affects least) const;
 
   const Registry& registry_;
   ModelMaker maker_;

@@ -46,13 +46,6 @@ Value less(const Value& table, const std::string& path, Affects least) {
 
 }  // namespace
 
-const std::vector<std::string>& tables() {
-  static const std::vector<std::string> all = {"run",     "backend",  "dataset", "process",  "teacher",
-                                               "network", "student",  "solver",  "schedule", "loss",
-                                               "train",   "evaluate", "metric",  "report",   "plugins"};
-  return all;
-}
-
 Value Experiment::resolved_for(const std::filesystem::path& folder) const {
   Value out = resolved_;
   each_path(out, paths_, [&](std::string& path) {
@@ -73,36 +66,51 @@ const std::string& Experiment::content_of(const std::string& path) const {
   return known;
 }
 
-std::string Experiment::fingerprint(const std::vector<std::string>& tables, Affects least) const {
-  Value values = resolved_;
-  each_path(values, paths_, [&](std::string& path) { path = content_of(path); });
+std::string Experiment::fingerprint_of(const TableInfo& table, Affects least) const {
   std::string out;
-  for (const std::string& table : tables) {
-    const Value* found = values.find(table);
-    const Value kept = found != nullptr ? less(*found, table, least) : Value{};
-    if (!kept.table().empty()) {
-      out += "[" + table + "] " + kept.text() + "\n";
+  if (const Value* found = resolved_.find(table.name)) {
+    Value values;
+    values[table.name] = less(*found, table.name, least);
+    each_path(values, paths_, [&](std::string& path) { path = content_of(path); });
+    if (const Value& kept = *values.find(table.name); !kept.table().empty()) {
+      out += "[" + std::string(table.name) + "] " + kept.text() + "\n";
     }
-    // A table that affects less affects by its plugins no more.
-    if (const auto used = used_.find(table); used != used_.end() && affects(table) >= least) {
-      for (const std::string& plugin : used->second) {
-        out += plugin + "\n";
-      }
+  }
+  // A table that affects less affects by its plugins no more.
+  if (const auto used = used_.find(table.name); used != used_.end() && table.affects >= least) {
+    for (const std::string& plugin : used->second) {
+      out += plugin + "\n";
     }
   }
   return out;
 }
 
-std::string Experiment::fingerprint(const std::vector<std::string>& tables) const {
-  return fingerprint(tables, Affects::evaluation);
+std::string Experiment::fingerprint(Decides what) const {
+  std::string out;
+  for (const TableInfo& table : tables()) {
+    out += table.decides & what ? fingerprint_of(table, Affects::evaluation) : "";
+  }
+  return out;
 }
 
-std::string Experiment::training_fingerprint() const { return fingerprint(tables(), Affects::training); }
+std::string Experiment::training_fingerprint() const {
+  std::string out;
+  for (const TableInfo& table : tables()) {
+    out += fingerprint_of(table, Affects::training);
+  }
+  return out;
+}
 
-std::string Experiment::fingerprint() const { return fingerprint(tables(), Affects::evaluation); }
+std::string Experiment::fingerprint() const {
+  std::string out;
+  for (const TableInfo& table : tables()) {
+    out += fingerprint_of(table, Affects::evaluation);
+  }
+  return out;
+}
 
 std::string Experiment::teacher_key() const {
-  std::string out = fingerprint({"backend", "process", "dataset", "teacher", "solver", "schedule", "metric"});
+  std::string out = fingerprint(Decides::teacher_samples);
   if (const auto used = used_.find("evaluate"); used != used_.end()) {
     for (const std::string& plugin : used->second) {
       out += plugin + "\n";
@@ -116,6 +124,6 @@ std::string Experiment::teacher_key() const {
   return out + "features " + (evaluate->features.empty() ? "" : content_of(evaluate->features)) + "\n";
 }
 
-std::string Experiment::solve_key() const { return fingerprint({"backend", "process", "teacher", "solver"}); }
+std::string Experiment::solve_key() const { return fingerprint(Decides::solves); }
 
 }  // namespace retort

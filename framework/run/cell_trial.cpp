@@ -46,11 +46,7 @@ void try_network(const Experiment& e, CompiledNetwork& network) {
 
 }  // namespace
 
-std::string CellRun::trial_key() const {
-  const Experiment& e = *experiment_;
-  return e.fingerprint({"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss",
-                        "evaluate", "metric"});
-}
+std::string CellRun::trial_key() const { return experiment_->fingerprint(Decides::trial); }
 
 void CellRun::try_evaluation() {
   Experiment& e = *experiment_;

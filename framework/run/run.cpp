@@ -141,9 +141,9 @@ class Run {
         cell->try_evaluation();
       }
       const Experiment& e = cell->experiment();
-      solves_.push_back(sha256_of_text(e.solve_key() + e.fingerprint({"dataset", "schedule"}) +
-                                       std::to_string(e.run->seed) + " " + std::to_string(e.train->batch) + " " +
-                                       std::to_string(e.train->accumulate) + " " + type_of(e, "loss")));
+      solves_.push_back(sha256_of_text(e.fingerprint(Decides::training_solves) + std::to_string(e.run->seed) + " " +
+                                       std::to_string(e.train->batch) + " " + std::to_string(e.train->accumulate) +
+                                       " " + type_of(e, "loss")));
       sharing_[solves_.back()] += 1;
       if (is_sweep()) {
         note_parts(e);
@@ -378,9 +378,7 @@ class Run {
 
 // Cells that cost the same: all settings but the seed, the length and the optimizer's are equal.
 std::string kind_of(const Experiment& e) {
-  return e.fingerprint(
-             {"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule", "loss"}) +
-         std::to_string(e.train->batch * e.train->accumulate);
+  return e.fingerprint(Decides::step_cost) + std::to_string(e.train->batch * e.train->accumulate);
 }
 
 void print_costs(const RunRequest& request, Registry& registry) {

@@ -43,9 +43,10 @@ std::vector<fs::path> configurations(const std::string& folder) {
 // What decides of an outcome without training: configurations that differ in other tables need not be tried again.
 std::string decisive(const Value& config) {
   std::string out;
-  for (const char* table : {"backend", "dataset", "process", "teacher", "network", "student", "solver", "schedule",
-                            "loss", "evaluate", "metric"}) {
-    out += config.find(table) != nullptr ? config.find(table)->text() + "\n" : "\n";
+  for (const TableInfo& table : tables()) {
+    if (table.decides & Decides::trial) {
+      out += config.find(table.name) != nullptr ? config.find(table.name)->text() + "\n" : "\n";
+    }
   }
   return out;
 }

@@ -1,0 +1,69 @@
+#include "config/tables.h"
+
+#include <algorithm>
+
+#include "config/settings.h"
+#include "retort/backend.h"
+#include "retort/dataset.h"
+#include "retort/loss.h"
+#include "retort/metric.h"
+#include "retort/model.h"
+#include "retort/network.h"
+#include "retort/params.h"
+#include "retort/process.h"
+#include "retort/schedule.h"
+#include "retort/solver.h"
+#include "retort/teacher.h"
+
+namespace retort {
+
+namespace {
+
+constexpr Decides training = Decides::step_cost | Decides::trial;
+constexpr Decides teachers = training | Decides::training_solves | Decides::teacher_samples;
+constexpr Decides all = teachers | Decides::solves;
+
+void declare_student(Params& p) {
+  const StudentSettings settings(p);
+  const Parametrisation form(p);
+  const Boundary boundary(p, form);
+}
+
+const TableInfo list[] = {
+    {"run", nullptr, true, Affects::training, Decides::nothing, "[run]: name, seed and place of the results.",
+     [](Params& p) { RunSettings(p, "the file's name"); }},
+    {"plugins", nullptr, true, Affects::nothing,  // the libraries themselves count, by their contents
+     Decides::nothing, "[plugins]: which library to take where several hold a plugin of one kind and name.",
+     [](Params& p) { const PluginSettings settings(p); }},
+    {"backend", Backend::kind, true, Affects::training, all},
+    {"process", nullptr, true, Affects::training, all,
+     "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
+     [](Params& p) { const Process made(p); }},
+    {"dataset", Dataset::kind, false, Affects::training, teachers},
+    {"teacher", Teacher::kind, true, Affects::training, all},
+    {"solver", Solver::kind, true, Affects::training, all},
+    {"schedule", Schedule::kind, true, Affects::training, teachers},
+    {"loss", Loss::kind, false, Affects::training, training},
+    {"student", nullptr, false, Affects::training, training, "[student]: the model that is trained, whatever the loss.",
+     declare_student},
+    {"network", Network::kind, false, Affects::training, training},
+    {"train", nullptr, false, Affects::training, Decides::nothing, "[train]: the optimizer and its schedule.",
+     [](Params& p) { const TrainSettings settings(p); }},
+    {"evaluate", nullptr, false, Affects::evaluation, Decides::trial,
+     "[evaluate]: what is sampled and measured, and when.", [](Params& p) { const EvaluateSettings settings(p); }},
+    {"report", nullptr, false, Affects::presentation, Decides::nothing, "[report]: what the report shows.",
+     [](Params& p) { const ReportSettings settings(p); }},
+    {"metric", Metric::kind, false, Affects::evaluation, Decides::trial | Decides::teacher_samples},
+    {"sweep", nullptr, false, Affects::nothing, Decides::nothing},  // its values stand in each cell's own keys
+};
+
+}  // namespace
+
+std::span<const TableInfo> tables() { return list; }
+
+const TableInfo* find_table(const std::string& name) {
+  const auto found = std::find_if(std::begin(list), std::end(list), [&](const TableInfo& t) { return name == t.name; });
+  return found != std::end(list) ? found : nullptr;
+}
+
+}  // namespace retort
