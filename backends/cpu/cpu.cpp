@@ -76,15 +76,14 @@ class Cpu final : public Backend {
       : threads_(p.get("threads", 0, "0: one per core", at_least(0))),
         precision_(p.choice("precision", "float32", {"float32", "bfloat16", "float64"},
                             "of networks; bfloat16 keeps weights and states in float32")),
-        channels_last_(p.get("channels_last", true, "memory layout of convolution weights")) {
-    const bool deterministic = p.get("deterministic", true, "refuse algorithms whose result may vary from run to run");
-    if (p.is_describing()) {
-      return;
-    }
+        channels_last_(p.get("channels_last", true, "memory layout of convolution weights")),
+        deterministic_(p.get("deterministic", true, "refuse algorithms whose result may vary from run to run")) {}
+
+  void prepare() const override {
     if (threads_ > 0) {
       at::set_num_threads(static_cast<int>(threads_));
     }
-    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    at::globalContext().setDeterministicAlgorithms(deterministic_, /*warn_only=*/false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
   }
 
@@ -108,7 +107,7 @@ class Cpu final : public Backend {
  private:
   int64_t threads_;
   std::string precision_;
-  bool channels_last_;
+  bool channels_last_, deterministic_;
 };
 
 RETORT_PLUGIN(Cpu, backend, cpu)

@@ -195,13 +195,16 @@ class Cuda final : public Backend {
       throw RequestError(
           "backend 'cuda': this LibTorch was built without CUDA; set RETORT_TORCH_DIR to a CUDA build and build again");
     }
+    cudaDeviceProp properties{};
+    require(cudaGetDeviceProperties(&properties, static_cast<int>(index_)), "backend 'cuda'");
+    name_ = properties.name;
+  }
+
+  void prepare() const override {
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // what determinism asks of cuBLAS
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
     at::globalContext().setAllowTF32CuBLAS(tf32_);
     at::globalContext().setAllowTF32CuDNN(tf32_);
-    cudaDeviceProp properties{};
-    require(cudaGetDeviceProperties(&properties, static_cast<int>(index_)), "backend 'cuda'");
-    name_ = properties.name;
     set_fused_kernels(at::kCUDA, &fused);
   }
 

@@ -302,15 +302,18 @@ class OneDnn final : public Backend {
     if (p.is_describing()) {
       return;
     }
+    kernels();
+    constexpr double worth = 1.25;
+    bfloat16_ = precision_ == "bfloat16" ||
+                (precision_ == "auto" && worth * seconds_of_convolution(true) < seconds_of_convolution(false));
+  }
+
+  void prepare() const override {
     if (threads_ > 0) {
       at::set_num_threads(static_cast<int>(threads_));
     }
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
-    kernels();
-    constexpr double worth = 1.25;
-    bfloat16_ = precision_ == "bfloat16" ||
-                (precision_ == "auto" && worth * seconds_of_convolution(true) < seconds_of_convolution(false));
   }
 
   c10::Device device() const override { return at::kCPU; }

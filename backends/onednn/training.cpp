@@ -87,13 +87,26 @@ class TrainedConvolution {
 
 using Given = std::optional<Tensor>;  // a tensor that may be missing
 
+// What a backward pass needs, alive as long as the graph that will ask for it.
+template <class T>
+struct Kept : c10::intrusive_ptr_target {
+  explicit Kept(std::shared_ptr<T> value) : value(std::move(value)) {}
+  std::shared_ptr<T> value;
+  static c10::IValue as_value(std::shared_ptr<T> value) {
+    return c10::IValue::make_capsule(c10::make_intrusive<Kept>(std::move(value)));
+  }
+  static std::shared_ptr<T> of(const c10::IValue& kept) {
+    return c10::static_intrusive_pointer_cast<Kept>(kept.toCapsule())->value;
+  }
+};
+
 // factor * (convolution + residual)
 struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   static Tensor forward(AutogradContext* context, const std::shared_ptr<TrainedConvolution>& layer, const Tensor& x,
                         const Tensor& weight, const Given& given_bias, const Given& residual) {
     const Tensor in = channels_innermost(x), bias = given_bias.value_or(Tensor());
     context->save_for_backward({in, weight});
-    context->saved_data["layer"] = reinterpret_cast<int64_t>(layer.get());
+    context->saved_data["layer"] = Kept<TrainedConvolution>::as_value(layer);
     context->saved_data["bias"] = bias.defined();
     context->saved_data["residual"] = residual.has_value();
     return layer->forward(in, weight, bias, residual ? channels_innermost(*residual) : Tensor());
@@ -101,7 +114,7 @@ struct ConvolutionFunction : torch::autograd::Function<ConvolutionFunction> {
   // LibTorch counts the inputs that are tensors: x, weight, bias.
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    auto* layer = reinterpret_cast<TrainedConvolution*>(context->saved_data["layer"].toInt());
+    const auto layer = Kept<TrainedConvolution>::of(context->saved_data["layer"]);
     const Tensor given = channels_innermost(gradients[0]);
     const Tensor gradient = layer->factor() == 1 ? given : given * layer->factor();
     Tensor by_x, by_weight, by_bias;
@@ -146,7 +159,7 @@ kernels_of::Norm norm_of(const NormSettings& s, const Tensor& x, const Tensor& w
 
 // silu?(norm(x) * (scale + offset) + shift)
 struct NormFunction : torch::autograd::Function<NormFunction> {
-  static Tensor forward(AutogradContext* context, const NormSettings* settings, const Tensor& x,
+  static Tensor forward(AutogradContext* context, const std::shared_ptr<NormSettings>& settings, const Tensor& x,
                         const Given& given_weight, const Given& given_bias, const Given& scale, const Given& shift) {
     const Tensor in = channels_innermost(x);
     const auto dense = [](const Given& t) { return t ? t->contiguous() : Tensor(); };
@@ -157,13 +170,13 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
     norm.dst = out.mutable_data_ptr();
     settings->kernels->group_norm(norm);
     context->save_for_backward({in, weight, bias, a, b});
-    context->saved_data["settings"] = reinterpret_cast<int64_t>(settings);
+    context->saved_data["settings"] = Kept<NormSettings>::as_value(settings);
     return out;
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &scale = saved[3], &shift = saved[4];
-    const auto* settings = reinterpret_cast<const NormSettings*>(context->saved_data["settings"].toInt());
+    const auto settings = Kept<NormSettings>::of(context->saved_data["settings"]);
     const Tensor gradient = channels_innermost(gradients[0]);
     Tensor by_x = at::empty_like(x, at::TensorOptions(), at::MemoryFormat::ChannelsLast);
     const Tensor sums = at::empty({x.size(0), x.size(1)}), products = at::empty({x.size(0), x.size(1)});
@@ -380,14 +393,13 @@ class TrainedGraph {
       done_.insert(next);
       result = next->output();
     }
-    settings_.push_back(settings);
     made_.insert(result);
     const size_t x = slot(node->input(0)), w = slot(node->input(2)), b = slot(node->input(3)), y = slot(result);
     const size_t s = scale != nullptr ? slot(scale) : 0, m = scale != nullptr ? slot(shift) : 0;
     const bool scaled = scale != nullptr;
     steps_.push_back({[settings, x, w, b, s, m, y, scaled](std::vector<c10::IValue>& slots) {
                         const auto given = [&](size_t i) { return slots[i].toOptional<Tensor>(); };
-                        slots[y] = NormFunction::apply(settings.get(), slots[x].toTensor(), given(w), given(b),
+                        slots[y] = NormFunction::apply(settings, slots[x].toTensor(), given(w), given(b),
                                                        scaled ? given(s) : Given(), scaled ? given(m) : Given());
                       },
                       scaled ? std::vector<size_t>{x, w, b, s, m} : std::vector<size_t>{x, w, b},
@@ -437,7 +449,6 @@ class TrainedGraph {
   std::unordered_set<const jit::Node*> done_;   // fused into an earlier step
   std::unordered_set<const jit::Value*> made_;  // what the steps so far have computed
   std::unordered_set<const jit::Value*> weights_;
-  std::vector<std::shared_ptr<NormSettings>> settings_;
 };
 
 class Trained final : public CompiledNetwork {

@@ -221,6 +221,9 @@ void Experiment::build_backends() {
   backend_ = build("backend", table);
   frozen_backend_ = frozen ? build("backend.teacher", *frozen) : backend_;
   training_backend_ = training ? build("backend.student", *training) : backend_;
+  for (const auto& one : {backend_, frozen_backend_, training_backend_}) {
+    one->prepare();
+  }
   for (const auto& [role, other] : {std::pair("teacher", frozen_backend_), std::pair("student", training_backend_)}) {
     if (other->device() != backend_->device() || other->dtype() != backend_->dtype()) {
       throw RequestError(to_string(table.origin) + ": backend." + role +

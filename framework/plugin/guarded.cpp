@@ -331,6 +331,9 @@ class GuardedCompiledNetwork final : public CompiledNetwork {
 class GuardedBackend final : public Guard<Backend> {
  public:
   using Guard::Guard;
+  void prepare() const override {
+    call([](auto& p) { p.prepare(); });
+  }
   c10::Device device() const override {
     return call([](auto& p) { return p.device(); });
   }

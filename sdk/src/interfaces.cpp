@@ -42,6 +42,7 @@ Tensor Dataset::labels(Split split) const {
   return at::cat(parts);
 }
 
+void Backend::prepare() const {}
 double Backend::tolerance() const { return dtype() == at::kDouble ? 1e-10 : 1e-4; }
 double Backend::loss_scale() const { return 1; }
 

@@ -33,6 +33,7 @@ class TestHost final : public Host {
     const Value empty;
     Params b(empty, "backend", this);
     backend_ = std::static_pointer_cast<Backend>(registry().make("backend", "cpu", b));
+    backend_->prepare();
   }
   std::shared_ptr<void> make(const char* kind, const std::string& name, Params& params) override {
     return registry().make(kind, name, params);

@@ -17,6 +17,10 @@ class RETORT_API Backend {
   using Interface = Backend;
   virtual ~Backend();
 
+  /// Sets what belongs to the whole process: threads, determinism. The host calls it once, before any work; a backend
+  /// that is only built changes nothing. Nothing by default.
+  virtual void prepare() const;
+
   virtual c10::Device device() const = 0;
   /// The type of samples, states and parameters (float32 or float64; lower precision is for evaluation only).
   virtual c10::ScalarType dtype() const = 0;
