@@ -199,7 +199,7 @@ double Trainer::backward(const LossValue& value) {
   double sum = 0;
   for (const auto& [name, per_row] : value.roles) {
     const Tensor loss = mean_of(per_row);
-    note("loss_" + name, loss.detach() * static_cast<double>(experiment_.train->accumulate));
+    note("loss_" + name, per_row.detach().mean());  // of this process's rows
     roles_->backward(name, scaled(loss));
   }
   for (const auto& [name, number] : value.diagnostics) {

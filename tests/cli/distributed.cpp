@@ -52,7 +52,11 @@ const std::string exact = " backend.precision=float64 train.batch=10 train.steps
 }  // namespace
 
 TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, for every loss") {
-  for (const std::string loss : {"cm loss.target=ema", "direct_cm", "direct_cm loss.pairs=5"}) {
+  for (const std::string loss :
+       {"cm loss.target=ema", "direct_cm", "direct_cm loss.pairs=5", "ict",
+        "dmd2 loss.gan_weight=0.01 loss.discriminator=mlp loss.student_every=3 evaluate.student_steps=[1]",
+        "progressive_distillation loss.stages=2 schedule.steps=8",
+        "meanflow process.type=rectified_flow student.parametrisation=flow schedule.type=uniform"}) {
     CAPTURE(loss);
     Folder folder;
     const std::string command =
