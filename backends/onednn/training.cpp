@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <retort/error.h>
 #include <torch/nn/module.h>
@@ -89,7 +90,7 @@ using Given = std::optional<Tensor>;  // a tensor that may be missing
 
 // What a backward pass needs, alive as long as the graph that will ask for it.
 template <class T>
-struct Kept : c10::intrusive_ptr_target {
+struct Kept : torch::CustomClassHolder {
   explicit Kept(std::shared_ptr<T> value) : value(std::move(value)) {}
   std::shared_ptr<T> value;
   static c10::IValue as_value(std::shared_ptr<T> value) {
