@@ -132,10 +132,9 @@ void Workbench::train() {
   ++step_;
 }
 
-TrainingCost Workbench::training_cost() {
+TrainingCost Workbench::training_cost(double enough) {
   train();
   constexpr int least = 3;
-  constexpr double enough = 0.5;
   const int64_t before = ode_ ? ode_->evaluations() : 0;
   TrainingCost out;
   int steps = 0;

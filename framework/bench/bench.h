@@ -41,8 +41,8 @@ class Workbench {
   Tensor intervals;  // in which t lies
   Tensor grid;
 
-  /// The mean of a few steps, after one that is not counted; half a second, or three steps at least.
-  TrainingCost training_cost();
+  /// The mean of a few steps, after one that is not counted; of so many seconds, or three steps at least.
+  TrainingCost training_cost(double enough = 0.5);
   /// GFLOP of one row's way through the student.
   double gflop_of_row() const;
 

@@ -148,20 +148,21 @@ std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
   }
 }
 
-// Whether the feature network has features at all, and takes samples of this shape.
-void Experiment::try_features(const Params& p) const {
+// The feature network, which must have features at all, and take samples of this shape.
+std::shared_ptr<Network> Experiment::build_features(const Params& p) {
+  std::shared_ptr<Network> out = network(checkpoint(evaluate->features), evaluate->features);
   if (spec_.shape.empty()) {
-    return;
+    return out;
   }
   std::vector<int64_t> shape = spec_.shape;
   shape.insert(shape.begin(), 1);
   const at::NoGradGuard no_grad;
   try {
-    feature_network->features(
-        at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
+    out->features(at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
   } catch (const Error& e) {
     throw p.error("features", evaluate->features + " cannot serve: " + e.what());
   }
+  return out;
 }
 
 void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {

@@ -14,8 +14,6 @@ namespace retort {
 
 namespace {
 
-constexpr const char* automatic = "auto";
-
 // A plugin's table may hold one named after a plugin, such as [loss.cm], keys for that plugin alone: those of the
 // chosen type are merged in, those of others left out.
 Value for_type(const Value& table, const std::string& type, const std::vector<std::string>& names) {
@@ -54,8 +52,8 @@ std::string spell(at::IntArrayRef shape) {
 }
 
 Experiment::Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts,
-                       ModelMaker maker)
-    : registry_(registry), maker_(std::move(maker)), root_(root) {
+                       ModelMaker maker, PartsMemo* memo)
+    : registry_(registry), maker_(std::move(maker)), memo_(memo), root_(root) {
   for (const auto& [key, value] : root_.table()) {
     if (find_table(key) == nullptr) {
       std::vector<std::string> known;
@@ -106,13 +104,17 @@ void Experiment::keep(const Params& p, const std::string& path) {
 
 std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::string& table, const Value& value) {
   table_ = table.substr(0, table.find('.'));
+  return remember(table, identity_of(value), [&] { return make_plugin(kind, table, value); });
+}
+
+std::shared_ptr<void> Experiment::make_plugin(const char* kind, const std::string& table, const Value& value) {
   const Value* type = value.is_table() ? value.find("type") : nullptr;
   const std::vector<std::string> names = registry_.names(kind);
   std::string name;
   if (type != nullptr && std::holds_alternative<std::string>(type->data)) {
     name = std::get<std::string>(type->data);
   } else if (type == nullptr && kind == std::string_view(Backend::kind)) {
-    name = automatic;
+    name = choose_for_me;
   } else {
     std::string list;
     for (const std::string& n : names) {
@@ -121,7 +123,7 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
     throw RequestError(to_string(type != nullptr ? type->origin : value.origin) + ": " + table + ".type: " +
                        (type == nullptr ? "missing" : "is " + type->type_name()) + "; expected one of " + list);
   }
-  if (name == automatic && kind == std::string_view(Backend::kind)) {
+  if (name == choose_for_me && kind == std::string_view(Backend::kind)) {
     return choose_backend(table, value);
   }
   Params p(for_type(value, name, names), table, this);
@@ -146,39 +148,6 @@ std::shared_ptr<void> Experiment::build_plugin(const char* kind, const std::stri
   return made;
 }
 
-// The fastest backend that works here and knows the keys that are given: the first of the build's list.
-std::shared_ptr<void> Experiment::choose_backend(const std::string& table, const Value& value) {
-  const std::vector<std::string> built = registry_.names(Backend::kind);
-  std::string list = RETORT_AUTOMATIC_BACKENDS;
-  std::optional<RequestError> last;
-  for (size_t from = 0; from < list.size();) {
-    const size_t to = std::min(list.find(' ', from), list.size());
-    Value chosen = value;
-    chosen["type"] = Value{list.substr(from, to - from), value.origin};
-    from = to + 1;
-    if (std::find(built.begin(), built.end(), std::get<std::string>(chosen["type"].data)) == built.end()) {
-      continue;
-    }
-    const auto used = used_;
-    try {
-      auto made = build_plugin(Backend::kind, table, chosen);
-      automatic_backend_ = true;
-      return made;
-    } catch (const RequestError& e) {
-      used_ = used;
-      last = e;
-    }
-  }
-  if (!last) {  // none was built, or all were refused: the last one's reason serves
-    try {
-      registry_.find(Backend::kind, list.substr(list.rfind(' ') + 1), prefer_);
-    } catch (const RequestError& e) {
-      last.emplace(to_string(value.origin) + ": " + table + ".type: " + e.what());
-    }
-  }
-  throw last ? *last : RequestError(to_string(value.origin) + ": " + table + ".type: none of " + list + " works here");
-}
-
 template <class T>
 std::shared_ptr<T> Experiment::build(const std::string& table) {
   const Value* value = root_.find(table);
@@ -196,40 +165,6 @@ void Experiment::note_use(const char* kind, const std::string& name) {
 std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
   note_use(kind, name);
   return registry_.make(kind, name, params, prefer_);
-}
-
-void Experiment::build_backends() {
-  const Value* given = root_.find("backend");
-  Value table;
-  table.origin = root_.origin;
-  if (given != nullptr) {
-    table = *given;
-  }
-  const auto take = [&](const char* role) -> std::optional<Value> {
-    const Value* own = table.is_table() ? table.find(role) : nullptr;
-    if (own == nullptr || !own->is_table()) {
-      return {};
-    }
-    Value out = *own;
-    table.erase(role);
-    return out;
-  };
-  const std::optional<Value> frozen = take("teacher"), training = take("student");
-  const auto build = [&](const std::string& path, const Value& value) {
-    return std::static_pointer_cast<Backend>(build_plugin(Backend::kind, path, value));
-  };
-  backend_ = build("backend", table);
-  frozen_backend_ = frozen ? build("backend.teacher", *frozen) : backend_;
-  training_backend_ = training ? build("backend.student", *training) : backend_;
-  for (const auto& one : {backend_, frozen_backend_, training_backend_}) {
-    one->prepare();
-  }
-  for (const auto& [role, other] : {std::pair("teacher", frozen_backend_), std::pair("student", training_backend_)}) {
-    if (other->device() != backend_->device() || other->dtype() != backend_->dtype()) {
-      throw RequestError(to_string(table.origin) + ": backend." + role +
-                         ": keeps states elsewhere, or in another type, than [backend]; expected one device and type");
-    }
-  }
 }
 
 void Experiment::build_parts() {
@@ -341,8 +276,7 @@ void Experiment::build_trained_model() {
           ": [network] has no effect with student.init = \"teacher\"; leave it out, or give student.init = "
           "\"random\" with it");
     }
-    const Checkpoint source = read_checkpoint(teacher_checkpoint_);
-    network_table_ = *source.config.find("model")->find("network");
+    network_table_ = *read_checkpoint_config(teacher_checkpoint_).find("model")->find("network");
     // The teacher's parametrisation is taken over; written in [student] it would be an unknown key.
     parametrisation_ = teacher->parametrisation();
     boundary_ = Boundary(p, parametrisation_);
@@ -370,8 +304,8 @@ void Experiment::build_trained_model() {
       throw p.error("student_steps", "is an empty list; expected at least one number of sampler steps");
     }
     if (!evaluate->features.empty()) {
-      feature_network = network(checkpoint(evaluate->features), evaluate->features);
-      try_features(p);
+      feature_network = std::static_pointer_cast<Network>(
+          remember("evaluate.features", evaluate->features, [&] { return build_features(p); }));
     }
   });
   drop_points_beyond_the_end();

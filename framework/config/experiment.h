@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/affects.h"
+#include "config/parts_memo.h"
 #include "config/settings.h"
 #include "config/tables.h"
 #include "plugin/registry.h"
@@ -27,15 +28,18 @@ using ModelMaker = std::function<std::string(const std::string& config)>;
 /// Which parts a command needs; the tables of the others are left alone.
 enum class Parts { all, solving };
 
+/// What [backend] type says where the program shall choose.
+inline constexpr const char* choose_for_me = "auto";
 /// A shape as messages show it: "3 x 32 x 32".
 std::string spell(at::IntArrayRef shape);
 
 class Experiment final : public Host {
  public:
   /// `root` is a checked-for-syntax configuration without [sweep]. Throws RequestError for whatever is wrong in it.
-  /// Where a checkpoint is wanted and a configuration (.toml) is named, `maker` makes one of it.
+  /// Where a checkpoint is wanted and a configuration (.toml) is named, `maker` makes one of it. Parts that `memo`
+  /// holds are not built again: for those who only look.
   Experiment(const Value& root, const std::string& default_name, const Registry& registry, Parts parts = Parts::all,
-             ModelMaker maker = {});
+             ModelMaker maker = {}, PartsMemo* memo = nullptr);
 
   std::optional<RunSettings> run;
   std::optional<StudentSettings> student;
@@ -101,7 +105,12 @@ class Experiment final : public Host {
  private:
   template <class T>
   std::shared_ptr<T> build(const std::string& table);
+  using PartBuilder = std::function<std::shared_ptr<void>()>;
   std::shared_ptr<void> build_plugin(const char* kind, const std::string& table, const Value& value);
+  std::shared_ptr<void> make_plugin(const char* kind, const std::string& table, const Value& value);
+  std::shared_ptr<void> remember(const std::string& table, const std::string& content, const PartBuilder& build);
+  PartsMemo::Part record(const std::string& table, const PartBuilder& build);
+  std::string surroundings() const;
   template <class F>
   void host_table(const std::string& table, F read);
   void build_backends();
@@ -113,7 +122,7 @@ class Experiment final : public Host {
   void check_network_inputs(const Network& network, const Value& origin) const;
   void check_sampler_steps() const;
   void drop_points_beyond_the_end();
-  void try_features(const Params& p) const;
+  std::shared_ptr<Network> build_features(const Params& p);
   void check_parts() const;
   void check_inputs() const;
   void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;
@@ -124,6 +133,7 @@ class Experiment final : public Host {
 
   const Registry& registry_;
   ModelMaker maker_;
+  PartsMemo* memo_;
   std::map<std::string, std::string> made_;            // configuration to the checkpoint made of it
   std::string table_;                                  // the one that is being read
   std::map<std::string, std::set<std::string>> used_;  // table to its plugins' hashes

@@ -87,26 +87,36 @@ const char* name_of(Makes makes) {
   return "";
 }
 
-Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases) {
-  TensorFile file = read_safetensors(path);
-  Checkpoint out;
-  out.tensors = std::move(file.tensors);
-  const auto found = file.metadata.find("retort");
-  if (found == file.metadata.end()) {
+namespace {
+
+Value config_in(const std::map<std::string, std::string>& metadata, const std::string& path) {
+  const auto found = metadata.find("retort");
+  if (found == metadata.end()) {
     throw RequestError(path +
-                       (file.metadata.contains("state")
+                       (metadata.contains("state")
                             ? ": is the saved state of a training run; expected one of the checkpoints beside it"
                             : ": is a safetensors file, but no checkpoint of Retort (its metadata lacks 'retort')"));
   }
+  Value out;
   try {
-    out.config = from_json(Json::parse(found->second), path);
+    out = from_json(Json::parse(found->second), path);
   } catch (const Json::exception&) {
     throw RequestError(path + ": is a damaged checkpoint (its metadata is no JSON)");
   }
-  const Value* model = out.config.find("model");
+  const Value* model = out.find("model");
   if (model == nullptr || !model->is_table() || model->find("network") == nullptr) {
     throw RequestError(path + ": is a checkpoint without a model");
   }
+  return out;
+}
+
+}  // namespace
+
+Value read_checkpoint_config(const std::string& path) { return config_in(read_metadata(path), path); }
+
+Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases) {
+  TensorFile file = read_safetensors(path);
+  Checkpoint out{std::move(file.tensors), config_in(file.metadata, path)};
   if (out.config.find("adapter") != nullptr) {
     merge_adapter(out, path, bases);
   }

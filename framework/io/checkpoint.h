@@ -17,6 +17,9 @@ const char* name_of(Makes makes);
 /// `bases`.
 Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases = {});
 
+/// Its configuration alone.
+Value read_checkpoint_config(const std::string& path);
+
 /// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `more` are
 /// inputs that it is to take besides, whether the checkpoint has weights for them or not.
 std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,

@@ -75,7 +75,15 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
   });
 }
 
-TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name) {
+namespace {
+
+RequestError damaged(const std::string& name, const std::exception& e) {
+  const std::string what = e.what();
+  return RequestError(name + ": is a damaged safetensors file: " + what.substr(0, what.find('\n')));
+}
+
+// The header, and where the data behind it begins.
+std::pair<TensorHeader, uint64_t> read_header(std::istream& in, uint64_t size, const std::string& name) {
   const auto fail = [&name](const std::string& what) { return RequestError(name + ": " + what); };
   unsigned char length[8];
   if (size < 8 || !in.read(reinterpret_cast<char*>(length), 8)) {
@@ -94,10 +102,29 @@ TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& 
   std::string text(header_size, '\0');
   in.read(text.data(), static_cast<std::streamsize>(header_size));
   const uint64_t data_start = 8 + header_size;
-  TensorFile out;
   try {
-    TensorHeader header = read_tensor_header(text, size - data_start);
-    out.metadata = std::move(header.metadata);
+    return {read_tensor_header(text, size - data_start), data_start};
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& e) {
+    throw damaged(name, e);
+  }
+}
+
+std::ifstream open_tensors(const fs::path& path) {
+  if (!fs::is_regular_file(path)) {
+    throw RequestError(path.string() + ": no such file; expected a safetensors file");
+  }
+  return std::ifstream(path, std::ios::binary);
+}
+
+}  // namespace
+
+TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name) {
+  auto [header, data_start] = read_header(in, size, name);
+  TensorFile out;
+  out.metadata = std::move(header.metadata);
+  try {
     for (const TensorEntry& entry : header.entries) {
       const at::ScalarType dtype = dtype_of(entry.type);
       Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(dtype));
@@ -115,18 +142,19 @@ TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& 
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& e) {
-    const std::string what = e.what();
-    throw fail("is a damaged safetensors file: " + what.substr(0, what.find('\n')));
+    throw damaged(name, e);
   }
   return out;
 }
 
 TensorFile read_safetensors(const fs::path& path) {
-  if (!fs::is_regular_file(path)) {
-    throw RequestError(path.string() + ": no such file; expected a safetensors file");
-  }
-  std::ifstream in(path, std::ios::binary);
+  std::ifstream in = open_tensors(path);
   return read_safetensors(in, fs::file_size(path), path.string());
+}
+
+std::map<std::string, std::string> read_metadata(const fs::path& path) {
+  std::ifstream in = open_tensors(path);
+  return read_header(in, fs::file_size(path), path.string()).first.metadata;
 }
 
 namespace {

@@ -23,6 +23,9 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 /// The same from `size` bytes that can be sought in; errors call them `name`.
 TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& name);
 
+/// The metadata alone.
+std::map<std::string, std::string> read_metadata(const std::filesystem::path& path);
+
 /// One tensor [n, …] from ".safetensors" (its tensor "x") or CSV (a sample a line). `shape` is of one sample; rows of a
 /// CSV have as many numbers as it has elements.
 Tensor read_samples(const std::filesystem::path& path, const std::vector<int64_t>& shape);

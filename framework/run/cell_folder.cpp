@@ -25,12 +25,12 @@ void set_aside(const fs::path& folder, const std::string& why) {
   log::info("what " + folder.string() + " held is now in " + aside.string() + ", as " + why);
 }
 
-bool CellRun::finished() const {
-  if (!fs::exists(folder_ / "results.json")) {
+bool CellRun::holds_results(const fs::path& folder, const std::string& print) {
+  if (!fs::exists(folder / "results.json")) {
     return false;
   }
-  const Json results = Json::parse(read_text(folder_ / "results.json"), nullptr, false);
-  return results.is_object() && results.value("fingerprint", "") == print_;
+  const Json results = Json::parse(read_text(folder / "results.json"), nullptr, false);
+  return results.is_object() && results.value("fingerprint", "") == print;
 }
 
 bool CellRun::trained() const {

@@ -56,11 +56,11 @@ ModelMaker model_maker(const Registry& registry, const Store& store, Models mode
 }
 
 CellRun::CellRun(const Cell& cell, const std::string& default_name, fs::path folder, const Registry& registry,
-                 const Store& store, Models models)
+                 const Store& store, Models models, PartsMemo* memo)
     : cell_(cell),
       folder_(std::move(folder)),
       experiment_(std::make_unique<Experiment>(cell.config, default_name, registry, Parts::all,
-                                               model_maker(registry, store, models))) {
+                                               model_maker(registry, store, models), memo)) {
   if (!experiment_->loss) {
     throw RequestError(to_string(cell.config.origin) + ": [loss] is missing; there is nothing to train");
   }

@@ -18,21 +18,24 @@ enum class Models { train, find };
 
 class CellRun {
  public:
-  /// Builds all parts, so that errors of the configuration come before any work.
+  /// Builds all parts, but those that `memo` holds, so that errors of the configuration come before any work.
   CellRun(const Cell& cell, const std::string& default_name, std::filesystem::path folder, const Registry& registry,
-          const Store& store, Models models);
+          const Store& store, Models models, PartsMemo* memo = nullptr);
 
   Experiment& experiment() const { return *experiment_; }
   const std::filesystem::path& folder() const { return folder_; }
-  /// Whether the folder holds the results of this very configuration, by these very plugins.
-  bool finished() const;
+  /// Whether the folder holds the results of this very configuration, by these very plugins; and whether a folder holds
+  /// those of a cell with this print().
+  bool finished() const { return holds_results(folder_, print_); }
+  static bool holds_results(const std::filesystem::path& folder, const std::string& print);
   /// Whether weights are there of the last step, and of all others that are to be evaluated.
   bool trained() const;
   /// Throws RequestError, which says what differs, where the folder does not hold this very training, finished.
   void require_trained() const;
 
-  /// SHA-256 of what training depends on.
+  /// SHA-256 of what training, and of what all results depend on.
   const std::string& training_print() const { return training_print_; }
+  const std::string& print() const { return print_; }
 
   /// Readies the folder: what another configuration left is moved aside, unless its training is the same. With `fresh`
   /// all of it is.
