@@ -105,6 +105,13 @@ void Experiment::check_parts() const {
   if (schedule && makes != Makes::classifier) {
     check_defined("student", parametrisation_, makes == Makes::consistency ? &boundary_ : nullptr);
   }
+  if (needs.schedule) {
+    try {
+      loss->check_times(schedule->times(process_));
+    } catch (const Error& e) {
+      throw RequestError(to_string(root_.find("loss")->origin) + ": " + e.what());
+    }
+  }
   if (samples_by_itself(makes)) {
     check_sampler_steps();
   }

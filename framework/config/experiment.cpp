@@ -164,6 +164,9 @@ void Experiment::note_use(const char* kind, const std::string& name) {
 
 std::shared_ptr<void> Experiment::make(const char* kind, const std::string& name, Params& params) {
   note_use(kind, name);
+  if (kind == std::string_view(Network::kind)) {  // every process of a group begins from one weight
+    at::manual_seed(static_cast<uint64_t>(run->seed));
+  }
   return registry_.make(kind, name, params, prefer_);
 }
 
@@ -383,7 +386,7 @@ std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const
 }
 
 std::shared_ptr<Network> Experiment::new_network() {
-  at::manual_seed(static_cast<uint64_t>(run->seed));
+  at::manual_seed(static_cast<uint64_t>(run->seed));  // of what a network adds to the teacher's
   if (student->from_teacher) {
     const std::shared_ptr<Network> made =
         build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs);

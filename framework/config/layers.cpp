@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "config/keys.h"
+#include "config/old_keys.h"
 #include "config/toml.h"
 #include "retort/error.h"
 
@@ -39,6 +40,7 @@ void lay_over(Value& below, const Value& above) {
 
 Value read_extended(const std::string& path, int depth) {
   Value own = read_toml(path);
+  rename_old_keys(own);
   const Value* extends = own.find("extends");
   if (extends == nullptr) {
     return own;
@@ -70,7 +72,7 @@ Override read_override(const std::string& assignment) {
   if (equals == std::string::npos || equals == 0) {
     throw RequestError("'" + shown(assignment) + "' is no override; expected key=value, such as train.steps=100");
   }
-  Override out{same_spelling(assignment.substr(0, equals)), {}};
+  Override out{present_key(same_spelling(assignment.substr(0, equals)), {}), {}};
   const std::string text = assignment.substr(equals + 1);
   // A comment belongs to a line of a file; here it would swallow a part of the value.
   if (find_outside_quotes(text, '#') == std::string::npos) {
@@ -100,6 +102,9 @@ bool is_utf8(const std::string& text) {
 }
 
 void lay(Value& root, const std::string& key, Value value) {
+  if (value.is_table()) {
+    rename_old_keys(value, key);
+  }
   const std::vector<std::string> parts = split_key(key);
   if (parts.size() > 1 && parts.back() == "type") {
     const std::string table = join_key({parts.begin(), parts.end() - 1});

@@ -51,7 +51,8 @@ StudentSettings::StudentSettings(Params& p)
 TrainSettings::TrainSettings(Params& p)
     : steps(p.get("steps", 1000, "optimizer steps", at_least(1))),
       batch(p.get("batch", 64, "samples per step and accumulation", at_least(1))),
-      accumulate(p.get("accumulate", 1, "batches whose gradients are averaged before a step", at_least(1))),
+      gradient_accumulation(
+          p.get("gradient_accumulation", 1, "batches whose gradients are averaged before a step", at_least(1))),
       optimizer(p.choice("optimizer", "adam", {"adam", "adamw", "radam", "sgd"}, "")),
       learning_rate(p.get("learning_rate", 1e-4, "greatest rate of the schedule", more_than(0))),
       weight_decay(p.get("weight_decay", 0.0, "decoupled for adamw and radam, L2 for adam and sgd", at_least(0))),
@@ -60,9 +61,9 @@ TrainSettings::TrainSettings(Params& p)
       epsilon(p.get("epsilon", 1e-8, "added to the root of the second moment", more_than(0))),
       momentum(p.get("momentum", 0.0, "of sgd", {.low = 0, .high = 1, .high_open = true})),
       warmup(p.get("warmup", 0, "steps over which the rate rises from zero", at_least(0))),
-      cosine(p.choice("schedule", "constant", {"constant", "cosine"},
+      cosine(p.choice("lr_schedule", "constant", {"constant", "cosine"},
                       "of the rate after the warm-up; cosine falls to zero at the last step") == "cosine"),
-      clip(p.get("clip", 0.0, "greatest norm of the gradient; 0: no clipping", at_least(0))),
+      max_grad_norm(p.get("max_grad_norm", 0.0, "greatest norm of the gradient; 0: no clipping", at_least(0))),
       ema(p.get("ema", 0.0, "decay per step of the weights' moving average; 0: none",
                 {.low = 0, .high = 1, .high_open = true})),
       ema_ramp(p.get(

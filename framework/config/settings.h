@@ -37,12 +37,12 @@ struct StudentSettings {
 /// [train]
 struct TrainSettings {
   explicit TrainSettings(Params& p);
-  int64_t steps, batch, accumulate;
+  int64_t steps, batch, gradient_accumulation;
   std::string optimizer;
   double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
   int64_t warmup;
   bool cosine;
-  double clip, ema;
+  double max_grad_norm, ema;
   bool ema_ramp;
   /// The moving average's decay at a step, counted from 1.
   double ema_decay(int64_t step) const;

@@ -206,6 +206,9 @@ class GuardedLoss final : public Guard<Loss> {
   int64_t stages() const override {
     return call([](auto& p) { return p.stages(); });
   }
+  void check_times(const Tensor& times) const override {
+    call([&](auto& p) { p.check_times(times); });
+  }
 };
 
 class GuardedSchedule final : public Guard<Schedule> {

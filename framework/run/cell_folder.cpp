@@ -1,6 +1,7 @@
 // What a cell's folder holds, and how it is made ready for work.
 #include <algorithm>
 
+#include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
 #include "log.h"
@@ -85,7 +86,7 @@ std::string first_difference(const Value& before, const Value& now, const std::s
 std::string CellRun::difference() const {
   std::string found;
   try {
-    const Value saved = read_toml((folder_ / "config.toml").string());
+    const Value saved = read_config((folder_ / "config.toml").string());
     found = first_difference(saved, experiment_->resolved_for(folder_), "", Affects::training);
   } catch (const Error&) {
     return "its configuration cannot be read";

@@ -117,13 +117,13 @@ void Plan::look_at(size_t i, For purpose) {
   planned.finished = cell->finished();
   try_cell(*cell, planned, purpose);
   const Experiment& e = cell->experiment();
-  const std::string batch = std::to_string(e.train->batch) + " " + std::to_string(e.train->accumulate) + " ";
+  const std::string batch = std::to_string(e.train->batch) + " " + std::to_string(e.train->gradient_accumulation) + " ";
   planned.training = cell->training_print();
   planned.results = cell->print();
   planned.solves = sha256_of_text(e.fingerprint(Decides::training_solves) + std::to_string(e.run->seed) + " " + batch +
                                   type_of(e, "loss"));
   planned.cost = sha256_of_text(e.fingerprint(Decides::step_cost) + batch);
-  planned.batches = static_cast<double>(e.train->steps * e.train->accumulate);
+  planned.batches = static_cast<double>(e.train->steps * e.train->gradient_accumulation);
   sharing_[planned.solves] += 1;
   if (is_sweep()) {
     kept_.note(cells_[i], e.resolved_for(output_));

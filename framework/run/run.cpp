@@ -199,7 +199,7 @@ class Run {
     if (!cell.trained()) {
       log::info(
           "training: " + std::to_string(e.train->steps) + " steps of " +
-          std::to_string(e.train->batch * e.train->accumulate) + " on " + e.training_backend().describe() +
+          std::to_string(e.train->batch * e.train->gradient_accumulation) + " on " + e.training_backend().describe() +
           (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
       if (const double last = e.train->ema_decay(e.train->steps); last < e.train->ema) {

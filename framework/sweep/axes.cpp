@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/keys.h"
+#include "config/old_keys.h"
 #include "retort/error.h"
 
 namespace retort {
@@ -43,7 +44,7 @@ void flatten(const Value& table, const std::string& prefix, Table& out) {
   for (const auto& [key, value] : table.table()) {
     std::string path;
     try {
-      path = prefix + same_spelling(key);
+      path = present_key(prefix + same_spelling(key), value.origin);
     } catch (const RequestError& e) {
       throw wrong(value.origin, std::string("sweep: ") + e.what());
     }

@@ -4,6 +4,7 @@
 
 #include "config/keys.h"
 #include "config/layers.h"
+#include "config/old_keys.h"
 #include "config/toml.h"
 #include "retort/error.h"
 #include "sweep/axes.h"
@@ -86,7 +87,7 @@ void lay_in_sweep(Value& config, const std::vector<std::string>& parts, const Va
     const std::vector<std::string> more = split_key(parts[i]);
     inner.insert(inner.end(), more.begin(), more.end());
   }
-  const std::string key = join_key(inner);
+  const std::string key = present_key(join_key(inner), {});
   if (inner.size() > 1 && is_sweep_word(inner[0])) {
     throw RequestError("sweep." + key + ": sweep." + inner[0] + " is given as a whole; expected sweep." + inner[0] +
                        "=[…]");

@@ -45,7 +45,7 @@ Batch Batches::load(int64_t index) {
 // While one batch is trained on, a thread prepares the next.
 Batch Batches::next(int64_t index) {
   Batch out = ahead_.valid() && ahead_index_ == index ? ahead_.get() : load(index);
-  if (index + 1 < experiment_.train->steps * experiment_.train->accumulate) {
+  if (index + 1 < experiment_.train->steps * experiment_.train->gradient_accumulation) {
     ahead_index_ = index + 1;
     ahead_ = std::async(std::launch::async, [this, index] {
       const c10::ParallelGuard alone(true);  // the cores are at work already

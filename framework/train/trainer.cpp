@@ -190,7 +190,7 @@ void Trainer::check_loss(const LossValue& value, const TrainingStep& step) const
 Tensor Trainer::mean_of(const Tensor& per_row) const {
   const TrainSettings& settings = *experiment_.train;
   const Tensor mean = group_.size() == 1 ? per_row.mean() : per_row.sum() / static_cast<double>(settings.batch);
-  return mean / static_cast<double>(settings.accumulate);
+  return mean / static_cast<double>(settings.gradient_accumulation);
 }
 
 // Gradients of the student and of every role that is due. Returns the student's loss, as far as it is read already.
@@ -249,7 +249,7 @@ void Trainer::train_step(const Ode* ode) {
   }
   frozen_student_->network().refresh();  // its weights moved with the last step
   std::vector<std::vector<Tensor>> role_buffers;
-  if (settings.accumulate > 1) {
+  if (settings.gradient_accumulation > 1) {
     buffers_ = weights_.copy_buffers();  // which move with every part, in a step that may be given up
     role_buffers = roles_->copy_buffers();
   }
@@ -257,7 +257,7 @@ void Trainer::train_step(const Ode* ode) {
   const int64_t remembered = ode != nullptr ? ode->remembered() : 0;
   double sum = 0;
   student_is_due_ = false;
-  for (int64_t part = 0; part < settings.accumulate; ++part) {
+  for (int64_t part = 0; part < settings.gradient_accumulation; ++part) {
     if (part > 0 && group_.size() == 1 && stop_requested()) {  // the weights are still those before the step
       optimizer_.skip();
       roles_->skip();
@@ -265,7 +265,7 @@ void Trainer::train_step(const Ode* ode) {
       roles_->assign_buffers(role_buffers);
       throw Error(interrupted());
     }
-    const int64_t index = record_.step * settings.accumulate + part;
+    const int64_t index = record_.step * settings.gradient_accumulation + part;
     at::manual_seed(seeded(static_cast<uint64_t>(experiment_.run->seed), "dropout",
                            static_cast<uint64_t>(index * group_.size() + group_.rank()))
                         .current_seed());
@@ -290,7 +290,7 @@ void Trainer::train_step(const Ode* ode) {
 }
 
 void Trainer::take_optimizer_steps() {
-  const double clip = experiment_.train->clip;
+  const double clip = experiment_.train->max_grad_norm;
   const Tensor norm = clip_gradients(trained_.parameters(), clip, loss_scale_.factor());
   if (student_is_due_ || !gradient_norm_.defined()) {
     gradient_norm_ = norm;
@@ -387,7 +387,7 @@ void Trainer::run() {
       train_step(ode ? &*ode : nullptr);
     } catch (const Error&) {
       // The weights are those before the step, where no step after it was begun.
-      if (unread_.size() <= static_cast<size_t>(settings.accumulate) && not_finite().empty()) {
+      if (unread_.size() <= static_cast<size_t>(settings.gradient_accumulation) && not_finite().empty()) {
         save_state();
       }
       throw;

@@ -30,15 +30,18 @@ class ProgressiveDistillation final : public Loss {
     return stages_ > 1 ? std::vector<Role>{{.name = "teacher", .update = Role::Update::stage}} : std::vector<Role>{};
   }
 
+  void check_times(const Tensor& times) const override {
+    const int64_t intervals = times.size(0) - 1, multiple = int64_t{1} << stages_;
+    if (intervals % multiple != 0) {
+      throw Error("stages = " + std::to_string(stages_) + ": the schedule's " + std::to_string(intervals) +
+                  " intervals cannot be halved so often; expected a multiple of " + std::to_string(multiple));
+    }
+  }
+
   LossValue operator()(const TrainingStep& step) const override {
     const Tensor grid = step.schedule->times(step.process, step.progress);
-    const int64_t intervals = grid.size(0) - 1, span = int64_t{2} << step.stage;
-    if (intervals % (int64_t{1} << stages_) != 0) {
-      throw RequestError("loss.stages: the schedule's " + std::to_string(intervals) +
-                         " intervals cannot be halved so often; expected a multiple of " +
-                         std::to_string(int64_t{1} << stages_));
-    }
-    const Tensor index = step.intervals(intervals / span) * span;
+    const int64_t span = int64_t{2} << step.stage;
+    const Tensor index = step.intervals((grid.size(0) - 1) / span) * span;
     const auto at = [&](int64_t offset) { return Times(step.process, grid.index_select(0, index + offset)); };
     const Times t = at(0), middle = at(span / 2), s = at(span);
     const Tensor x = step.process.add_noise(step.batch.x, step.noise(), t.t());

@@ -54,6 +54,12 @@ class Sum final : public Loss {
     return most;
   }
 
+  void check_times(const Tensor& times) const override {
+    for (const auto& [loss, weight] : terms_) {
+      loss->check_times(times);
+    }
+  }
+
   std::vector<Role> roles() const override {
     std::vector<Role> all;
     for (const auto& [loss, weight] : terms_) {

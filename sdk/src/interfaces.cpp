@@ -52,6 +52,7 @@ std::string CompiledNetwork::profile(const Tensor&, const Tensor&, const Conditi
 Needs Loss::needs() const { return {}; }
 std::vector<Role> Loss::roles() const { return {}; }
 int64_t Loss::stages() const { return 1; }
+void Loss::check_times(const Tensor&) const {}
 
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
@@ -106,6 +107,15 @@ const Model& TrainingStep::role(std::string_view name) const {
 bool TrainingStep::due(std::string_view name) const {
   const RoleModel* found = find_role(roles, name);
   return found == nullptr || found->due;
+}
+
+NoiseDataPair TrainingStep::pair() const {
+  const at::NoGradGuard no_grad;
+  const Tensor grid = schedule->times(process, progress);
+  const Tensor t = grid.narrow(0, 0, 1).expand(batch.x.size(0)).contiguous();
+  const Tensor x = rows(process.sigma(t), batch.x) * noise();
+  const Noise drawn(generator.current_seed(), at::arange(first_row, first_row + batch.x.size(0), at::kLong));
+  return {x, solve(*ode, *solver, grid, x, {}, {}, drawn), t};
 }
 
 Tensor TrainingStep::intervals(int64_t count) const { return part(schedule->draw(count, whole_rows(), generator)); }

@@ -151,12 +151,7 @@ class Training {
         solver_(host.make_plugin<Solver>("heun")),
         schedule_(host.make_plugin<Schedule>("karras", "steps = 6")) {
     at::manual_seed(7);
-    network_ = lesson.network == "tied"       ? std::make_shared<Own<TiedBody>>()
-               : lesson.network == "counting" ? std::shared_ptr<Network>(std::make_shared<Own<CountingBody>>())
-                                              : host.make_plugin<Network>(lesson.network, lesson.toml);
-    begin(*network_->module());
-    backend_->place(*network_);
-    network_->module()->train();
+    network_ = new_network(begin);
     const Needs needs = loss_->needs();
     const Parametrisation form{needs.predicts.value_or(Predicts::edm), 0.5};
     const auto model = [&](std::shared_ptr<CompiledNetwork> network) {
@@ -166,9 +161,7 @@ class Training {
     target_.emplace(model(backend_->compile(network_)));
     for (const Role& role : loss_->roles()) {
       if (role.name != "student" && role.name != "target") {  // another student stands for every network of the loss
-        other_ = host.make_plugin<Network>(lesson.network, lesson.toml);
-        begin(*other_->module());
-        backend_->place(*other_);
+        other_ = new_network(begin);
         other_model_.emplace(model(backend_->trainable(other_)));
         roles_.push_back({role.name, &*other_model_, true});
       }
@@ -185,6 +178,13 @@ class Training {
     Batch data{(normal(shape, index) * 0.5).to(backend_->dtype()), {}};
     if (lesson_.spec.classes() > 0) {
       data.condition.set(inputs::labels, at::arange(batch, at::kLong).remainder(lesson_.spec.classes()));
+    }
+    for (const Input& input : lesson_.spec.inputs) {
+      if (input.classes == 0 && input.name != inputs::end_time) {  // which the loss gives
+        std::vector<int64_t> rows_of = input.shape;
+        rows_of.insert(rows_of.begin(), batch);
+        data.condition.set(input.name, normal(rows_of, index + 100).to(backend_->dtype()));
+      }
     }
     for (Tensor& p : network_->module()->parameters()) {
       p.mutable_grad() = Tensor();
@@ -227,6 +227,17 @@ class Training {
   }
 
  private:
+  std::shared_ptr<Network> new_network(Begin begin) {
+    const std::shared_ptr<Network> out =
+        lesson_.network == "tied"       ? std::shared_ptr<Network>(std::make_shared<Own<TiedBody>>())
+        : lesson_.network == "counting" ? std::shared_ptr<Network>(std::make_shared<Own<CountingBody>>())
+                                        : host_.make_plugin<Network>(lesson_.network, lesson_.toml);
+    begin(*out->module());
+    backend_->place(*out);
+    out->module()->train();
+    return out;
+  }
+
   TestHost& host_;
   Lesson lesson_;
   Normal teacher_;
@@ -296,12 +307,16 @@ TEST_CASE(
   const std::string script = "file = \"" + folder.string() + "/";
   const ModelSpec points{{2}}, labelled{{2}, label_inputs(3)}, pictures{{1, 8, 8}, label_inputs(3)}, plain{{1, 8, 8}},
       thick{{16, 8, 8}};
-  const std::pair<const char*, std::string> denoisers[] = {
-      {"cm", ""},        {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
-      {"direct_cm", ""}, {"direct_cm", "pairs = 5"},
-      {"denoising", ""}, {"ict", ""},
-      {"dmd2", ""},      {"progressive_distillation", ""},
-      {"python", python_loss(folder)}};
+  const std::pair<const char*, std::string> denoisers[] = {{"cm", ""},
+                                                           {"cm", "target = \"ema\"\ndistance = \"pseudo_huber\""},
+                                                           {"direct_cm", ""},
+                                                           {"direct_cm", "pairs = 5"},
+                                                           {"denoising", ""},
+                                                           {"ict", ""},
+                                                           {"dmd2", ""},
+                                                           {"progressive_distillation", ""},
+                                                           {"knowledge_distillation", ""},
+                                                           {"python", python_loss(folder)}};
   std::vector<Lesson> lessons;
   for (const auto& [loss, toml] : denoisers) {
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, points});
@@ -314,9 +329,17 @@ TEST_CASE(
     lessons.push_back({"tied", "", loss, toml, plain});
     lessons.push_back({"counting", "", loss, toml, plain});
   }
-  lessons.push_back({"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, label_inputs(3)}});
-  lessons.push_back({"mlp", "width = 16\ndepth = 2", "sum",
-                     "terms = [{ type = \"cm\" }, { type = \"ict\", weight = 0.5 }]", points});
+  lessons.push_back(
+      {"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, label_inputs(3)}});
+  lessons.push_back(
+      {"mlp", "width = 16\ndepth = 2", "sum", "terms = [{ type = \"cm\" }, { type = \"ict\", weight = 0.5 }]", points});
+  const Input tokens{.name = "prompt_embeds", .shape = {5, 16}}, pooled{.name = "pooled_prompt_embeds", .shape = {8}},
+      ids{.name = "time_ids", .shape = {2}};
+  lessons.push_back({"unet_text",
+                     "widths = [16, 32]\nattention = [1]\nheads = 2\nembedding = 16",
+                     "cm",
+                     "",
+                     {{1, 8, 8}, {tokens, pooled, ids}}});
   const Input end_time{.name = std::string(inputs::end_time), .dtype = at::kDouble};
   for (const char* derivative : {"jvp", "interval"}) {
     const std::string toml = std::string("derivative = \"") + derivative + "\"";

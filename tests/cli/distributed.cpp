@@ -54,6 +54,7 @@ const std::string exact = " backend.precision=float64 train.batch=10 train.steps
 TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, for every loss") {
   for (const std::string loss :
        {"cm loss.target=ema", "direct_cm", "direct_cm loss.pairs=5", "ict",
+        "knowledge_distillation evaluate.student_steps=[1]",
         "dmd2 loss.gan_weight=0.01 loss.discriminator=mlp loss.student_every=3 evaluate.student_steps=[1]",
         "progressive_distillation loss.stages=2 schedule.steps=8",
         "meanflow process.type=rectified_flow student.parametrisation=flow schedule.type=uniform"}) {
@@ -79,7 +80,10 @@ TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, fo
       for (std::string x, y; std::getline(a, x);) {
         REQUIRE(std::getline(b, y));
         const Json p = Json::parse(x), q = Json::parse(y);
-        CHECK(p["loss"].get<double>() == doctest::Approx(q["loss"].get<double>()).epsilon(1e-9));
+        CHECK(p["loss"].is_null() == q["loss"].is_null());  // where the student learns at other steps
+        if (p["loss"].is_number() && q["loss"].is_number()) {
+          CHECK(p["loss"].get<double>() == doctest::Approx(q["loss"].get<double>()).epsilon(1e-9));
+        }
         CHECK(p["teacher_evaluations"] == q["teacher_evaluations"]);
       }
     }
@@ -89,7 +93,7 @@ TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, fo
 TEST_CASE("a run goes on with another number of processes") {
   Folder folder;
   const std::string command = "train " + mixture_config + small + exact +
-                              " loss.type=cm train.schedule=constant run.output=" + folder.string() + "/";
+                              " loss.type=cm train.lr_schedule=constant run.output=" + folder.string() + "/";
   REQUIRE(run_retort(command + "whole").code == 0);
   // Stopped after some steps by two, finished by one.
   std::atomic<bool> done = false;

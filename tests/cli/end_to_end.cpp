@@ -81,11 +81,11 @@ TEST_CASE("the main job in small: two losses, three samplers, a table and a repo
 
 TEST_CASE("killed and resumed equals uninterrupted, bit for bit") {
   Folder folder;
-  const std::string options =
-      "train " + mixture_config + small +
-      " loss.type=cm loss.target=ema train.optimizer=radam train.steps=300 evaluate.at=[150] train.accumulate=2 "
-      "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" +
-      folder.string() + "/";
+  const std::string options = "train " + mixture_config + small +
+                              " loss.type=cm loss.target=ema train.optimizer=radam train.steps=300 evaluate.at=[150] "
+                              "train.gradient_accumulation=2 "
+                              "train.save_every=1e-9 train.log_every=7 train.batch=32 run.output=" +
+                              folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const auto log = folder / "killed" / "metrics.jsonl";
   std::thread victim(
@@ -138,7 +138,8 @@ TEST_CASE("a long step heeds a signal between its parts, and loses nothing that 
   Folder folder;
   const std::string options =
       "train " + mixture_config + small +
-      " loss.type=cm train.steps=3 evaluate.at=[] train.accumulate=1000000 run.output=" + folder.string() + "/out";
+      " loss.type=cm train.steps=3 evaluate.at=[] train.gradient_accumulation=1000000 run.output=" + folder.string() +
+      "/out";
   const Outcome out = shell("timeout -s TERM 5 '" + program() + "' " + options);
   CHECK(contains(out.output, "interrupted at step 0 of 3"));
   CHECK(std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors"));
@@ -160,7 +161,7 @@ TEST_CASE("a worker that is killed but gets on is never given up; one that dies 
   }
   Outcome out{0, ""};
   for (int i = 0; i < 4; ++i) {
-    out = killed("stuck", " train.accumulate=1000000");
+    out = killed("stuck", " train.gradient_accumulation=1000000");
   }
   CHECK(out.code == 1);
   CHECK(contains(out.output, "its worker died 3 times at it without getting on (step 0"));

@@ -30,6 +30,7 @@ const Kind kinds[] = {
      "student.parametrisation=flow schedule.type=uniform",
      "[1, 4]"},
     {"dmd2", "loss.type=dmd2 loss.gan_weight=0.01 loss.discriminator=mlp loss.student_every=3", "[1]"},
+    {"knowledge distillation", "loss.type=knowledge_distillation", "[1]"},
     {"progressive distillation", "loss.type=progressive_distillation loss.stages=2 schedule.steps=8", "[1, 2]"},
     {"a sum",
      "process.type=rectified_flow student.parametrisation=flow schedule.type=uniform "
@@ -91,7 +92,7 @@ TEST_CASE("what a loss needs and lacks is refused before any work") {
   CHECK(one_line(run_retort(run + "loss.type=meanflow"), 2, {"student.parametrisation", "predicts 'flow'"}));
   CHECK(one_line(run_retort(run + "loss.type=dmd2 evaluate.student_steps=[2]"), 2, {"makes samples in one"}));
   CHECK(one_line(run_retort(run + "loss.type=progressive_distillation loss.stages=4 schedule.steps=18"), 2,
-                 {"loss.stages", "cannot be halved"}));
+                 {"mixture.toml:", "stages = 4", "cannot be halved", "a multiple of 16"}));
   CHECK(one_line(run_retort(run + "'loss=[{type = \"cm\"}, {type = \"denoising\"}]'"), 2,
                  {"loss.terms", "different kinds of models"}));
   CHECK(one_line(run_retort(run + "'loss=[{type = \"cm\", weight = -1}]'"), 2, {"loss.terms.0.weight", "at least 0"}));

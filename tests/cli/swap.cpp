@@ -20,7 +20,7 @@ namespace {
 // What makes a configuration small, in place of what takes long; keys of parts that it does not have are left out.
 std::vector<std::string> small_of(const fs::path& file) {
   const Value config = load_config({file.string(), {}});
-  std::vector<std::string> out = {"train.steps=1",       "train.batch=2",  "train.accumulate=1",
+  std::vector<std::string> out = {"train.steps=1",       "train.batch=2",  "train.gradient_accumulation=1",
                                   "evaluate.samples=2",  "evaluate.at=[]", "evaluate.reference_samples=8",
                                   "evaluate.pictures=0", "run.seed=0"};
   if (config.find("metric") != nullptr && config.find("metric")->find("ode_error") != nullptr) {

@@ -126,7 +126,11 @@ class Case {
         sum = sum.defined() ? sum + tensor_of(values) : tensor_of(values);
       }
     }
-    CHECK(most(per_row - wanted) < tolerance * most(wanted));
+    const auto compare = [](double difference, double size) {
+      CHECK(difference < tolerance * size);
+      greatest = std::max(greatest, difference / size);
+    };
+    compare(most(per_row - wanted), most(wanted));
     const std::vector<Tensor> own = networks_.at(role)->module()->parameters();
     per_row.mean().backward({}, /*retain_graph=*/true, /*create_graph=*/false, own);
     double largest = 0;
@@ -135,10 +139,12 @@ class Case {
     }
     for (const auto& p : networks_.at(role)->module()->named_parameters()) {
       CAPTURE(p.key());
-      CHECK(most((p.value().grad().defined() ? p.value().grad() : at::zeros_like(p.value())) - gradients.at(p.key())) <
-            tolerance * largest);
+      const Tensor grad = p.value().grad().defined() ? p.value().grad() : at::zeros_like(p.value());
+      compare(most(grad - gradients.at(p.key())), largest);
     }
   }
+
+  inline static double greatest = 0;  // relative difference so far
 
  private:
   static constexpr double tolerance = 2e-6;
@@ -164,6 +170,7 @@ const Json& fixture() {
 template <class F>
 int64_t each(const char* loss, F f) {
   int64_t count = 0;
+  Case::greatest = 0;
   for (const Json& json : fixture().at("cases")) {
     if (json.at("loss") == loss) {
       CAPTURE(json.at("name").get<std::string>());
@@ -171,6 +178,7 @@ int64_t each(const char* loss, F f) {
       ++count;
     }
   }
+  MESSAGE(loss << ": " << count << " cases, values and gradients; greatest relative difference " << Case::greatest);
   return count;
 }
 

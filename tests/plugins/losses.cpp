@@ -109,6 +109,23 @@ TEST_CASE("a perfect student has no loss") {
   CHECK(most(s.value("direct_cm", perfect, perfect, ode, 1, "distance = \"pseudo_huber\"").per_row) < 1e-6);
 }
 
+TEST_CASE("knowledge distillation compares one step from pure noise with the closed form of the ODE's end") {
+  Setting s(gaussian, "steps = 12\nsigma_max = 10", "rk45", "rtol = 1e-10\natol = 1e-10");
+  const Ode ode(*s.teacher);
+  const auto generator = [&](std::shared_ptr<CompiledNetwork> network) {
+    return Model(std::move(network), s.host.process(), s.form, {}, Makes::generator);
+  };
+  const Model perfect = generator(std::make_shared<FlowMapEvaluator>(s.form));
+  CHECK(most(s.value("knowledge_distillation", perfect, perfect, ode).per_row) < 1e-9);
+  const Model student = generator(s.host.backend().trainable(s.network));
+  const LossValue value = s.value("knowledge_distillation", student, student, ode);
+  CHECK(at::equal(value.t, at::full({64}, 10.0, at::kDouble)));
+  const Tensor x = 10 * normal_like(at::zeros({64, 1}, at::kDouble), seeded(1, "loss"));
+  const double shrunk = 0.4 / std::sqrt(0.4 * 0.4 + 10.0 * 10.0);
+  const Tensor end = 0.3 + shrunk * (x - 0.3), made = student.data(x, value.t, {});
+  CHECK(most(value.per_row - (made - end).square().squeeze(1)) < 1e-6);
+}
+
 TEST_CASE("gradients reach the student and nothing else") {
   Setting s;
   Setting other;

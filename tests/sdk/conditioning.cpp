@@ -47,7 +47,7 @@ TEST_CASE("without condition every input is its null value, for the rows that ar
   CHECK(at::equal(none["labels"], at::full({3}, 10, at::kLong)));
   CHECK(at::equal(none["prompt_embeds"], at::full({3, 4, 2}, 0.5, at::kDouble)));
   CHECK(!none["attention_mask"].any().item<bool>());
-  const Conditioning some = without_condition(c, all, at::tensor({0, 1, 0}, at::kBool));
+  const Conditioning some = without_condition(c, all, at::tensor({0, 1, 0}, at::kLong).to(at::kBool));
   CHECK(at::equal(some["labels"], at::tensor({0, 10, 2}, at::kLong)));
   CHECK(at::equal(some["prompt_embeds"][0], c["prompt_embeds"][0]));
   CHECK(most(some["prompt_embeds"][1] - 0.5) == 0);

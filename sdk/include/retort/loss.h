@@ -53,6 +53,13 @@ struct RoleModel {
   bool due;            // whether its value is wanted at this step
 };
 
+/// Pure noise, and where the teacher's ODE leads from it.
+struct NoiseDataPair {
+  Tensor noise;  // [B, …], states at the schedule's first time
+  Tensor data;   // [B, …], at its last time; without gradients
+  Tensor t;      // [B] float64, the first time
+};
+
 /// Everything that one training step may look at.
 struct TrainingStep {
   Batch batch;                         // clean data
@@ -86,6 +93,8 @@ struct TrainingStep {
   RETORT_API Tensor normal() const;
   /// Indices [B] int64 of the intervals to train on, of `count`, as the schedule draws them.
   RETORT_API Tensor intervals(int64_t count) const;
+  /// Fresh noise solved to the end, under the batch's conditions; for losses that need teacher, solver and schedule.
+  RETORT_API NoiseDataPair pair() const;
 
   /// The model of a role that the loss has named. Throws Error for any other name.
   RETORT_API const Model& role(std::string_view name) const;
@@ -118,6 +127,8 @@ class RETORT_API Loss {
   /// Parts of equal length into which training is cut; 1 by default. When a stage begins, roles of Update::stage take
   /// over the student's weights, and the student's optimizer and moving average begin anew.
   virtual int64_t stages() const;
+  /// Throws an Error where a training on the schedule's times [n + 1] cannot be. The host asks before the work.
+  virtual void check_times(const Tensor& times) const;
 };
 
 }  // namespace retort

@@ -45,7 +45,7 @@ class @Name@ final : public Dataset {
     const Tensor along = at::rand({n}, generator, options).sqrt();
     const Tensor angle = along * (2 * std::numbers::pi * turns) + arm.to(at::kFloat) * std::numbers::pi;
     const Tensor points = at::stack({angle.cos() * along, angle.sin() * along}, 1);
-    return {points + noise * at::randn({n, 2}, generator, options), {arm}};
+    return {points + noise * at::randn({n, 2}, generator, options), {{inputs::labels, arm}}};
   }
   const Batch& of(Split split) const { return split == Split::train ? train_ : test_; }
 
