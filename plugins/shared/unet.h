@@ -26,6 +26,11 @@ inline nn::Conv2d conv(int64_t in, int64_t out, int64_t kernel) {
   return nn::Conv2d(nn::Conv2dOptions(in, out, kernel).padding(kernel / 2));
 }
 
+/// A group norm. Its forward-mode derivative reads a tensor as one block, whatever the order of its memory.
+inline Tensor normalised(nn::GroupNorm& norm, const Tensor& x) {
+  return norm(x._fw_grad(0).defined() ? x.contiguous() : x);
+}
+
 template <class Layer>
 Layer zeroed(Layer layer) {
   const at::NoGradGuard no_grad;
@@ -62,9 +67,9 @@ struct Block : nn::Module {
     } else if (resize == Resize::up) {
       x = at::upsample_nearest2d(x, size);
     }
-    Tensor h = conv0(at::silu(norm0(x)));
+    Tensor h = conv0(at::silu(normalised(norm0, x)));
     const auto scale_shift = affine(embedding).unsqueeze(2).unsqueeze(3).chunk(2, 1);
-    h = at::silu(at::addcmul(scale_shift[1], norm1(h), scale_shift[0] + 1));
+    h = at::silu(at::addcmul(scale_shift[1], normalised(norm1, h), scale_shift[0] + 1));
     h = conv1(drop(h));
     x = ((skip.is_empty() ? x : skip(x)) + h) * half_root;
     return qkv.is_empty() ? x : (x + proj(attend(x))) * half_root;
@@ -72,7 +77,7 @@ struct Block : nn::Module {
 
   Tensor attend(const Tensor& x) {
     const int64_t b = x.size(0), c = x.size(1), positions = x.size(2) * x.size(3);
-    const auto parts = qkv(norm2(x)).reshape({b, 3, c, positions}).transpose(2, 3).unbind(1);
+    const auto parts = qkv(normalised(norm2, x)).reshape({b, 3, c, positions}).transpose(2, 3).unbind(1);
     const Tensor a =
         at::scaled_dot_product_attention(parts[0].unsqueeze(1), parts[1].unsqueeze(1), parts[2].unsqueeze(1));
     return a.squeeze(1).transpose(1, 2).reshape(x.sizes());
@@ -178,7 +183,7 @@ struct Body : nn::Module {
       h = behind(*block, block->forward(at::cat({h, skip}, 1), embedding, {}));
       skips.pop_back();
     }
-    const Tensor out = output(at::silu(norm(h)));
+    const Tensor out = output(at::silu(normalised(norm, h)));
     return patch > 1 ? at::pixel_shuffle(out, patch) : out;
   }
 

@@ -38,6 +38,7 @@ class Lesson {
     Batch data{teacher_.sample(batch, seeded(4, "data")).to(at::kFloat), {}};
     if (point) {
       student->denoise_to(0.5);
+      target->denoise_to(0.5);
       data.x.fill_(0.5);
     }
     data.condition.set(inputs::labels, (data.x.select(1, 0) > 0).to(at::kLong));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "retort/error.h"
 #include "retort/solver.h"
 #include "retort/times.h"
 
@@ -129,7 +130,17 @@ Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioni
   if (const Tensor interval = in.condition[inputs::end_time]; interval.defined()) {
     in.condition.set(inputs::end_time, forward.with(interval, d_label));
   }
-  const auto [output, derivative] = forward.parts((*network_)(in.x, in.c_noise, in.condition));
+  Tensor out;
+  try {
+    out = (*network_)(in.x, in.c_noise, in.condition);
+  } catch (const RequestError&) {
+    throw;
+  } catch (const std::exception& e) {  // not every operation has a forward-mode derivative
+    const std::string what = e.what();
+    throw Error("the network has no forward-mode derivative here (" + what.substr(0, what.find('\n')) +
+                "); a difference of two outputs needs none");
+  }
+  const auto [output, derivative] = forward.parts(out);
   return {output.to(x.scalar_type()), derivative.detach().to(x.scalar_type())};
 }
 

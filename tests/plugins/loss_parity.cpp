@@ -178,7 +178,7 @@ int64_t each(const char* loss, F f) {
       ++count;
     }
   }
-  MESSAGE(loss << ": " << count << " cases, values and gradients; greatest relative difference " << Case::greatest);
+  MESSAGE(std::string(loss) << ": " << count << " cases, values and gradients; greatest relative difference " << Case::greatest);
   return count;
 }
 
