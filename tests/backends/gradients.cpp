@@ -255,7 +255,7 @@ class Training {
 // The greatest difference of two lists, each against its own size, and of those that are next to nothing against the
 // greatest: a gradient that is zero but for rounding has no digits of its own.
 double apart(const std::vector<std::pair<std::string, Tensor>>& got,
-             const std::vector<std::pair<std::string, Tensor>>& exact) {
+             const std::vector<std::pair<std::string, Tensor>>& exact, double bound) {
   REQUIRE(got.size() == exact.size());
   double whole = 1e-30;
   for (const auto& [name, e] : exact) {
@@ -271,7 +271,7 @@ double apart(const std::vector<std::pair<std::string, Tensor>>& got,
     }
     const double off = (g.to(at::kDouble) - e.to(at::kDouble)).norm().item<double>();
     const double size = e.to(at::kDouble).norm().item<double>() + 1e-2 * whole;
-    CHECK(off <= 1e-3 * size);
+    CHECK(off <= bound * size);
     out = std::max(out, off / size);
   }
   return out;
@@ -380,17 +380,19 @@ TEST_CASE(
         }
         exact.push_back(reference.of(false));
       }
+      // A target that holds a derivative of the network has that derivative's rounding too.
+      const double bound = lesson.loss == "meanflow" ? 3e-3 : 1e-3;
       for (const std::string& backend : backends(host)) {
         CAPTURE(backend);
         Training training(host, lesson, backend, "", begin);
         training.step(0);
-        const double gradients = apart(training.of(true), exact[0]);
+        const double gradients = apart(training.of(true), exact[0], bound);
         training.descend(rate);
         for (uint64_t i = 1; i < steps; ++i) {
           training.step(i);
           training.descend(rate);
         }
-        const double weights = apart(training.of(false), exact[1]);
+        const double weights = apart(training.of(false), exact[1], bound);
         greatest[backend + ", gradients"] = std::max(greatest[backend + ", gradients"], gradients);
         greatest[backend + ", weights after ten steps"] =
             std::max(greatest[backend + ", weights after ten steps"], weights);

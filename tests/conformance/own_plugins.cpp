@@ -23,7 +23,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"loss python", {"file = \"" + python + "/cm.py\""}},
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
       {"loss direct_cm", {"", "distance = \"pseudo_huber_vector\"", "pairs = 4"}},
-      {"loss sum", {"terms = [{ type = \"cm\" }]", "terms = [{ type = \"cm\" }, { type = \"ict\", weight = 0.5 }]"}},
+      {"loss sum", {"terms = [{ type = \"cm\" }]", "terms = [{ type = \"cm\" }, { type = \"direct_cm\", weight = 0.5 }]"}},
       {"metric fd", {"", "teacher = false"}},
       {"loss denoising", {"", "times = \"uniform\"", "label_dropout = 0"}},
       {"schedule karras", {"", "final_zero = false", "sigma_max = 10\nsteps = 40"}},
