@@ -1,12 +1,12 @@
-/// Ctrl-C, and what schedulers send: long work asks now and then, saves what it has, and stops with an Error that says
-/// so.
+/// A wish to stop: long work asks now and then, saves what it has, and stops with an Error that says so.
 #pragma once
 
 namespace retort {
 
-/// From now on SIGINT, SIGTERM, SIGHUP and SIGUSR1 only make a note; a second one ends the program at once. A
-/// SIGHUP that the program was started to ignore, by nohup, stays ignored.
-void stop_on_signals();
-bool stop_requested();
+/// May be called in a signal handler. Returns whether it was wished before.
+bool request_stop() noexcept;
+bool stop_requested() noexcept;
+/// The work has ended.
+void forget_stop() noexcept;
 
 }  // namespace retort

@@ -23,23 +23,43 @@ spdlog::logger& logger() {
 }  // namespace
 
 namespace {
+
 bool quiet = false;
 bool in_cells = false;
 std::string prefix;
+Printer printer;
+
+void say(Level level, const std::string& message) {
+  if (printer.line) {
+    printer.line(level, message);
+  } else if (level == Level::info) {
+    logger().info("{}", message);
+  } else if (level == Level::warning) {
+    logger().warn("warning: {}", message);
+  } else {
+    logger().error("error: {}", message);
+  }
+}
+
 }  // namespace
+
+void print_to(Printer to) {
+  printer = std::move(to);
+  quiet = false;
+}
 
 void info(const std::string& message) {
   if (!quiet && !in_cells) {
-    logger().info("{}", message);
+    say(Level::info, message);
   }
 }
 void done(const std::string& message) {
   if (!quiet) {
-    logger().info("{}", message);
+    say(Level::info, message);
   }
 }
-void warn(const std::string& message) { logger().warn("warning: {}", message); }
-void error(const std::string& message) { logger().error("error: {}", message); }
+void warn(const std::string& message) { say(Level::warning, message); }
+void error(const std::string& message) { say(Level::error, message); }
 
 std::string duration(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
@@ -81,7 +101,7 @@ Progress::Progress(std::string label, int64_t total, int64_t done)
       total_(total),
       first_(done),
       done_(done),
-      terminal_(isatty(STDERR_FILENO) == 1),
+      terminal_(!printer.progress && isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       drawn_(start_) {
   if (terminal_ && !quiet) {
@@ -98,7 +118,8 @@ Progress::~Progress() {
 void Progress::update(int64_t done, const std::string& note) {
   done_ = done;
   const auto now = Clock::now();
-  const auto interval = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(20000);
+  const bool often = terminal_ || printer.progress;
+  const auto interval = often ? std::chrono::milliseconds(100) : std::chrono::milliseconds(20000);
   if (now - drawn_ >= interval) {
     drawn_ = now;
     draw(note);
@@ -106,6 +127,12 @@ void Progress::update(int64_t done, const std::string& note) {
 }
 
 void Progress::draw(const std::string& note) {
+  if (printer.progress) {
+    if (!quiet) {
+      printer.progress(prefix + label_, done_, total_);
+    }
+    return;
+  }
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   const double rate = seconds > 0 ? static_cast<double>(done_ - first_) / seconds : 0;
   const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 1;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace retort::log {
@@ -12,6 +13,16 @@ namespace retort::log {
 void info(const std::string& message);
 void warn(const std::string& message);
 void error(const std::string& message);
+
+enum class Level { info, warning, error };
+
+/// Who is told lines and progress in place of standard error.
+struct Printer {
+  std::function<void(Level, const std::string& line)> line = {};
+  std::function<void(const std::string& what, int64_t done, int64_t total)> progress = {};
+};
+/// From now on; an empty one gives standard error back.
+void print_to(Printer printer);
 
 /// "1 h 02 min", "3 min 20 s", "12 s".
 std::string duration(double seconds);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plugin/registry.h"
+#include "run/run.h"
 
 namespace retort {
 
@@ -19,6 +20,8 @@ struct Shared {
  private:
   std::unique_ptr<Registry> registry_;
 };
+
+void run_and_show(const RunRequest& request, Registry& registry, Stages stages);
 
 void add_run(CLI::App& app, Shared& shared);       // run, train
 void add_sample(CLI::App& app, Shared& shared);    // sample

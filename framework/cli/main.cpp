@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "cli/commands.h"
-#include "interrupt.h"
+#include "cli/crash.h"
+#include "cli/signals.h"
 #include "log.h"
-#include "plugin/crash.h"
 
 namespace retort {
 

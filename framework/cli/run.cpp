@@ -1,9 +1,21 @@
 #include "run/run.h"
 
+#include <cstdio>
+
 #include "cli/commands.h"
 #include "log.h"
+#include "report/report.h"
 
 namespace retort {
+
+// Shows what has been put together.
+void run_and_show(const RunRequest& request, Registry& registry, Stages stages) {
+  const RunOutcome out = run(request, registry, stages);
+  if (out.reported) {
+    std::printf("%s\n%s\n", terminal_table(out.folder).c_str(), (out.folder / "report.html").c_str());
+  }
+  out.require_all();
+}
 
 namespace {
 
@@ -23,7 +35,7 @@ void add_run(CLI::App& app, Shared& shared) {
   CLI::App* all =
       app.add_subcommand("run", "train, sample, evaluate and report; goes on where an earlier call stopped");
   add_request(*all, *request);
-  all->callback([request, &shared] { run(*request, shared.registry()); });
+  all->callback([request, &shared] { run_and_show(*request, shared.registry(), Stages::everything); });
 
   struct Sweep {
     RunRequest request;
@@ -41,14 +53,16 @@ void add_run(CLI::App& app, Shared& shared) {
       print_plan(sweep->request, shared.registry());
     }
     if (!sweep->dry) {
-      run(sweep->request, shared.registry());
+      run_and_show(sweep->request, shared.registry(), Stages::everything);
     }
   });
 
   CLI::App* train = app.add_subcommand("train", "train only; `run` then goes on from there");
   add_request(*train, *request);
   train->callback([request, &shared] {
-    log::info("trained; weights are in " + run(*request, shared.registry(), Stages::train).string());
+    const RunOutcome out = run(*request, shared.registry(), Stages::train);
+    out.require_all();
+    log::info("trained; weights are in " + out.folder.string());
   });
 }
 

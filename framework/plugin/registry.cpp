@@ -338,7 +338,7 @@ std::vector<fs::path> plugin_folders(const std::vector<std::string>& given) {
   return out;
 }
 
-fs::path program_tree() { return fs::path(boost::dll::program_location().string()).parent_path().parent_path(); }
+fs::path program_tree() { return fs::path(boost::dll::this_line_location().string()).parent_path().parent_path(); }
 
 std::vector<PluginFile> loaded_plugins() {
   std::vector<PluginFile> out;

@@ -76,10 +76,10 @@ class Registry {
   std::string frozen_origin_;  // empty: nothing is frozen
 };
 
-/// The tree that the program runs from, which holds bin/, lib/ and share/.
+/// The tree that this code runs from, as program or library, which holds bin/, lib/ and share/.
 std::filesystem::path program_tree();
 
-/// The folders to search: those given, then RETORT_PLUGIN_PATH, then the tree that the program runs from.
+/// The folders to search: those given, then RETORT_PLUGIN_PATH, then the tree that this code runs from.
 std::vector<std::filesystem::path> plugin_folders(const std::vector<std::string>& given);
 
 /// The plugins loaded so far, for a run's record.

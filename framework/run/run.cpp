@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <thread>
 #include <utility>
 
@@ -223,7 +222,7 @@ class Run {
 
 }  // namespace
 
-fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
+RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
   if (!Group::world().first()) {
     log::be_quiet();
   }
@@ -233,19 +232,20 @@ fs::path run(const RunRequest& request, Registry& registry, Stages stages) {
   } else {
     all.work(stages);
   }
+  RunOutcome out{all.plan().output(), all.plan().size(), all.failed(), false};
   // Without any cell that is done there is nothing to put together, and the reasons have been said.
-  if (stages != Stages::train && all.failed() < all.plan().size()) {
+  if (stages != Stages::train && out.failed < out.cells) {
     all.finish();
-    if (!request.worker && Group::world().first()) {
-      std::fputs(terminal_table(all.plan().output()).c_str(), stdout);
-      std::printf("\n%s\n", (all.plan().output() / "report.html").c_str());
-    }
+    out.reported = !request.worker && Group::world().first();
   }
-  if (all.failed() > 0) {
-    throw Error(std::to_string(all.failed()) + " of " + std::to_string(all.plan().size()) +
+  return out;
+}
+
+void RunOutcome::require_all() const {
+  if (failed > 0) {
+    throw Error(std::to_string(failed) + " of " + std::to_string(cells) +
                 " cells failed, for the reasons above; the same command tries them again");
   }
-  return all.plan().output();
 }
 
 }  // namespace retort

@@ -6,18 +6,11 @@
 #include <vector>
 
 #include "plugin/registry.h"
+#include "retort/session.h"
 #include "retort/value.h"
 #include "sweep/cells.h"
 
 namespace retort {
-
-struct RunRequest {
-  std::string config;                  // path
-  std::vector<std::string> overrides;  // key=value
-  bool fresh = false;                  // begin anew even where results exist
-  bool frozen = false;                 // load only the libraries that an earlier run recorded
-  bool worker = false;                 // only take cells; leave the table to others
-};
 
 /// The configuration with its overrides. A swept key that is overridden is no longer swept.
 Value load_config(const RunRequest& request);
@@ -27,10 +20,17 @@ std::filesystem::path shared_folder(const Value& config, const RunRequest& reque
 /// The folder of a cell within a run's.
 std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);
 
-enum class Stages { train, evaluate, everything };
+struct RunOutcome {
+  std::filesystem::path folder;  // of the results
+  size_t cells, failed;          // failed: for reasons that the log has
+  bool reported;                 // whether this process has put the results together
+
+  /// Throws Error where cells failed.
+  void require_all() const;
+};
 /// Runs the cells that are not finished. Several processes may do so at once, on machines that share the folder: each
-/// cell is one's. Returns the folder of the results. Throws Error where cells failed, after all others are done.
-std::filesystem::path run(const RunRequest& request, Registry& registry, Stages stages = Stages::everything);
+/// cell is one's.
+RunOutcome run(const RunRequest& request, Registry& registry, Stages stages = Stages::everything);
 
 /// Prints the cells, what has become of them, and what the rest will cost, from a few timed steps of each kind.
 void print_plan(const RunRequest& request, Registry& registry);

@@ -98,7 +98,7 @@ struct Transformer : nn::Module {
 
   // x: [B, width, height, width of the picture]
   Tensor forward(const Tensor& x, const Text& text) {
-    Tensor h = proj_in(normalised(norm, x).flatten(2).transpose(1, 2));
+    Tensor h = proj_in(unet_parts::normalised(norm, x).flatten(2).transpose(1, 2));
     for (const auto& layer : layers) {
       h = layer->forward(h, text);
     }

@@ -6,17 +6,19 @@ get_property(RETORT_TORCH_DEFINITIONS TARGET torch PROPERTY INTERFACE_COMPILE_DE
 
 # Headers and LibTorch are elsewhere in the installed tree than in the build tree.
 function(retort_write_config output)
-  cmake_parse_arguments(PARSE_ARGV 1 RETORT "" "SDK_INCLUDE;TORCH_HINT" "")
+  cmake_parse_arguments(PARSE_ARGV 1 RETORT "" "SDK_INCLUDE;INCLUDE;TORCH_HINT" "")
   configure_file(${PROJECT_SOURCE_DIR}/sdk/cmake/RetortConfig.cmake.in ${output} @ONLY)
 endfunction()
 retort_write_config(${PROJECT_BINARY_DIR}/lib/cmake/Retort/RetortConfig.cmake SDK_INCLUDE ${PROJECT_SOURCE_DIR}/sdk/include
+                    INCLUDE ${PROJECT_SOURCE_DIR}/framework/include
                     TORCH_HINT ${RETORT_TORCH_ROOT})
 if(RETORT_INSTALL_TORCH)
   set(hint "")  # within the tree
 else()
   set(hint ${RETORT_TORCH_ROOT})
 endif()
-retort_write_config(${PROJECT_BINARY_DIR}/install/RetortConfig.cmake SDK_INCLUDE "\${RETORT_PREFIX}/include" TORCH_HINT "${hint}")
+retort_write_config(${PROJECT_BINARY_DIR}/install/RetortConfig.cmake SDK_INCLUDE "\${RETORT_PREFIX}/include" INCLUDE "\${RETORT_PREFIX}/include"
+                    TORCH_HINT "${hint}")
 include(CMakePackageConfigHelpers)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/lib/cmake/Retort/RetortConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 foreach(file RetortPlugin.cmake ExtractAbout.cmake)

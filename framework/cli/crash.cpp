@@ -1,4 +1,4 @@
-#include "plugin/crash.h"
+#include "cli/crash.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>

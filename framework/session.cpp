@@ -1,0 +1,110 @@
+#include "retort/session.h"
+
+#include <atomic>
+
+#include "interrupt.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "log.h"
+#include "plugin/registry.h"
+#include "report/report.h"
+#include "run/plan.h"
+#include "run/run.h"
+
+namespace retort {
+
+namespace {
+
+std::atomic<bool> one_lives{false};
+
+// What belongs to the process while a session lives, taken and given back.
+class Place {
+ public:
+  Place() {
+    if (one_lives.exchange(true)) {
+      throw Error("a Session lives already in this process; expected one at a time");
+    }
+  }
+  ~Place() {
+    log::print_to({});
+    one_lives = false;
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+};
+
+log::Printer printer_of(SessionOptions& options) {
+  log::Printer out;
+  out.line = [say = std::move(options.log)](log::Level level, const std::string& line) {
+    if (say) {
+      say(static_cast<LogLevel>(level), line);
+    }
+  };
+  out.progress = [say = std::move(options.progress)](const std::string& what, int64_t done, int64_t total) {
+    if (say) {
+      say(what, done, total);
+    }
+  };
+  return out;
+}
+
+}  // namespace
+
+struct Session::State {
+  Place place;
+  Registry registry;
+};
+
+Session::Session(SessionOptions options)
+    : state_(new State{.place = {}, .registry = Registry(plugin_folders(options.plugin_folders))}) {
+  log::print_to(printer_of(options));
+}
+
+Session::~Session() = default;
+
+std::vector<Session::Plugin> Session::plugins() const {
+  std::vector<Plugin> out;
+  for (const PluginFile& file : state_->registry.files()) {
+    out.push_back({file.kind, file.name, file.path});
+  }
+  return out;
+}
+
+std::vector<Session::Cell> Session::plan(const RunRequest& request) {
+  const retort::Plan plan(request, state_->registry, Plan::For::looking);
+  std::vector<Cell> out;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    out.push_back({plan.cells()[i].name, plan.cells()[i].config, plan.folder(i), plan[i].finished});
+  }
+  return out;
+}
+
+std::filesystem::path Session::run(const RunRequest& request, Stages stages) {
+  struct Forget {
+    ~Forget() { forget_stop(); }
+  } when_it_ends;
+  const RunOutcome out = retort::run(request, state_->registry, stages);
+  out.require_all();
+  return out.folder;
+}
+
+Value Session::results(const std::filesystem::path& folder) const {
+  const std::filesystem::path file = folder / "results.json";
+  if (!std::filesystem::exists(file)) {
+    throw RequestError(folder.string() + ": holds no results.json; expected the folder of a run that is finished");
+  }
+  const Json json = Json::parse(read_text(file), nullptr, false);
+  if (json.is_discarded()) {
+    throw RequestError(file.string() + ": is damaged; retort run makes it again");
+  }
+  return from_json(json, file.string());
+}
+
+std::string Session::table(const std::filesystem::path& folder) const {
+  results(folder);
+  return terminal_table(folder);
+}
+
+void Session::interrupt() noexcept { request_stop(); }
+
+}  // namespace retort

@@ -1,0 +1,83 @@
+// Retort as a library, by its installed header alone.
+#include <retort/session.h>
+
+#include <fstream>
+#include <thread>
+
+#include "support/support.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+RunRequest tiny(const Folder& folder, const std::vector<std::string>& more = {}) {
+  RunRequest out{
+      .config = source_dir() + "/configs/mixture.toml",
+      .overrides = {"sweep={}", "loss.type=cm", "train.steps=20", "evaluate.at=[]", "evaluate.samples=50",
+                    "evaluate.metrics=[\"fd\"]", "backend.type=cpu", "run.output=" + folder.string() + "/out"}};
+  out.overrides.insert(out.overrides.end(), more.begin(), more.end());
+  return out;
+}
+
+SessionOptions with_plugins() { return {.plugin_folders = {plugin_dir()}}; }
+
+}  // namespace
+
+TEST_CASE("a session runs a configuration, says what it does, and reads the results") {
+  Folder folder;
+  std::vector<std::string> lines;
+  int64_t most_done = 0;
+  SessionOptions options = with_plugins();
+  options.log = [&](LogLevel, const std::string& line) { lines.push_back(line); };
+  options.progress = [&](const std::string&, int64_t done, int64_t) { most_done = std::max(most_done, done); };
+  Session session(std::move(options));
+  const std::vector<Session::Plugin> plugins = session.plugins();
+  CHECK(std::any_of(plugins.begin(), plugins.end(),
+                    [](const Session::Plugin& p) { return p.kind == "loss" && p.name == "cm"; }));
+  const std::filesystem::path out = session.run(tiny(folder));
+  CHECK(out == folder.string() + "/out");
+  CHECK(
+      std::any_of(lines.begin(), lines.end(), [](const std::string& l) { return contains(l, "training: 20 steps"); }));
+  const Value results = session.results(out);
+  REQUIRE(results.find("students") != nullptr);
+  CHECK(std::get<Array>(results.find("students")->data).size() == 3);  // in 1, 2 and 4 steps
+  CHECK(contains(session.table(out), "fd"));
+  CHECK(session.plan(tiny(folder)).at(0).finished);
+}
+
+TEST_CASE("a session checks a sweep without any work, and refuses a wrong request") {
+  Folder folder;
+  Session session(with_plugins());
+  RunRequest sweep = tiny(folder, {"sweep={ \"train.learning_rate\" = [0.001, 0.002] }"});
+  const std::vector<Session::Cell> cells = session.plan(sweep);
+  REQUIRE(cells.size() == 2);
+  CHECK(cells[1].name == "learning_rate=0.002");
+  CHECK(cells[1].config.find("train")->find("learning_rate")->text() == "0.002");
+  CHECK(!cells[0].finished);
+  CHECK(!std::filesystem::exists(folder / "out"));
+  CHECK(contains(request_error([&] { session.plan(tiny(folder, {"train.stepz=1"})); }), "did you mean 'steps'"));
+  CHECK(contains(request_error([&] { session.results(folder.string()); }), "holds no results.json"));
+  CHECK(contains(request_error([] { Session({.plugin_folders = {"/nowhere"}}); }), "no such folder"));
+}
+
+TEST_CASE("work is interrupted from another thread, and goes on at the next call; one session follows another") {
+  Folder folder;
+  const RunRequest request = tiny(folder, {"train.steps=400", "train.save_every=1e-9"});
+  {
+    Session session(with_plugins());
+    CHECK_THROWS_WITH_AS(Session{with_plugins()}, doctest::Contains("one at a time"), Error);
+    std::thread stopper([&] {
+      while (!std::filesystem::exists(folder / "out" / "checkpoints" / "state.safetensors")) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      session.interrupt();
+    });
+    CHECK_THROWS_WITH_AS(session.run(request), doctest::Contains("interrupted at step"), Error);
+    stopper.join();
+    CHECK_THROWS_AS(session.results(folder / "out"), RequestError);
+  }
+  Session session(with_plugins());
+  const std::filesystem::path out = session.run(request);  // and the wish to stop is forgotten
+  CHECK(session.results(out).find("students") != nullptr);
+}
