@@ -9,6 +9,7 @@
 #include "report/results.h"
 #include "report/template.h"
 #include "sweep/gather.h"
+#include "track/json_lines.h"
 
 extern "C" {
 extern const char retort_page_html[], retort_page_html_end[], retort_page_css[], retort_page_css_end[],
@@ -101,7 +102,7 @@ void add_losses(const fs::path& folder, const Json& results, Parts& parts, Json&
       left_out += 1;
       continue;
     }
-    if (const Json curve = loss_curve(cell_part(folder, cell) / "metrics.jsonl"); !curve.empty()) {
+    if (const Json curve = loss_curve(cell_part(folder, cell) / JsonLines::file_name); !curve.empty()) {
       losses.push_back({{"cell", cell}, {"part", parts.add(curve)}});
     }
   }
