@@ -76,31 +76,36 @@ std::string align(const Lines& lines) {
   return out.str();
 }
 
-std::string seconds_of(double seconds) { return std::to_string(static_cast<int64_t>(std::lround(seconds))); }
+// A line's last columns: what `of` has cost, rounded.
+void add_costs(const Json& of, std::vector<std::string>& line) {
+  for (const Column* cost : cost_columns()) {
+    line.push_back(std::to_string(integer_at(of, cost->key)));
+  }
+}
 
 std::string steps_of(int64_t steps) { return steps > 0 ? std::to_string(steps) : "-"; }
 
-std::vector<std::string> teacher_line(const Json& teacher, const std::vector<std::string>& columns) {
+std::vector<std::string> teacher_line(const Json& teacher, const std::vector<std::string>& metrics) {
   std::vector<std::string> line = {"teacher", "-", "-"};
-  for (const std::string& column : columns) {
-    line.push_back(measured(teacher["metrics"], column));
+  for (const std::string& metric : metrics) {
+    line.push_back(measured(teacher["metrics"], metric));
   }
-  line.push_back(std::to_string(integer_at(teacher, "evaluations")));
-  line.emplace_back("-");
+  for (const Column* cost : cost_columns()) {
+    line.push_back(cost == &columns::teacher_evaluations ? std::to_string(integer_at(teacher, "evaluations")) : "-");
+  }
   return line;
 }
 
 // A line for each row.
-void add_rows(const std::vector<Row>& rows, const std::vector<std::string>& columns, Lines& lines) {
+void add_rows(const std::vector<Row>& rows, const std::vector<std::string>& metrics, Lines& lines) {
   for (const Row& row : rows) {
     std::vector<std::string> line = {printable(row.cell.empty() ? row.loss : row.cell),
                                      std::to_string(row.train_steps.value_or(0)),
                                      steps_of(row.student_steps.value_or(0))};
-    for (const std::string& column : columns) {
-      line.push_back(measured(row, column));
+    for (const std::string& metric : metrics) {
+      line.push_back(measured(row, metric));
     }
-    line.push_back(std::to_string(row.teacher_evaluations.value_or(0)));
-    line.push_back(seconds_of(row.train_seconds.value_or(0)));
+    add_costs(to_json(row, cost_columns()), line);
     lines.push_back(line);
   }
 }
@@ -146,8 +151,7 @@ void add_means(const Json& groups, const std::vector<std::string>& metrics, Line
       const Json& m = json_at(json_at(group, columns::metrics.key), metric);
       line.push_back(m.is_object() ? mean_of(m) : "-");
     }
-    line.push_back(std::to_string(std::llround(number_at(group, columns::teacher_evaluations.key))));
-    line.push_back(seconds_of(number_at(group, columns::train_seconds.key)));
+    add_costs(group, line);
     lines.push_back(line);
   }
 }

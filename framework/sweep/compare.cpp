@@ -151,11 +151,6 @@ Json means_of(const std::vector<Row>& rows, const Planned& planned) {
   Json out = Json::array();
   for (const auto& [setting, of_setting] : groups.all()) {
     const Samples samples = collect(of_setting);
-    double seconds = 0, evaluations = 0;
-    for (const Row* row : of_setting) {
-      seconds += row->train_seconds.value_or(0);
-      evaluations += static_cast<double>(row->teacher_evaluations.value_or(0));
-    }
     const auto n = static_cast<double>(of_setting.size());
     const size_t of = std::max(planned.of(*of_setting[0]), of_setting.size());
     Json metrics = Json::object();
@@ -166,11 +161,15 @@ Json means_of(const std::vector<Row>& rows, const Planned& planned) {
       }
       metrics[name] = interval_json(bootstrap_mean(values), of);
     }
-    out.push_back({{"setting", setting},
-                   {columns::cell.key, of_setting[0]->cell},
-                   {columns::metrics.key, std::move(metrics)},
-                   {columns::teacher_evaluations.key, evaluations / n},
-                   {columns::train_seconds.key, seconds / n}});
+    out.push_back(
+        {{"setting", setting}, {columns::cell.key, of_setting[0]->cell}, {columns::metrics.key, std::move(metrics)}});
+    for (const Column* cost : cost_columns()) {
+      double sum = 0;
+      for (const Row* row : of_setting) {
+        sum += to_json(*row, {cost}).value(cost->key, 0.0);
+      }
+      out.back()[cost->key] = sum / n;
+    }
   }
   return out;
 }
