@@ -8,7 +8,9 @@
 #include "report/media.h"
 #include "report/results.h"
 #include "report/template.h"
+#include "results/schema.h"
 #include "sweep/gather.h"
+#include "track/json_lines.h"
 
 extern "C" {
 extern const char retort_page_html[], retort_page_html_end[], retort_page_css[], retort_page_css_end[],
@@ -46,13 +48,13 @@ fs::path inside(const fs::path& folder, const std::string& name) {
 std::unordered_set<std::string> shown_cells(const Json& statistics) {
   std::unordered_set<std::string> out;
   for (const Json& group : statistics["groups"]) {
-    out.insert(text_at(group, "cell"));
+    out.insert(text_at(group, columns::cell.key));
   }
   return out;
 }
 
 // Samples of the data, of the teacher and of each student at the end of its training, and what else a student has.
-void add_students(const fs::path& folder, const Json& results, Parts& parts, Json& page) {
+void add_students(const fs::path& folder, const std::vector<Row>& students, Parts& parts, Json& page) {
   const std::unordered_set<std::string> shown = shown_cells(page["statistics"]);
   const auto take = [&](const fs::path& file) {
     if (parts.full()) {
@@ -62,8 +64,7 @@ void add_students(const fs::path& folder, const Json& results, Parts& parts, Jso
     const Json samples = samples_in(file);
     return samples.is_null() ? Json() : parts.add(samples);
   };
-  const Json& students = results["students"];
-  const std::string first = students.empty() ? "" : text_at(students[0], "cell");
+  const std::string first = students.empty() ? "" : students[0].cell;
   for (const char* name : {"data", "teacher"}) {
     for (const char* ending : {".png", ".csv"}) {
       if (const Json part = take(cell_part(folder, first) / "samples" / (name + std::string(ending)));
@@ -73,27 +74,27 @@ void add_students(const fs::path& folder, const Json& results, Parts& parts, Jso
     }
   }
   Json list = Json::array();
-  for (const Json& row : students) {
-    if (!shown.contains(text_at(row, "cell"))) {
+  for (const Row& row : students) {
+    if (!shown.contains(row.cell)) {
       continue;
     }
-    Json student = some_of(row, {"cell", "student_steps", "train_steps", "guidance", "series"});
-    if (const fs::path file = inside(folder, text_at(row, "samples")); !file.empty()) {
-      student["samples"] = take(file);
+    Json student = to_json(row, student_columns());
+    if (const fs::path file = inside(folder, row.samples.value_or("")); !file.empty()) {
+      student[columns::samples.key] = take(file);
     }
     list.push_back(std::move(student));
   }
   page["students"] = std::move(list);
 }
 
-void add_losses(const fs::path& folder, const Json& results, Parts& parts, Json& page) {
+void add_losses(const fs::path& folder, const std::vector<Row>& students, Parts& parts, Json& page) {
   constexpr size_t most = 500;  // nobody looks at more
   const std::unordered_set<std::string> shown = shown_cells(page["statistics"]);
   std::unordered_set<std::string> seen;
   Json losses = Json::array();
   int64_t left_out = 0;
-  for (const Json& row : results["students"]) {
-    const std::string cell = text_at(row, "cell");
+  for (const Row& row : students) {
+    const std::string& cell = row.cell;
     if (!shown.contains(cell) || !seen.insert(cell).second) {
       continue;
     }
@@ -101,7 +102,7 @@ void add_losses(const fs::path& folder, const Json& results, Parts& parts, Json&
       left_out += 1;
       continue;
     }
-    if (const Json curve = loss_curve(cell_part(folder, cell) / "metrics.jsonl"); !curve.empty()) {
+    if (const Json curve = loss_curve(cell_part(folder, cell) / JsonLines::file_name); !curve.empty()) {
       losses.push_back({{"cell", cell}, {"part", parts.add(curve)}});
     }
   }
@@ -109,21 +110,23 @@ void add_losses(const fs::path& folder, const Json& results, Parts& parts, Json&
   page["losses_left_out"] = left_out;
 }
 
-Json page_data(const fs::path& folder, const Json& results, Parts& parts) {
+Json page_data(const fs::path& folder, const Results& of_run, Parts& parts) {
+  const Json& results = of_run.json;
   Json page = some_of(results, {"name", "versions", "teacher", "plugins"});
   const Json& statistics = json_at(results, "statistics");
   page["statistics"] = json_at(statistics, "groups").is_array() && json_at(statistics, "differences").is_array()
                            ? statistics
-                           : statistics_of(results["progress"], "");
+                           : statistics_of(of_run.progress, "");
   page["config"] = some_of(results["config"], {"run", "evaluate"});
   page["plot"] = json_at(results["config"]["report"], "plot");
-  const Columns columns = columns_of(results);
-  page["columns"] = columns.shown;
-  page["missing"] = columns.missing;
+  page["settings"] = described(setting_columns());
+  page["costs"] = described(cost_columns());
+  const ShownMetrics metrics = shown_metrics(of_run);
+  page["columns"] = metrics.shown;
+  page["missing"] = metrics.missing;
   Json rows = Json::array();
-  for (const Json& row : results["progress"]) {
-    rows.push_back(some_of(row, {"cell", "loss", "train_steps", "student_steps", "guidance", "metrics",
-                                 "teacher_evaluations", "train_seconds"}));
+  for (const Row& row : of_run.progress) {
+    rows.push_back(to_json(row, page_columns()));
   }
   page["rows"] = std::move(rows);
   Json unfinished = Json::array();
@@ -134,9 +137,9 @@ Json page_data(const fs::path& folder, const Json& results, Parts& parts) {
   }
   page["unfinished"] = std::move(unfinished);
   page["samples"] = Json::object();
-  add_students(folder, results, parts, page);
+  add_students(folder, of_run.students, parts, page);
   page["samples_left_out"] = parts.left_out();
-  add_losses(folder, results, parts, page);
+  add_losses(folder, of_run.students, parts, page);
   page["toml"] = fs::exists(folder / "config.toml") ? read_text(folder / "config.toml") : "";
   return page;
 }
@@ -144,12 +147,12 @@ Json page_data(const fs::path& folder, const Json& results, Parts& parts) {
 }  // namespace
 
 void write_report(const fs::path& folder) {
-  const Json results = read_results(folder);
+  const Results results = read_results(folder);
   Parts parts;
   const Json page = page_data(folder, results, parts);
   const std::string_view style(retort_page_css, retort_page_css_end), script(retort_page_js, retort_page_js_end),
       chart(retort_chart_js, retort_chart_js_end);
-  const std::string name = text_at(results, "name");
+  const std::string name = text_at(results.json, "name");
   const std::unordered_map<std::string_view, std::function<std::string()>> values = {
       {"title", [&] { return escape_html(valid_utf8(name.empty() ? "Retort" : name)); }},
       {"policy",

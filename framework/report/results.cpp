@@ -50,11 +50,13 @@ std::vector<std::string> texts(const Json& list) {
 
 }  // namespace
 
-Json read_results(const fs::path& folder) {
+Results read_results(const fs::path& folder) {
   if (!fs::exists(folder / "results.json")) {
     throw RequestError(folder.string() + ": holds no results.json; expected the folder of a finished run");
   }
-  Json results = Json::parse(read_text(folder / "results.json"), nullptr, false);
+  Results out;
+  Json& results = out.json;
+  results = Json::parse(read_text(folder / "results.json"), nullptr, false);
   if (!results.is_object() || !results.contains("students") || !results.contains("teacher")) {
     throw RequestError((folder / "results.json").string() + ": is damaged; run the configuration again with --fresh");
   }
@@ -66,27 +68,27 @@ Json read_results(const fs::path& folder) {
   if (!results.contains("progress")) {
     results["progress"] = results["students"];
   }
-  for (const char* list : {"students", "progress"}) {
-    for (Json& row : list_in(results, list)) {
-      object_in(row, "metrics");
-    }
+  for (const auto& [list, name] : {std::pair(&out.students, "students"), std::pair(&out.progress, "progress")}) {
+    *list = rows_from(list_in(results, name));
   }
+  results.erase("students");
+  results.erase("progress");
   list_in(results, "cells");
   list_in(results, "plugins");
-  return results;
+  return out;
 }
 
-Columns columns_of(const Json& results) {
+ShownMetrics shown_metrics(const Results& results) {
   std::vector<std::string> measured;
-  for (const char* list : {"students", "progress"}) {
-    for (const Json& row : results[list]) {
-      add_keys(row["metrics"], measured);
+  for (const std::vector<Row>* list : {&results.students, &results.progress}) {
+    for (const Row& row : *list) {
+      add_metrics(row, measured);
     }
   }
-  add_keys(results["teacher"]["metrics"], measured);
-  const Json& report = results["config"]["report"];
+  add_keys(results.json["teacher"]["metrics"], measured);
+  const Json& report = results.json["config"]["report"];
   const std::vector<std::string> chosen = texts(json_at(report, "columns"));
-  Columns out;
+  ShownMetrics out;
   for (const std::string& name : chosen) {
     const bool known = std::find(measured.begin(), measured.end(), name) != measured.end();
     add_new(known ? out.shown : out.missing, name);

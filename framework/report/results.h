@@ -6,18 +6,22 @@
 #include <vector>
 
 #include "io/json.h"
+#include "results/row.h"
 
 namespace retort {
 
 /// results.json of a run's folder. Whatever it lacks is there and empty: "config" with "report", "evaluate" and "run",
-/// "teacher" with "metrics", "students" and "progress" whose rows have "metrics", "cells", "plugins". Throws
-/// RequestError where there is no such file, or it is damaged.
-Json read_results(const std::filesystem::path& folder);
+/// "teacher" with "metrics", "cells", "plugins". Throws RequestError where there is no such file, or it is damaged.
+struct Results {
+  Json json;                            // all but what follows
+  std::vector<Row> students, progress;  // `progress` is `students` where the file has none
+};
+Results read_results(const std::filesystem::path& folder);
 
-struct Columns {
+struct ShownMetrics {
   std::vector<std::string> shown;    // the configuration's choice, or all metrics that were measured, in order
   std::vector<std::string> missing;  // what the configuration's report names, but was not measured
 };
-Columns columns_of(const Json& results);
+ShownMetrics shown_metrics(const Results& results);
 
 }  // namespace retort

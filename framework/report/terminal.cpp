@@ -5,6 +5,7 @@
 
 #include "report/report.h"
 #include "report/results.h"
+#include "results/schema.h"
 
 namespace retort {
 
@@ -44,6 +45,10 @@ std::string measured(const Json& metrics, const std::string& name) {
   const auto found = metrics.find(name);
   return found == metrics.end() ? "-" : found->is_null() ? "nan" : number(*found);
 }
+std::string measured(const Row& row, const std::string& name) {
+  const double* value = metric_of(row, name);
+  return value == nullptr ? "-" : std::isfinite(*value) ? number(*value) : "nan";
+}
 
 // A head, a rule and lines, in columns; the first one to the left.
 std::string align(const Lines& lines) {
@@ -71,35 +76,36 @@ std::string align(const Lines& lines) {
   return out.str();
 }
 
-std::string seconds_of(double seconds) { return std::to_string(static_cast<int64_t>(std::lround(seconds))); }
-
-std::string steps_of(const Json& row) {
-  const int64_t steps = integer_at(row, "student_steps");
-  return steps > 0 ? std::to_string(steps) : "-";
+// A line's last columns: what `of` has cost, rounded.
+void add_costs(const Json& of, std::vector<std::string>& line) {
+  for (const Column* cost : cost_columns()) {
+    line.push_back(std::to_string(integer_at(of, cost->key)));
+  }
 }
 
-std::vector<std::string> teacher_line(const Json& results, const std::vector<std::string>& columns) {
-  const Json& teacher = results["teacher"];
+std::string steps_of(int64_t steps) { return steps > 0 ? std::to_string(steps) : "-"; }
+
+std::vector<std::string> teacher_line(const Json& teacher, const std::vector<std::string>& metrics) {
   std::vector<std::string> line = {"teacher", "-", "-"};
-  for (const std::string& column : columns) {
-    line.push_back(measured(teacher["metrics"], column));
+  for (const std::string& metric : metrics) {
+    line.push_back(measured(teacher["metrics"], metric));
   }
-  line.push_back(std::to_string(integer_at(teacher, "evaluations")));
-  line.emplace_back("-");
+  for (const Column* cost : cost_columns()) {
+    line.push_back(cost == &columns::teacher_evaluations ? std::to_string(integer_at(teacher, "evaluations")) : "-");
+  }
   return line;
 }
 
 // A line for each row.
-void add_rows(const Json& results, const std::vector<std::string>& columns, Lines& lines) {
-  for (const Json& row : results["progress"]) {
-    const std::string cell = text_at(row, "cell");
-    std::vector<std::string> line = {printable(cell.empty() ? text_at(row, "loss") : cell),
-                                     std::to_string(integer_at(row, "train_steps")), steps_of(row)};
-    for (const std::string& column : columns) {
-      line.push_back(measured(row["metrics"], column));
+void add_rows(const std::vector<Row>& rows, const std::vector<std::string>& metrics, Lines& lines) {
+  for (const Row& row : rows) {
+    std::vector<std::string> line = {printable(row.cell.empty() ? row.loss : row.cell),
+                                     std::to_string(row.train_steps.value_or(0)),
+                                     steps_of(row.student_steps.value_or(0))};
+    for (const std::string& metric : metrics) {
+      line.push_back(measured(row, metric));
     }
-    line.push_back(std::to_string(integer_at(row, "teacher_evaluations")));
-    line.push_back(seconds_of(number_at(row, "train_seconds")));
+    add_costs(to_json(row, cost_columns()), line);
     lines.push_back(line);
   }
 }
@@ -107,7 +113,7 @@ void add_rows(const Json& results, const std::vector<std::string>& columns, Line
 std::string label(const Json& setting) {
   std::string out;
   for (const auto& [key, value] : setting.items()) {
-    if (key != "train_steps" && key != "student_steps" && key != "guidance") {
+    if (!is_setting(key)) {
       out += (out.empty() ? "" : " ") +
              (value.is_string() ? value.get<std::string>() : key.substr(key.rfind('.') + 1) + "=" + spell(value));
     }
@@ -136,17 +142,16 @@ std::string mean_of(const Json& m) {
 }
 
 // A line for each setting: the mean over seeds, and half the width of its interval.
-void add_means(const Json& groups, const std::vector<std::string>& columns, Lines& lines) {
+void add_means(const Json& groups, const std::vector<std::string>& metrics, Lines& lines) {
   for (const Json& group : groups) {
     const Json& setting = json_at(group, "setting");
-    std::vector<std::string> line = {label(setting), std::to_string(integer_at(setting, "train_steps")),
-                                     steps_of(setting)};
-    for (const std::string& column : columns) {
-      const Json& m = json_at(json_at(group, "metrics"), column);
+    std::vector<std::string> line = {label(setting), std::to_string(integer_at(setting, columns::train_steps.key)),
+                                     steps_of(integer_at(setting, columns::student_steps.key))};
+    for (const std::string& metric : metrics) {
+      const Json& m = json_at(json_at(group, columns::metrics.key), metric);
       line.push_back(m.is_object() ? mean_of(m) : "-");
     }
-    line.push_back(std::to_string(std::llround(number_at(group, "teacher_evaluations"))));
-    line.push_back(seconds_of(number_at(group, "train_seconds")));
+    add_costs(group, line);
     lines.push_back(line);
   }
 }
@@ -154,21 +159,23 @@ void add_means(const Json& groups, const std::vector<std::string>& columns, Line
 }  // namespace
 
 std::string terminal_table(const std::filesystem::path& folder) {
-  const Json results = read_results(folder);
-  const Columns chosen = columns_of(results);
-  const std::vector<std::string>& columns = chosen.shown;
-  Lines lines = {{"model", "trained", "steps"}};
-  lines[0].insert(lines[0].end(), columns.begin(), columns.end());
-  lines[0].insert(lines[0].end(), {"teacher evals", "seconds"});
-  if (!results["teacher"]["metrics"].empty()) {
-    lines.push_back(teacher_line(results, columns));
+  const Results results = read_results(folder);
+  const ShownMetrics chosen = shown_metrics(results);
+  const std::vector<std::string>& metrics = chosen.shown;
+  Lines lines = {{"model", columns::train_steps.terminal, columns::student_steps.terminal}};
+  lines[0].insert(lines[0].end(), metrics.begin(), metrics.end());
+  for (const Column* cost : cost_columns()) {
+    lines[0].emplace_back(cost->terminal);
   }
-  const Json& groups = json_at(json_at(results, "statistics"), "groups");
+  if (const Json& teacher = results.json["teacher"]; !teacher["metrics"].empty()) {
+    lines.push_back(teacher_line(teacher, metrics));
+  }
+  const Json& groups = json_at(json_at(results.json, "statistics"), "groups");
   const bool seeds = of_seeds(groups);
   if (seeds) {
-    add_means(groups, columns, lines);
+    add_means(groups, metrics, lines);
   } else {
-    add_rows(results, columns, lines);
+    add_rows(results.progress, metrics, lines);
   }
   std::string out = align(lines) + (seeds ? "means over seeds ± half of their 95 % bootstrap intervals\n" : "");
   for (size_t i = 0; i < chosen.missing.size(); ++i) {

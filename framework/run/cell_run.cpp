@@ -11,6 +11,7 @@
 #include "io/files.h"
 #include "io/png.h"
 #include "log.h"
+#include "results/schema.h"
 #include "run/provenance.h"
 #include "sample/draws.h"
 #include "train/group.h"
@@ -109,14 +110,6 @@ Tensor by_class(const Batch& data, const Tensor& labels) {
   return rows.empty() ? data.x : at::stack(rows);
 }
 
-Json series_json(const Measurement& m) {
-  Json out = Json::object();
-  for (const auto& [name, points] : m.series) {
-    out[name] = points;
-  }
-  return out;
-}
-
 }  // namespace
 
 void CellRun::save_data() const {
@@ -169,7 +162,7 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
 
 // What an evaluation of this very configuration had measured when it was cut off.
 void CellRun::load_measured() {
-  results_ = {{"teacher", {{"evaluations", 0}, {"metrics", Json::object()}}},
+  results_ = {{"teacher", {{"evaluations", 0}, {columns::metrics.key, Json::object()}}},
               {"students", Json::array()},
               {"progress", Json::array()}};
   measured_.clear();
@@ -186,7 +179,8 @@ void CellRun::load_measured() {
 void CellRun::evaluate_teacher(SharedTensors& shared, double guidance) {
   ModelEvaluator evaluator(*experiment_, experiment_->teacher.get(), shared, experiment_->teacher_key(), guidance);
   const EvaluationResult result = evaluator.measure({});
-  results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()}, {"metrics", to_json(result.measurement)}};
+  results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
+                         {columns::metrics.key, to_json(result.measurement)}};
   if (result.samples.defined()) {
     save_samples(result.samples, "teacher");
   }
@@ -219,7 +213,8 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
     ModelEvaluator evaluator(e, &as_teacher, own, "");
     const EvaluationResult result = evaluator.measure({});
     add_row(record, 0, result, 1);
-    results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()}, {"metrics", to_json(result.measurement)}};
+    results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
+                           {columns::metrics.key, to_json(result.measurement)}};
   } else {
     ModelEvaluator evaluator(e, nullptr, shared, e.teacher_key());
     add_row(record, 0, evaluator.measure({&model, 0}), 1);
@@ -228,31 +223,31 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
 
 void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
                       double guidance) {
-  Json row;
-  row["cell"] = cell_.name;
-  row["loss"] = experiment_->loss_name();
+  Row row;
+  row.cell = cell_.name;
+  row.loss = experiment_->loss_name();
   for (const auto& [key, value] : cell_.values.table()) {
-    row["swept"][key] = retort::to_json(value);
+    row.swept[key] = retort::to_json(value);
   }
-  row["student_steps"] = student_steps;
+  row.student_steps = student_steps;
   if (experiment_->spec().has(inputs::guidance)) {
-    row["guidance"] = guidance;
+    row.guidance = guidance;
   }
-  row["train_steps"] = record.step;
-  row["teacher_evaluations"] = record.teacher_evaluations;
-  row["remembered_evaluations"] = record.remembered;
-  row["train_seconds"] = record.seconds;
-  row["metrics"] = to_json(result.measurement);
-  row["series"] = series_json(result.measurement);
+  row.train_steps = record.step;
+  row.teacher_evaluations = record.teacher_evaluations;
+  row.remembered_evaluations = record.remembered;
+  row.train_seconds = record.seconds;
+  row.metrics.assign(result.measurement.values.begin(), result.measurement.values.end());
+  row.series.assign(result.measurement.series.begin(), result.measurement.series.end());
   if (result.samples.defined()) {
-    row["samples"] = save_samples(
+    row.samples = save_samples(
         result.samples, "after_" + std::to_string(record.step) +
                             (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "") +
                             (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
   }
-  results_["progress"].push_back(row);
+  results_["progress"].push_back(retort::to_json(row));
   if (record.step == experiment_->train->steps) {
-    results_["students"].push_back(row);
+    results_["students"].push_back(retort::to_json(row));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "results/schema.h"
 #include "sweep/gather.h"
 #include "sweep/statistics.h"
 
@@ -56,37 +57,33 @@ Json interval_json(const Interval& i, size_t of) {
 }
 
 // What a row is of, less the seed and less one more key: rows with equal settings are comparable.
-Json setting_of(const Json& row, const std::string& without) {
+Json setting_of(const Row& row, const std::string& without) {
   Json out = Json::object();
-  for (const auto& [key, value] : json_at(row, "swept").items()) {
+  for (const auto& [key, value] : row.swept.items()) {
     if (key != "run.seed" && key != without) {
       out[key] = value;
     }
   }
-  for (const char* key : {"train_steps", "student_steps", "guidance"}) {
-    if (const Json& value = json_at(row, key); !value.is_null()) {
-      out[key] = value;
-    }
-  }
+  out.update(to_json(row, setting_columns()));
   return out;
 }
 
-int64_t seed_of(const Json& row) {
-  const Json& seed = json_at(json_at(row, "swept"), "run.seed");
+int64_t seed_of(const Row& row) {
+  const Json& seed = json_at(row.swept, "run.seed");
   return seed.is_number_integer() ? seed.get<int64_t>() : 0;
 }
 
-using Rows = std::vector<const Json*>;
+using Rows = std::vector<const Row*>;
 using Samples = std::map<std::string, std::map<int64_t, double>>;  // metric to seed to value
 
-// A metric that gave no number, NaN or null, has a place here, but no value.
+// A metric that gave no number has a place here, but no value.
 Samples collect(const Rows& rows) {
   Samples out;
-  for (const Json* row : rows) {
-    for (const auto& [name, value] : json_at(*row, "metrics").items()) {
+  for (const Row* row : rows) {
+    for (const auto& [name, value] : row->metrics) {
       auto& by_seed = out[name];
-      if (value.is_number() && std::isfinite(value.get<double>())) {
-        by_seed[seed_of(*row)] = value.get<double>();
+      if (std::isfinite(value)) {
+        by_seed[seed_of(*row)] = value;
       }
     }
   }
@@ -119,8 +116,8 @@ class Planned {
       counts_[less_seed(json_at(cell, "values"))] += 1;
     }
   }
-  size_t of(const Json& row) const {
-    const auto found = counts_.find(less_seed(json_at(row, "swept")));
+  size_t of(const Row& row) const {
+    const auto found = counts_.find(less_seed(row.swept));
     return found != counts_.end() ? found->second : 0;
   }
 
@@ -140,25 +137,20 @@ class Planned {
 // The metrics of some rows, in their own order.
 std::vector<std::string> metrics_of(const Rows& rows) {
   std::vector<std::string> out;
-  for (const Json* row : rows) {
-    add_keys(json_at(*row, "metrics"), out);
+  for (const Row* row : rows) {
+    add_metrics(*row, out);
   }
   return out;
 }
 
-Json means_of(const Json& rows, const Planned& planned) {
+Json means_of(const std::vector<Row>& rows, const Planned& planned) {
   Gathered<Rows> groups;
-  for (const Json& row : rows) {
+  for (const Row& row : rows) {
     groups.at(setting_of(row, "")).push_back(&row);
   }
   Json out = Json::array();
   for (const auto& [setting, of_setting] : groups.all()) {
     const Samples samples = collect(of_setting);
-    double seconds = 0, evaluations = 0;
-    for (const Json* row : of_setting) {
-      seconds += number_at(*row, "train_seconds");
-      evaluations += number_at(*row, "teacher_evaluations");
-    }
     const auto n = static_cast<double>(of_setting.size());
     const size_t of = std::max(planned.of(*of_setting[0]), of_setting.size());
     Json metrics = Json::object();
@@ -169,11 +161,15 @@ Json means_of(const Json& rows, const Planned& planned) {
       }
       metrics[name] = interval_json(bootstrap_mean(values), of);
     }
-    out.push_back({{"setting", setting},
-                   {"cell", text_at(*of_setting[0], "cell")},
-                   {"metrics", std::move(metrics)},
-                   {"teacher_evaluations", evaluations / n},
-                   {"train_seconds", seconds / n}});
+    out.push_back(
+        {{"setting", setting}, {columns::cell.key, of_setting[0]->cell}, {columns::metrics.key, std::move(metrics)}});
+    for (const Column* cost : cost_columns()) {
+      double sum = 0;
+      for (const Row* row : of_setting) {
+        sum += to_json(*row, {cost}).value(cost->key, 0.0);
+      }
+      out.back()[cost->key] = sum / n;
+    }
   }
   return out;
 }
@@ -201,14 +197,14 @@ Json paired_differences(const Samples& first, const Samples& second, size_t of) 
   return metrics;
 }
 
-Json differences_of(const Json& rows, const Planned& planned, const std::string& compare) {
+Json differences_of(const std::vector<Row>& rows, const Planned& planned, const std::string& compare) {
   struct Setting {
     std::unordered_map<std::string, Rows> by_value;
   };
   Gathered<Setting> groups;
   Gathered<bool> values;  // of the compared key
-  for (const Json& row : rows) {
-    const Json& value = json_at(json_at(row, "swept"), compare);
+  for (const Row& row : rows) {
+    const Json& value = json_at(row.swept, compare);
     if (!value.is_null()) {
       values.at(value) = true;
       groups.at(setting_of(row, compare)).by_value[key_of(value)].push_back(&row);
@@ -222,7 +218,7 @@ Json differences_of(const Json& rows, const Planned& planned, const std::string&
     }
     const auto most_planned = [&](const Rows& some) {
       size_t of = 0;
-      for (const Json* row : some) {
+      for (const Row* row : some) {
         of = std::max(of, planned.of(*row));
       }
       return of;
@@ -238,8 +234,10 @@ Json differences_of(const Json& rows, const Planned& planned, const std::string&
       Json metrics =
           paired_differences(samples, collect(second->second), std::max(of_first, most_planned(second->second)));
       if (!metrics.empty()) {
-        out.push_back(
-            {{"setting", setting}, {"from", values.all()[0].first}, {"to", to}, {"metrics", std::move(metrics)}});
+        out.push_back({{"setting", setting},
+                       {"from", values.all()[0].first},
+                       {"to", to},
+                       {columns::metrics.key, std::move(metrics)}});
       }
     }
   }
@@ -248,7 +246,7 @@ Json differences_of(const Json& rows, const Planned& planned, const std::string&
 
 }  // namespace
 
-Json statistics_of(const Json& rows, const std::string& compare, const Json& cells) {
+Json statistics_of(const std::vector<Row>& rows, const std::string& compare, const Json& cells) {
   const Planned planned(cells);
   return {{"compare", compare},
           {"groups", means_of(rows, planned)},

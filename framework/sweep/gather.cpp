@@ -1,13 +1,14 @@
 #include "sweep/gather.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "config/toml.h"
 #include "io/files.h"
 #include "retort/error.h"
+#include "results/csv.h"
 #include "share/claim.h"
-#include "sweep/csv.h"
 
 namespace retort {
 
@@ -61,7 +62,8 @@ void present(const fs::path& folder, const Json& report) {
 void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
             const Json& report, const Json& sweep) {
   Json out = Json::object();
-  Json all = Json::array(), students = Json::array(), progress = Json::array(), plugins = Json::array();
+  Json all = Json::array(), plugins = Json::array();
+  std::vector<Row> students, progress;
   for (size_t i = 0; i < cells.size(); ++i) {
     Json cell = {{"name", cells[i].name}, {"values", to_json(cells[i].values)}};
     const Json results = read_json(folders[i] / "results.json");
@@ -83,9 +85,9 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
       }
       cell["teacher"] = results["teacher"];
       for (auto [list, name] : {std::pair(&students, "students"), std::pair(&progress, "progress")}) {
-        for (Json row : results[name]) {
-          if (row.contains("samples")) {
-            row["samples"] = "cells/" + cells[i].name + "/" + row["samples"].get<std::string>();
+        for (Row row : rows_from(results[name])) {
+          if (row.samples) {
+            row.samples = "cells/" + cells[i].name + "/" + *row.samples;
           }
           list->push_back(std::move(row));
         }
@@ -104,14 +106,15 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   if (out.empty()) {
     throw Error("no cell of " + output.string() + " has results");
   }
-  out["students"] = std::move(students);
-  out["progress"] = std::move(progress);
+  out["students"] = to_json(students);
+  out["progress"] = to_json(progress);
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
-  out["statistics"] = statistics_of(out["progress"], compared_key(out["config"], cells), out["cells"]);
+  out["statistics"] = statistics_of(progress, compared_key(out["config"], cells), out["cells"]);
   write_text(output / "results.json", spell(out, 1) + "\n");
-  write_text(output / "results.csv", csv_table(out, "students"));
-  write_text(output / "progress.csv", csv_table(out, "progress"));
+  const Json& evaluate = json_at(out["config"], "evaluate");
+  write_text(output / "results.csv", csv_table(students, out["cells"], evaluate));
+  write_text(output / "progress.csv", csv_table(progress, out["cells"], evaluate));
 }
 
 std::string summary(const fs::path& folder) {
@@ -119,18 +122,18 @@ std::string summary(const fs::path& folder) {
   if (!results.is_object() || results["students"].empty()) {
     return "done";
   }
-  const Json row = results["students"].front();
+  const Row row = row_from(results["students"].front());
   std::vector<std::string> names;  // those of the report's main plot first
   for (const Json& name : json_at(json_at(results["config"], "report"), "plot")) {
     names.push_back(name.is_string() ? name.get<std::string>() : "");
   }
-  add_keys(row["metrics"], names);
+  add_metrics(row, names);
   std::string out;
   int shown = 0;
   for (const std::string& name : names) {
-    if (const Json value = json_at(row["metrics"], name); value.is_number() && shown++ < 2) {
+    if (const double* value = metric_of(row, name); value != nullptr && std::isfinite(*value) && shown++ < 2) {
       char number[40];
-      std::snprintf(number, sizeof number, "%.4g", value.get<double>());
+      std::snprintf(number, sizeof number, "%.4g", *value);
       out += (out.empty() ? "" : ", ") + name + " " + number;
     }
   }

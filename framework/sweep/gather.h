@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "results/row.h"
 #include "sweep/cells.h"
 
 namespace retort {
@@ -25,6 +26,6 @@ std::string summary(const std::filesystem::path& folder);
 /// differs in the seed alone; a difference is between two values of the compared key, all else equal, seed by seed.
 /// Each says of how many seeds ("n") and how many there should be ("of"), which `cells`, a list of {"values"}, tells;
 /// where some are missing, no order is claimed.
-Json statistics_of(const Json& rows, const std::string& compare, const Json& cells = Json::array());
+Json statistics_of(const std::vector<Row>& rows, const std::string& compare, const Json& cells = Json::array());
 
 }  // namespace retort

@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
-#include <fstream>
 #include <sstream>
 
 #include "io/checkpoint.h"
@@ -63,9 +62,7 @@ void Trainer::save_state() const {
 void Trainer::restore_state() {
   const fs::path path = state_path(folder_);
   if (!group_.from_first(fs::exists(path))) {
-    if (group_.first()) {
-      write_text(folder_ / "metrics.jsonl", "");
-    }
+    begin_log();
     return;
   }
   TensorFile file;
@@ -95,20 +92,8 @@ void Trainer::restore_state() {
   }
   roles_->restore(file.tensors);
   optimizer_.restore(file.tensors);
-  if (!group_.first()) {
-    return;
-  }
-  // Lines of steps after the saved one will be written again.
-  std::ifstream lines(folder_ / "metrics.jsonl");
-  std::string kept;
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", record_.step + 1) <= record_.step) {
-      kept += line + "\n";
-    }
-  }
-  write_text(folder_ / "metrics.jsonl", kept);
-  if (record_.step < experiment_.train->steps) {
+  begin_log();
+  if (group_.first() && record_.step < experiment_.train->steps) {
     log::info("goes on from step " + std::to_string(record_.step));
   }
 }

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
+#include <cmath>
+#include <limits>
 
 #include "io/files.h"
-#include "io/json.h"
 #include "io/safetensors.h"
 #include "interrupt.h"
 #include "log.h"
@@ -63,6 +63,7 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   }
   if (group_.first()) {
     make_folder(folder_ / "checkpoints");
+    sinks_ = make_sinks(folder_);
   }
   group_.meet();
   restore_state();
@@ -331,24 +332,29 @@ int64_t Trainer::student_steps() const {
   return since;
 }
 
+// At the step that is gone on from. There are sinks in the first process alone.
+void Trainer::begin_log() {
+  for (const std::unique_ptr<Sink>& sink : sinks_) {
+    sink->begin(record_.step);
+  }
+}
+
 void Trainer::log(double loss, double norm) {
   if (!group_.first()) {
     return;
   }
-  Json line = {{"step", record_.step},
-               {"loss", loss_count_ > 0 ? Json(loss) : Json()},  // no number where the student was not due
-               {"learning_rate", optimizer_.rate(record_.step - 1)},
-               {"gradient_norm", norm},
-               {"teacher_evaluations", record_.teacher_evaluations},
-               {"seconds", record_.seconds}};
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  Scalars scalars = {{"loss", loss_count_ > 0 ? loss : none},  // no number where the student was not due
+                     {"learning_rate", optimizer_.rate(record_.step - 1)},
+                     {"gradient_norm", norm},
+                     {"teacher_evaluations", record_.teacher_evaluations},
+                     {"seconds", record_.seconds}};
   for (const auto& [name, noted] : noted_) {
-    line["diagnostics"][name] = noted.sum.item<double>() / static_cast<double>(noted.count);
+    scalars.push_back({name, noted.sum.item<double>() / static_cast<double>(noted.count), "diagnostics"});
   }
   noted_.clear();
-  std::ofstream out(folder_ / "metrics.jsonl", std::ios::app);
-  out << spell(line) << std::endl;
-  if (!out) {
-    throw Error((folder_ / "metrics.jsonl").string() + ": cannot be written");
+  for (const std::unique_ptr<Sink>& sink : sinks_) {
+    sink->log(record_.step, scalars);
   }
 }
 

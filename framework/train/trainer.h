@@ -14,6 +14,7 @@
 #include "train/optimizer.h"
 #include "train/roles.h"
 #include "train/weights.h"
+#include "track/sink.h"
 
 namespace retort {
 
@@ -60,6 +61,7 @@ class Trainer {
   void save_state() const;
   void save_weights() const;
   void restore_state();
+  void begin_log();
   void log(double loss, double norm);
 
   Experiment& experiment_;
@@ -76,6 +78,7 @@ class Trainer {
   std::optional<Batches> batches_;
   std::vector<Tensor> average_;  // of what is trained
   TrainingRecord record_;
+  std::vector<std::unique_ptr<Sink>> sinks_;  // of the first process alone
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
   Group& group_;
@@ -89,7 +92,7 @@ class Trainer {
     Tensor per_row, t;
   };
   std::vector<Unread> unread_;
-  double loss_sum_ = 0;  // since the last line of metrics.jsonl
+  double loss_sum_ = 0;  // since the last line of the log
   int64_t loss_count_ = 0;
   bool student_is_due_ = false;  // whether the step trains it
   // What the loss wants to be looked at, and the losses of its other networks, since the last line.

@@ -80,7 +80,7 @@ TEST_CASE("differences are paired by seed, within equal settings") {
     add("direct_cm", 200, seed, noise - 2 - 0.01 * static_cast<double>(seed));
   }
   add("cm", 200, 99, 1e6);  // has no partner
-  const Json statistics = statistics_of(rows, "loss.type");
+  const Json statistics = statistics_of(rows_from(rows), "loss.type");
   REQUIRE(statistics["differences"].size() == 2);
   const Json& first = statistics["differences"][0]["metrics"]["fd"];
   CHECK(first["mean"].get<double>() == doctest::Approx(1.025));
@@ -106,7 +106,7 @@ TEST_CASE("seeds that failed are told of, and no order is claimed of those that 
       }
     }
   }
-  const Json all = statistics_of(rows, "loss.type", cells);
+  const Json all = statistics_of(rows_from(rows), "loss.type", cells);
   CHECK(all["groups"][0]["metrics"]["fd"]["of"] == 8);
   CHECK(all["groups"][0]["metrics"]["fd"]["n"] == 8);
   CHECK(all["groups"][1]["metrics"]["fd"]["of"] == 8);

@@ -8,7 +8,7 @@
 #include "report/results.h"
 #include "report/run.h"
 #include "report/template.h"
-#include "sweep/csv.h"
+#include "results/csv.h"
 #include "sweep/statistics.h"
 
 using namespace retort;

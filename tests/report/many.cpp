@@ -216,7 +216,7 @@ TEST_CASE("ten thousand cells of several seeds, compared: statistics of all of t
     }
   }
   Json results = results_of_run("many seeds", rows);
-  results["statistics"] = statistics_of(rows, "loss.type", cells);
+  results["statistics"] = statistics_of(rows_from(rows), "loss.type", cells);
   REQUIRE(results["statistics"]["groups"].size() == 500);
   REQUIRE(results["statistics"]["differences"].size() == 250);
   for (const Json& d : results["statistics"]["differences"]) {
@@ -224,7 +224,7 @@ TEST_CASE("ten thousand cells of several seeds, compared: statistics of all of t
     CHECK(d["metrics"]["fd"]["verdict"] == 1);
   }
   // Of 250 compared values, each with the first.
-  CHECK(statistics_of(rows, "train.learning_rate", cells)["differences"].size() == 2 * 249);
+  CHECK(statistics_of(rows_from(rows), "train.learning_rate", cells)["differences"].size() == 2 * 249);
   report_on(folder.string(), results);
   if (no_browser()) {
     return;

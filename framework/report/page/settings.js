@@ -3,7 +3,7 @@ const rows = page.rows, statistics = page.statistics, compare = statistics.compa
 const teacher = page.teacher && page.teacher.metrics || {};
 const groups = statistics.groups.filter(g => g && g.setting).map(g => ({ ...g, metrics: g.metrics || {} }));
 const differences = statistics.differences.filter(d => d && d.setting && d.metrics);
-const host = { train_steps: "trained steps", student_steps: "sampler steps", guidance: "guidance" };
+const host = Object.fromEntries(page.settings.map(c => [c.key, c.title]));
 
 const keys = [...new Set(groups.flatMap(g => Object.keys(g.setting)))];
 const given = v => v !== undefined;
@@ -58,7 +58,7 @@ const metrics = page.columns;
 const inGroups = metrics.filter(c => groups.some(g => has(g.metrics, c)));
 
 // Measures, and what they cost: [text, value] to choose from.
-const costs = { teacher_evaluations: "teacher evaluations", train_seconds: "training seconds" };
+const costs = Object.fromEntries(page.costs.map(c => [c.key, c.title]));
 const measures = [
   ...inGroups.map(c => [pretty(c), { metric: c }]),
   ...Object.entries(costs).map(([k, text]) => [text, { cost: k }]),

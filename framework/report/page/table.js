@@ -68,7 +68,8 @@ const sortable = (holder, controls, columns, items, nameOf, fixed) => {
 
 section("results", () => {
   const hasSteps = groups.some(g => g.setting.student_steps);
-  const hosts = Object.keys(host).filter(k => k === "train_steps" || (k === "guidance" ? several(k) : hasSteps));
+  const shownSetting = k => k === "train_steps" || (k === "guidance" ? several(k) : hasSteps);
+  const hosts = page.settings.filter(c => shownSetting(c.key));
   const name = (td, text, color) => {
     td.className = "name";
     if (color) element("span", undefined, td, "swatch").style.background = color;
@@ -81,10 +82,9 @@ section("results", () => {
   const columnsOf = (nameOf, colorOf, hostOf, metric) => [
     { head: "model", kind: "name", value: nameOf,
       fill: (td, x) => x.isTeacher ? name(td, "teacher") : name(td, nameOf(x), colorOf(x)) },
-    ...hosts.map(k => ({ head: host[k], value: x => k === "guidance" ? hostOf(x, k) : hostOf(x, k) || undefined })),
+    ...hosts.map(({ key: k, heading }) => ({ head: heading, value: x => k === "guidance" ? hostOf(x, k) : hostOf(x, k) || undefined })),
     ...metrics.map(metric),
-    cost("teacher_evaluations", "teacher evaluations"),
-    cost("train_seconds", "seconds"),
+    ...page.costs.map(c => cost(c.key, c.heading)),
   ];
   const mean = c => ({ head: pretty(c), value: g => (get(g.metrics, c) || {}).mean, fill: (td, g) => {
     const m = get(g.metrics, c);
