@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <cmath>
 #include <sstream>
 
 #include "io/checkpoint.h"
@@ -46,14 +47,17 @@ void Trainer::save_state() const {
   }
   roles_->store(file.tensors);
   optimizer_.store(file.tensors);
-  const Json state = {{"step", record_.step},
-                      {"teacher_evaluations", record_.teacher_evaluations},
-                      {"remembered", record_.remembered},
-                      {"seconds", record_.seconds},
-                      {"loss_sum", loss_sum_},
-                      {"loss_count", loss_count_},
-                      {"loss_scale", loss_scale_.factor()},
-                      {"good_steps", loss_scale_.good_steps()}};
+  Json state = {{"step", record_.step},
+                {"teacher_evaluations", record_.teacher_evaluations},
+                {"remembered", record_.remembered},
+                {"seconds", record_.seconds},
+                {"loss_sum", loss_sum_},
+                {"loss_count", loss_count_},
+                {"loss_scale", loss_scale_.factor()},
+                {"good_steps", loss_scale_.good_steps()}};
+  for (const auto& [name, noted] : noted_) {
+    state["noted"][name] = {noted.sum.item<double>(), noted.count};
+  }
   file.metadata["state"] = spell(state);
   write_safetensors(state_path(folder_), file);
 }
@@ -80,6 +84,10 @@ void Trainer::restore_state() {
     loss_sum_ = state.at("loss_sum");
     loss_count_ = state.at("loss_count");
     loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
+    for (const auto& [name, noted] : state.value("noted", Json::object()).items()) {
+      const double sum = noted.at(0).is_number() ? noted.at(0).get<double>() : std::nan("");
+      noted_[name] = {at::scalar_tensor(sum, at::kDouble), noted.at(1).get<int64_t>()};
+    }
   } catch (const std::exception&) {
     throw RequestError(path.string() + ": is no saved state of a training run");
   }
