@@ -55,6 +55,9 @@ void Trainer::save_state() const {
                 {"loss_count", loss_count_},
                 {"loss_scale", loss_scale_.factor()},
                 {"good_steps", loss_scale_.good_steps()}};
+  if (gradient_norm_.defined()) {  // the student's last one, which steps that do not train it tell again
+    state["gradient_norm"] = gradient_norm_.item<double>();
+  }
   for (const auto& [name, noted] : noted_) {
     state["noted"][name] = {noted.sum.item<double>(), noted.count};
   }
@@ -84,7 +87,11 @@ void Trainer::restore_state() {
     loss_sum_ = state.at("loss_sum");
     loss_count_ = state.at("loss_count");
     loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
-    for (const auto& [name, noted] : state.value("noted", Json::object()).items()) {
+    if (const Json norm = state.value("gradient_norm", Json()); norm.is_number()) {
+      gradient_norm_ = at::scalar_tensor(norm.get<double>(), at::kDouble);
+    }
+    const Json of_loss = state.value("noted", Json::object());
+    for (const auto& [name, noted] : of_loss.items()) {
       const double sum = noted.at(0).is_number() ? noted.at(0).get<double>() : std::nan("");
       noted_[name] = {at::scalar_tensor(sum, at::kDouble), noted.at(1).get<int64_t>()};
     }

@@ -46,6 +46,11 @@ TEST_CASE("a session runs a configuration, says what it does, and reads the resu
   CHECK(session.plan(tiny(folder)).at(0).finished);
 }
 
+TEST_CASE("a session without its plugin folder is refused, and leaves its place free") {
+  CHECK(contains(request_error([] { Session({.plugin_folders = {"/nowhere"}}); }), "no such folder"));
+  CHECK_NOTHROW(Session{with_plugins()});
+}
+
 TEST_CASE("a session checks a sweep without any work, and refuses a wrong request") {
   Folder folder;
   Session session(with_plugins());
@@ -58,7 +63,6 @@ TEST_CASE("a session checks a sweep without any work, and refuses a wrong reques
   CHECK(!std::filesystem::exists(folder / "out"));
   CHECK(contains(request_error([&] { session.plan(tiny(folder, {"train.stepz=1"})); }), "did you mean 'steps'"));
   CHECK(contains(request_error([&] { session.results(folder.string()); }), "holds no results.json"));
-  CHECK(contains(request_error([] { Session({.plugin_folders = {"/nowhere"}}); }), "no such folder"));
 }
 
 TEST_CASE("work is interrupted from another thread, and goes on at the next call; one session follows another") {
