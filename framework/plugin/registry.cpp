@@ -338,7 +338,12 @@ std::vector<fs::path> plugin_folders(const std::vector<std::string>& given) {
   return out;
 }
 
-fs::path program_tree() { return fs::path(boost::dll::this_line_location().string()).parent_path().parent_path(); }
+fs::path program_tree() {
+  // Of a program that is found along PATH, the loader knows the name alone.
+  const fs::path library = boost::dll::this_line_location().string();
+  const fs::path own = library.extension() == ".so" ? library : fs::path(boost::dll::program_location().string());
+  return own.parent_path().parent_path();
+}
 
 std::vector<PluginFile> loaded_plugins() {
   std::vector<PluginFile> out;
