@@ -47,7 +47,7 @@ TEST_CASE("optimizers take the same steps as torch.optim") {
 }
 
 TEST_CASE("the rate warms up and falls as a cosine") {
-  const TrainSettings s = settings("steps = 110\nlearning_rate = 2.0\nwarmup = 10\nschedule = \"cosine\"");
+  const TrainSettings s = settings("steps = 110\nlearning_rate = 2.0\nwarmup = 10\nlr_schedule = \"cosine\"");
   Vector network;
   const Weights weights(network);
   const Optimizer optimizer(weights, s);
