@@ -110,6 +110,9 @@ Progress::Progress(std::string label, int64_t total, int64_t done)
 }
 
 Progress::~Progress() {
+  if (printer.progress && !quiet) {
+    printer.progress(prefix + label_, done_, total_);
+  }
   if (terminal_) {
     std::fputs("\r\033[K", stderr);
   }

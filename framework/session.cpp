@@ -53,6 +53,7 @@ log::Printer printer_of(SessionOptions& options) {
 struct Session::State {
   Place place;
   Registry registry;
+  std::atomic<bool> works = false;
 };
 
 Session::Session(SessionOptions options)
@@ -80,9 +81,14 @@ std::vector<Session::Cell> Session::plan(const RunRequest& request) {
 }
 
 std::filesystem::path Session::run(const RunRequest& request, Stages stages) {
-  struct Forget {
-    ~Forget() { forget_stop(); }
-  } when_it_ends;
+  struct Work {
+    std::atomic<bool>& goes_on;
+    explicit Work(std::atomic<bool>& flag) : goes_on(flag) { goes_on = true; }
+    ~Work() {
+      goes_on = false;
+      forget_stop();
+    }
+  } work(state_->works);
   const RunOutcome out = retort::run(request, state_->registry, stages);
   out.require_all();
   return out.folder;
@@ -105,6 +111,10 @@ std::string Session::table(const std::filesystem::path& folder) const {
   return terminal_table(folder);
 }
 
-void Session::interrupt() noexcept { request_stop(); }
+void Session::interrupt() noexcept {
+  if (state_->works) {
+    request_stop();
+  }
+}
 
 }  // namespace retort

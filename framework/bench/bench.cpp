@@ -121,24 +121,31 @@ void Workbench::train() {
                          .generator = seeded(0, "bench step", static_cast<uint64_t>(step_)),
                          .progress = 0.5,
                          .spec = e_.spec(),
-                         .roles = roles_.at_step(0)};
+                         .index = step_,
+                         .stage = step_ / roles_.rhythm() % e_.loss->stages(),
+                         .roles = roles_.at_step(step_)};
   const LossValue value = (*e_.loss)(one);
   for (const auto& [name, per_row] : value.roles) {
-    roles_.backward(name, per_row.mean());
+    if (roles_.due(name, step_)) {
+      roles_.backward(name, per_row.mean());
+    }
   }
-  value.per_row.mean().backward();
-  optimizer_.step(step_, step_);
-  roles_.step(0);
+  if (value.per_row.defined()) {
+    value.per_row.mean().backward();
+    optimizer_.step(step_, step_);
+  }
+  roles_.step(step_);
   ++step_;
 }
 
 TrainingCost Workbench::training_cost(double enough) {
   train();
   constexpr int least = 3;
+  const int64_t cycle = roles_.rhythm() * e_.loss->stages();  // of steps, after which all costs come again
   const int64_t before = ode_ ? ode_->evaluations() : 0;
   TrainingCost out;
   int steps = 0;
-  for (; steps < least || out.seconds < enough; ++steps) {
+  for (; steps < least || out.seconds < enough || steps % cycle != 0; ++steps) {
     out.seconds += seconds_of([this] { train(); });
   }
   out.seconds /= steps;

@@ -107,7 +107,9 @@ void Experiment::check_parts() const {
   }
   if (needs.schedule) {
     try {
-      loss->check_times(schedule->times(process_));
+      for (int64_t stage = 0; stage <= loss->stages(); ++stage) {  // a schedule may change as training goes on
+        loss->check_times(schedule->times(process_, static_cast<double>(stage) / static_cast<double>(loss->stages())));
+      }
     } catch (const Error& e) {
       throw RequestError(to_string(root_.find("loss")->origin) + ": " + e.what());
     }

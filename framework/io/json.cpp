@@ -1,5 +1,6 @@
 #include "io/json.h"
 
+#include <limits>
 #include <algorithm>
 #include <cmath>
 
@@ -92,6 +93,8 @@ Value from_json(const Json& json, const std::string& origin) {
     out.data = json.get<double>();
   } else if (json.is_string()) {
     out.data = json.get<std::string>();
+  } else if (json.is_null()) {  // what JSON has in place of a number that is none
+    out.data = std::numeric_limits<double>::quiet_NaN();
   } else {
     throw RequestError(origin + ": holds a value of an unknown type");
   }

@@ -8,6 +8,7 @@
 #include "io/files.h"
 #include "io/hashes.h"
 #include "run/provenance.h"
+#include "sweep/gather.h"
 #include "train/group.h"
 
 namespace retort {
@@ -46,6 +47,9 @@ Plan::Plan(const RunRequest& request, Registry& registry, For purpose)
   }
   load_hashes(store_.folder() / hashes_name);
   look(purpose);
+  if (is_sweep()) {
+    compared_key(presentation_["report"], cells_);  // so that a wrong one is told before the work
+  }
   agree();
   if (purpose == For::working && Group::world().first()) {
     prepare_folder();

@@ -201,10 +201,12 @@ class Run {
           std::to_string(e.train->batch * e.train->gradient_accumulation) + " on " + e.training_backend().describe() +
           (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
-      if (const double last = e.train->ema_decay(e.train->steps); last < e.train->ema) {
-        log::info("train.ema = " + Value{e.train->ema, {}}.text() + " is not reached in " +
-                  std::to_string(e.train->steps) + " steps; the average's decay is " +
-                  Value{std::round(last * 1e4) / 1e4, {}}.text() + " at the end (train.ema_ramp = false: at once)");
+      const int64_t stages = e.loss->stages();
+      const int64_t last_stage = e.train->steps - ((stages - 1) * e.train->steps + stages - 1) / stages;
+      if (const double last = e.train->ema_decay(last_stage); last < e.train->ema) {
+        log::info("train.ema = " + Value{e.train->ema, {}}.text() + " is not reached in " + std::to_string(last_stage) +
+                  " steps; the average's decay is " + Value{std::round(last * 1e4) / 1e4, {}}.text() +
+                  " at the end (train.ema_ramp = false: at once)");
       }
     }
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "config/old_keys.h"
 #include "config/toml.h"
 #include "io/files.h"
 #include "retort/error.h"
@@ -32,8 +33,10 @@ Json read_failure(const fs::path& path) {
   return {{"error", error.is_string() ? error.get<std::string>() : "its reason cannot be read"}};
 }
 
-std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
-  const std::string chosen = text_at(json_at(config, "report"), "compare");
+}  // namespace
+
+std::string compared_key(const Json& report, const std::vector<Cell>& cells) {
+  const std::string chosen = present_key(text_at(report, "compare"), {});
   std::vector<std::string> swept;
   for (const auto& [key, value] : cells[0].values.table()) {
     swept.push_back(key);
@@ -46,8 +49,6 @@ std::string compared_key(const Json& config, const std::vector<Cell>& cells) {
   }
   return !swept.empty() && swept[0] != "run.seed" ? swept[0] : "";
 }
-
-}  // namespace
 
 void present(const fs::path& folder, const Json& report) {
   Json results = read_json(folder / "results.json");
@@ -110,7 +111,7 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   out["progress"] = to_json(progress);
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
-  out["statistics"] = statistics_of(progress, compared_key(out["config"], cells), out["cells"]);
+  out["statistics"] = statistics_of(progress, compared_key(out["config"]["report"], cells), out["cells"]);
   write_text(output / "results.json", spell(out, 1) + "\n");
   const Json& evaluate = json_at(out["config"], "evaluate");
   write_text(output / "results.csv", csv_table(students, out["cells"], evaluate));

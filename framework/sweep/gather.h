@@ -16,6 +16,10 @@ namespace retort {
 void gather(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders,
             const std::filesystem::path& output, const Json& report, const Json& sweep);
 
+/// The swept key whose values are compared: the one that `report`, the table [report], names, or the first. Throws
+/// RequestError for one that is not swept.
+std::string compared_key(const Json& report, const std::vector<Cell>& cells);
+
 /// Gives the results of a run without [sweep] the name and report settings that its configuration has now.
 void present(const std::filesystem::path& folder, const Json& report);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "io/checkpoint.h"
 
@@ -33,7 +34,11 @@ RoleSet::Member RoleSet::make(Experiment& experiment, const Role& role, const We
     experiment.training_backend().place(*out.network);
   } else if (of_teacher) {
     const std::string& path = experiment.teacher_checkpoint();
-    out.network = build_network(experiment, read_checkpoint(path), path);
+    std::vector<Input> more;  // as the student is told the guidance weight, so is who is compared with it
+    if (const Input* guidance = experiment.spec().find(inputs::guidance)) {
+      more.push_back(*guidance);
+    }
+    out.network = build_network(experiment, read_checkpoint(path), path, more);
     experiment.training_backend().place(*out.network);
   } else {  // an exact teacher has no network to begin at
     out.network = experiment.new_network();
@@ -85,6 +90,19 @@ const Model* RoleSet::target() const {
     }
   }
   return nullptr;
+}
+
+bool RoleSet::due(const std::string& name, int64_t index) const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [&](const Member& m) { return m.role.name == name && m.trained() && m.due(index); });
+}
+
+int64_t RoleSet::rhythm() const {
+  int64_t out = std::max<int64_t>(student_every_, 1);
+  for (const Member& m : members_) {
+    out = std::lcm(out, m.role.every);
+  }
+  return out;
 }
 
 void RoleSet::backward(const std::string& name, const Tensor& loss) const {

@@ -26,6 +26,11 @@ class RoleSet {
   /// The model of the role "target", or null.
   const Model* target() const;
 
+  /// Whether a role is trained at that step.
+  bool due(const std::string& name, int64_t index) const;
+  /// The steps after which all are due together again.
+  int64_t rhythm() const;
+
   /// Gives a trained role the gradients of a number.
   void backward(const std::string& name, const Tensor& loss) const;
   /// Of the roles that are due, and hold gradients: clipped, after division by `scale`. Returns whether all are finite.

@@ -53,6 +53,7 @@ void Trainer::save_state() const {
                 {"seconds", record_.seconds},
                 {"loss_sum", loss_sum_},
                 {"loss_count", loss_count_},
+                {"student_steps", student_steps_},
                 {"loss_scale", loss_scale_.factor()},
                 {"good_steps", loss_scale_.good_steps()}};
   if (gradient_norm_.defined()) {  // the student's last one, which steps that do not train it tell again
@@ -86,6 +87,7 @@ void Trainer::restore_state() {
     record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("remembered"), state.at("seconds")};
     loss_sum_ = state.at("loss_sum");
     loss_count_ = state.at("loss_count");
+    student_steps_ = state.value("student_steps", record_.step);  // of before there were rhythms and stages
     loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
     if (const Json norm = state.value("gradient_norm", Json()); norm.is_number()) {
       gradient_norm_ = at::scalar_tensor(norm.get<double>(), at::kDouble);

@@ -108,6 +108,7 @@ int64_t Trainer::stage_begin() const {
 // A new stage has a student that begins anew, at its own weights.
 void Trainer::begin_stage() {
   roles_->begin_stage(weights_.tensors);
+  student_steps_ = 0;
   if (record_.step > 0) {
     optimizer_.reset();
     if (!average_.empty()) {
@@ -179,6 +180,11 @@ void Trainer::check_loss(const LossValue& value, const TrainingStep& step) const
   if (value.per_row.defined() || std::none_of(step.roles.begin(), step.roles.end(), is_student)) {
     check(value.per_row, "");
   }
+  for (const auto& [name, number] : value.diagnostics) {
+    if (!number.defined() || number.numel() != 1) {
+      throw Error("loss '" + experiment_.loss_name() + "': its diagnostic '" + name + "' is no single number");
+    }
+  }
   for (const RoleModel& role : step.roles) {
     if (role.due && !is_student(role)) {
       const auto found = value.roles.find(role.name);
@@ -199,12 +205,15 @@ double Trainer::backward(const LossValue& value) {
   const auto scaled = [&](const Tensor& loss) { return loss_scale_.is_on() ? loss * loss_scale_.factor() : loss; };
   double sum = 0;
   for (const auto& [name, per_row] : value.roles) {
+    if (!roles_->due(name, record_.step)) {
+      continue;
+    }
     const Tensor loss = mean_of(per_row);
     note("loss_" + name, per_row.detach().mean());  // of this process's rows
     roles_->backward(name, scaled(loss));
   }
   for (const auto& [name, number] : value.diagnostics) {
-    note(name, number.detach());
+    note(name, number.detach().squeeze());
   }
   if (!value.per_row.defined()) {
     return 0;
@@ -300,7 +309,7 @@ void Trainer::take_optimizer_steps() {
   const bool roles_finite = !trains_roles || roles_->clip(record_.step, clip, loss_scale_.factor());
   const auto take = [&] {
     if (student_is_due_) {
-      optimizer_.step(record_.step, student_steps());
+      optimizer_.step(record_.step, student_steps_++);
     }
     roles_->step(record_.step);
   };
@@ -319,17 +328,6 @@ void Trainer::take_optimizer_steps() {
     throw Error("step " + std::to_string(record_.step + 1) + ": " + e.what() + "; the state before it is saved in " +
                 folder_.string());
   }
-}
-
-// How many steps the student's optimizer has taken since it began.
-int64_t Trainer::student_steps() const {
-  const int64_t since = record_.step - stage_begin();
-  for (const Role& role : experiment_.loss->roles()) {
-    if (role.name == "student") {
-      return since / role.every;
-    }
-  }
-  return since;
 }
 
 // At the step that is gone on from. There are sinks in the first process alone.
@@ -374,6 +372,18 @@ std::string Trainer::not_finite() const {
   return roles_->not_finite();
 }
 
+// Losses that have not been read yet may tell that the weights are ruined.
+void Trainer::save_where_sound() {
+  try {
+    loss_sum_ += read_losses();
+  } catch (const Error&) {
+    return;
+  }
+  if (not_finite().empty()) {
+    save_state();
+  }
+}
+
 void Trainer::run() {
   const TrainSettings& settings = *experiment_.train;
   const std::vector<int64_t>& at = experiment_.evaluate->at;
@@ -389,13 +399,16 @@ void Trainer::run() {
   auto saved = Clock::now();
   while (record_.step < settings.steps) {
     const auto begin = Clock::now();
+    const std::map<std::string, Noted> noted = noted_;
+    const auto [sum, count] = std::pair(loss_sum_, loss_count_);
     try {
       train_step(ode ? &*ode : nullptr);
-    } catch (const Error&) {
-      // The weights are those before the step, where no step after it was begun.
-      if (unread_.size() <= static_cast<size_t>(settings.gradient_accumulation) && not_finite().empty()) {
-        save_state();
-      }
+    } catch (const Error&) {  // the weights are those before the step, and so is all that is said of them
+      noted_ = noted;
+      loss_sum_ = sum;
+      loss_count_ = count;
+      std::erase_if(unread_, [&](const Unread& u) { return u.step > record_.step; });
+      save_where_sound();
       throw;
     }
     const int64_t begin_of_stage = stage_begin();

@@ -54,7 +54,7 @@ class Trainer {
   void make_models();
   void train_step(const Ode* ode);
   void take_optimizer_steps();
-  int64_t student_steps() const;
+  void save_where_sound();
   double read_losses();
   std::string not_finite() const;
   std::string interrupted() const;
@@ -94,6 +94,7 @@ class Trainer {
   std::vector<Unread> unread_;
   double loss_sum_ = 0;  // since the last line of the log
   int64_t loss_count_ = 0;
+  int64_t student_steps_ = 0;    // that its optimizer has taken in this stage
   bool student_is_due_ = false;  // whether the step trains it
   // What the loss wants to be looked at, and the losses of its other networks, since the last line.
   struct Noted {

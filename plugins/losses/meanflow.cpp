@@ -9,7 +9,7 @@
 ///     [loss]
 ///     type = "meanflow"
 ///     derivative = "jvp"             # or "difference", "interval"
-///     equal_share = 0.25
+///     equal_share = 0.75
 #include <retort/flow_map.h>
 #include <retort/plugin.h>
 

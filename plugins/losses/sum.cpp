@@ -115,6 +115,9 @@ class Sum final : public Loss {
       if (loss->makes() != makes() && loss->makes() != Makes::generator) {
         throw p.error("terms", "train different kinds of models; expected losses for one");
       }
+      if (loss->makes() == Makes::flow_map && loss->needs().end_time != needs().end_time) {
+        throw p.error("terms", "hold a flow map that is told both of its times, and one that is told the first alone");
+      }
       if (loss->makes() == Makes::generator && (makes() == Makes::denoiser || makes() == Makes::classifier)) {
         throw p.error("terms", "hold a loss for one-step generators beside one whose student is none");
       }

@@ -16,7 +16,7 @@ TimePairs::TimePairs(Params& p)
       t_std_(p.get("t_std", 1.0, "pairs = \"logit_normal\": its standard deviation", more_than(0))),
       s_mean_(p.get("s_mean", -0.4, "pairs = \"logit_normal\": mean of logit s")),
       s_std_(p.get("s_std", 1.0, "pairs = \"logit_normal\": its standard deviation", more_than(0))),
-      equal_share_(p.get("equal_share", 0.25, "share of rows with s = t: plain flow matching", between(0, 1))) {}
+      equal_share_(p.get("equal_share", 0.75, "share of rows with s = t: plain flow matching", between(0, 1))) {}
 
 TimePairs::Pair TimePairs::draw(const TrainingStep& step) const {
   const auto one = [&](double mean, double std) {
@@ -109,7 +109,7 @@ AverageVelocity::Value AverageVelocity::operator()(const TrainingStep& step, con
 }
 
 AdaptiveWeight::AdaptiveWeight(Params& p)
-    : power_(p.get("adaptive_power", 0.75, "p of L / (L + c)^p; 0: no weight", at_least(0))),
+    : power_(p.get("adaptive_power", 1.0, "p of L / (L + c)^p; 0: no weight", at_least(0))),
       constant_(p.get("adaptive_constant", 1e-3, "c of the same", more_than(0))) {}
 
 Tensor AdaptiveWeight::operator()(const Tensor& per_row) const {

@@ -50,6 +50,18 @@ TEST_CASE("an old key means what its name of today means: in a file, on the comm
   CHECK(text_at(read("[solver]\nschedule = 1\n"), "solver.schedule") == "1");  // another table's key is its own
 }
 
+TEST_CASE("what [report] compares may have an old name; what is not swept is refused before the work") {
+  Folder folder;
+  const std::string run = "run " + mixture_config + small + " 'sweep={ \"train.clip\" = [1.0, 2.0] }' loss.type=cm " +
+                          "run.output=" + (folder / "out").string() + " report.compare=";
+  const Outcome refused = run_retort(run + "loss.type");
+  CHECK(refused.code == 2);
+  CHECK(contains(refused.output, "report.compare: 'loss.type' is not swept"));
+  CHECK(!std::filesystem::exists(folder / "out"));
+  CHECK(run_retort(run + "train.clip").code == 0);
+  CHECK(contains(read_text(folder / "out" / "results.json"), "\"compare\": \"train.max_grad_norm\""));
+}
+
 TEST_CASE("a key by both of its names is an error, and an old one is named in a warning") {
   CHECK(contains(request_error([] { read("[train]\nclip = 1\nmax_grad_norm = 2\n"); }),
                  ":2: train.clip: is the old name of train.max_grad_norm, which is given too"));

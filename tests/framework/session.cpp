@@ -37,6 +37,8 @@ TEST_CASE("a session runs a configuration, says what it does, and reads the resu
                     [](const Session::Plugin& p) { return p.kind == "loss" && p.name == "cm"; }));
   const std::filesystem::path out = session.run(tiny(folder));
   CHECK(out == folder.string() + "/out");
+  CHECK(most_done > 0);
+  session.interrupt();  // nothing is under way, so nothing will stop
   CHECK(
       std::any_of(lines.begin(), lines.end(), [](const std::string& l) { return contains(l, "training: 20 steps"); }));
   const Value results = session.results(out);

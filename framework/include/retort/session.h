@@ -59,7 +59,8 @@ class RETORT_API Session {
     std::filesystem::path folder;
     bool finished;
   };
-  /// Builds all parts of every cell, and works on none: so a request is checked.
+  /// Builds all parts of every cell, and works on none: so a request is checked. Throws RequestError too where a part
+  /// needs a model that `run` would train first.
   std::vector<Cell> plan(const RunRequest& request);
 
   /// Does what is not done yet, and goes on where an earlier call stopped. Returns the folder of the results.
@@ -70,7 +71,8 @@ class RETORT_API Session {
   /// The same as a table in plain text.
   std::string table(const std::filesystem::path& folder) const;
 
-  /// Lets the work that is under way save what it has, and end with an Error. From any thread, or a signal handler.
+  /// Lets the `run` that is under way save what it has, and end with an Error; does nothing where there is none. From
+  /// any thread, or a signal handler.
   void interrupt() noexcept;
 
  private:
