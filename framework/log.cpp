@@ -111,7 +111,11 @@ Progress::Progress(std::string label, int64_t total, int64_t done)
 
 Progress::~Progress() {
   if (printer.progress && !quiet) {
-    printer.progress(prefix + label_, done_, total_);
+    try {
+      printer.progress(prefix + label_, done_, total_);
+    } catch (...) {
+      // A destructor may not throw, and where update() threw, that exception is already on its way.
+    }
   }
   if (terminal_) {
     std::fputs("\r\033[K", stderr);

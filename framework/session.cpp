@@ -83,7 +83,11 @@ std::vector<Session::Cell> Session::plan(const RunRequest& request) {
 std::filesystem::path Session::run(const RunRequest& request, Stages stages) {
   struct Work {
     std::atomic<bool>& goes_on;
-    explicit Work(std::atomic<bool>& flag) : goes_on(flag) { goes_on = true; }
+    explicit Work(std::atomic<bool>& flag) : goes_on(flag) {
+      if (goes_on.exchange(true)) {
+        throw Error("this Session runs something already; expected one run at a time");
+      }
+    }
     ~Work() {
       goes_on = false;
       forget_stop();

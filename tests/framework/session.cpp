@@ -1,7 +1,9 @@
 // Retort as a library, by its installed header alone.
 #include <retort/session.h>
 
+#include <atomic>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
 
 #include "support/support.h"
@@ -86,4 +88,36 @@ TEST_CASE("work is interrupted from another thread, and goes on at the next call
   Session session(with_plugins());
   const std::filesystem::path out = session.run(request);  // and the wish to stop is forgotten
   CHECK(session.results(out).find("students") != nullptr);
+}
+
+TEST_CASE("what a callback throws ends the work, and not the process") {
+  Folder folder;
+  SessionOptions options = with_plugins();
+  options.progress = [](const std::string&, int64_t, int64_t) { throw std::runtime_error("enough"); };
+  Session session(std::move(options));
+  CHECK_THROWS_WITH(session.run(tiny(folder, {"train.steps=4000"})), doctest::Contains("enough"));
+}
+
+TEST_CASE("a session runs one thing at a time, and a refused one leaves the other to be interrupted") {
+  Folder folder;
+  std::atomic<bool> works = false;
+  SessionOptions options = with_plugins();
+  options.log = [&](LogLevel, const std::string& line) { works = works || contains(line, "training: "); };
+  Session session(std::move(options));
+  std::string ended;
+  std::thread worker([&] {
+    try {
+      session.run(tiny(folder, {"train.steps=20000"}));
+    } catch (const Error& e) {
+      ended = e.what();
+    }
+    works = true;  // so that nobody waits for a run that could not begin
+  });
+  while (!works) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK_THROWS_WITH_AS(session.run(tiny(folder)), doctest::Contains("one run at a time"), Error);
+  session.interrupt();
+  worker.join();
+  CHECK(contains(ended, "interrupted at step"));
 }

@@ -34,7 +34,7 @@ struct SessionOptions {
   std::vector<std::string> plugin_folders = {};  // searched before RETORT_PLUGIN_PATH and Retort's own
   /// Called with each line that the program would print; nothing is printed in its place.
   std::function<void(LogLevel, const std::string& line)> log = {};
-  /// Called ten times a second at most, from the thread that works.
+  /// Called ten times a second at most, from the thread that works. What it throws ends `run`, except on its last call.
   std::function<void(const std::string& what, int64_t done, int64_t total)> progress = {};
 };
 
@@ -63,7 +63,8 @@ class RETORT_API Session {
   /// needs a model that `run` would train first.
   std::vector<Cell> plan(const RunRequest& request);
 
-  /// Does what is not done yet, and goes on where an earlier call stopped. Returns the folder of the results.
+  /// Does what is not done yet, and goes on where an earlier call stopped. Returns the folder of the results. One at a
+  /// time: throws Error while another thread's is under way.
   std::filesystem::path run(const RunRequest& request, Stages stages = Stages::everything);
 
   /// What is in a folder of results (results.json). Throws RequestError where there is none.
