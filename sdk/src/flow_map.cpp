@@ -110,7 +110,7 @@ AverageVelocity::Value AverageVelocity::operator()(const TrainingStep& step, con
 
 AdaptiveWeight::AdaptiveWeight(Params& p)
     : power_(p.get("adaptive_power", 1.0, "p of L / (L + c)^p; 0: no weight", at_least(0))),
-      constant_(p.get("adaptive_constant", 1e-3, "c of the same", more_than(0))) {}
+      constant_(p.get("adaptive_constant", 1e-2, "c of the same", more_than(0))) {}
 
 Tensor AdaptiveWeight::operator()(const Tensor& per_row) const {
   return power_ == 0 ? per_row : per_row / (per_row.detach() + constant_).pow(power_);
