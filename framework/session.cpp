@@ -3,11 +3,11 @@
 #include <atomic>
 
 #include "interrupt.h"
-#include "io/files.h"
 #include "io/json.h"
 #include "log.h"
 #include "plugin/registry.h"
 #include "report/report.h"
+#include "report/results.h"
 #include "run/plan.h"
 #include "run/run.h"
 
@@ -99,21 +99,10 @@ std::filesystem::path Session::run(const RunRequest& request, Stages stages) {
 }
 
 Value Session::results(const std::filesystem::path& folder) const {
-  const std::filesystem::path file = folder / "results.json";
-  if (!std::filesystem::exists(file)) {
-    throw RequestError(folder.string() + ": holds no results.json; expected the folder of a run that is finished");
-  }
-  const Json json = Json::parse(read_text(file), nullptr, false);
-  if (json.is_discarded()) {
-    throw RequestError(file.string() + ": is damaged; retort run makes it again");
-  }
-  return from_json(json, file.string());
+  return from_json(load_results(folder), (folder / "results.json").string());
 }
 
-std::string Session::table(const std::filesystem::path& folder) const {
-  results(folder);
-  return terminal_table(folder);
-}
+std::string Session::table(const std::filesystem::path& folder) const { return terminal_table(folder); }
 
 void Session::interrupt() noexcept {
   if (state_->works) {

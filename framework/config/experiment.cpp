@@ -386,7 +386,6 @@ std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const
 }
 
 std::shared_ptr<Network> Experiment::new_network() {
-  at::manual_seed(static_cast<uint64_t>(run->seed));  // of what a network adds to the teacher's
   if (student->from_teacher) {
     const std::shared_ptr<Network> made =
         build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs);

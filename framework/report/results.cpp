@@ -50,16 +50,21 @@ std::vector<std::string> texts(const Json& list) {
 
 }  // namespace
 
-Results read_results(const fs::path& folder) {
+Json load_results(const fs::path& folder) {
   if (!fs::exists(folder / "results.json")) {
     throw RequestError(folder.string() + ": holds no results.json; expected the folder of a finished run");
   }
-  Results out;
-  Json& results = out.json;
-  results = Json::parse(read_text(folder / "results.json"), nullptr, false);
+  Json results = Json::parse(read_text(folder / "results.json"), nullptr, false);
   if (!results.is_object() || !results.contains("students") || !results.contains("teacher")) {
     throw RequestError((folder / "results.json").string() + ": is damaged; run the configuration again with --fresh");
   }
+  return results;
+}
+
+Results read_results(const fs::path& folder) {
+  Results out;
+  Json& results = out.json;
+  results = load_results(folder);
   Json& config = object_in(results, "config");
   for (const char* part : {"report", "evaluate", "run"}) {
     object_in(config, part);

@@ -10,6 +10,9 @@
 
 namespace retort {
 
+/// results.json of a run's folder, as it is. Throws RequestError where there is no such file, or it is damaged.
+Json load_results(const std::filesystem::path& folder);
+
 /// results.json of a run's folder. Whatever it lacks is there and empty: "config" with "report", "evaluate" and "run",
 /// "teacher" with "metrics", "cells", "plugins". Throws RequestError where there is no such file, or it is damaged.
 struct Results {

@@ -15,12 +15,4 @@ std::string csv_field(const Json& value);
 /// list of {"name", "status", "values"}, `evaluate` the configuration's table.
 std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Json& evaluate);
 
-struct CsvRow {
-  std::string status;  // of the cell; only "done" ones have all columns
-  Row row;             // less its loss, series and samples, which a CSV does not hold; metrics without a number are NaN
-};
-/// Reads such a table back. A swept text that spells a JSON value is read as this value. Throws RequestError where it
-/// is none.
-std::vector<CsvRow> read_csv_table(const std::string& text);
-
 }  // namespace retort

@@ -130,10 +130,13 @@ void Plan::look_at(size_t i, For purpose) {
   planned.batches = static_cast<double>(e.train->steps * e.train->gradient_accumulation);
   sharing_[planned.solves] += 1;
   if (is_sweep()) {
-    kept_.note(cells_[i], e.resolved_for(output_));
+    Value resolved = e.resolved_for(output_);
+    kept_.note(cells_[i], resolved);
+    if (i == 0) {
+      kept_.set_first(std::move(resolved));
+    }
   }
   if (i == 0) {
-    kept_.set_first(e.resolved_for(output_));
     presentation_ = {{"name", e.run->name}, {"report", to_json(*e.resolved().find("report"))}};
   }
 }

@@ -5,6 +5,7 @@
 
 #include "results/csv.h"
 #include "results/schema.h"
+#include "support/csv_table.h"
 #include "support/support.h"
 
 using namespace retort;

@@ -6,6 +6,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "report/report.h"
+#include "support/csv_table.h"
 #include "support/support.h"
 #include "sweep/gather.h"
 
@@ -106,33 +107,8 @@ class Sweep {
   std::vector<std::filesystem::path> folders_;
 };
 
-/// Lines of fields, as RFC 4180 has them.
 inline std::vector<std::vector<std::string>> read_csv(const std::filesystem::path& path) {
-  const std::string text = read_text(path);
-  std::vector<std::vector<std::string>> lines(1, {""});
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '"' && i + 1 < text.size() && text[i + 1] == '"') {
-        lines.back().back() += text[++i];
-      } else if (c == '"') {
-        quoted = false;
-      } else {
-        lines.back().back() += c;
-      }
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == ',') {
-      lines.back().emplace_back();
-    } else if (c == '\n') {
-      lines.push_back({""});
-    } else {
-      lines.back().back() += c;
-    }
-  }
-  lines.pop_back();  // the file ends with a line's end
-  return lines;
+  return csv_fields(read_text(path));
 }
 
 }  // namespace retort::test
