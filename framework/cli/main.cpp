@@ -43,6 +43,7 @@ int main_inner(int argc, char** argv) {
   add_sample(app, shared);
   add_evaluate(app, shared);
   add_solve(app, shared);
+  add_optimise(app, shared);
   add_list(app, shared);
   add_inspect(app, shared);
   add_check(app, shared);

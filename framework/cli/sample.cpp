@@ -46,7 +46,7 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
                                      request.guidance.value_or(middle_guidance(experiment)));
   const int64_t batch = experiment.evaluate->batch;
   if (request.steps == 0) {
-    return sample_teacher(Ode(*experiment.teacher), *experiment.solver, grid, start, batch);
+    return sample_teacher(Ode(*experiment.teacher), *experiment.solver, grid, start, batch, request.seed);
   }
   const Checkpoint checkpoint = experiment.checkpoint(request.checkpoint);
   experiment.check_model(checkpoint, request.checkpoint);
@@ -54,9 +54,9 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
       experiment.model(experiment.backend().compile(experiment.network(checkpoint, request.checkpoint)));
   if (experiment.loss && experiment.loss->makes() == Makes::denoiser) {
     const ModelTeacher teacher(model, experiment.spec());
-    return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch);
+    return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch, request.seed);
   }
-  return sample_student(model, grid, start, request.steps, batch, request.seed);
+  return sample_student(model, grid, start, request.steps, batch, request.seed, experiment.evaluate->gamma);
 }
 
 void sample_command(const SampleRequest& request, const Registry& registry) {

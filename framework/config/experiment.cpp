@@ -199,6 +199,7 @@ void Experiment::build_parts() {
     }
   }
   solver = build<Solver>("solver");
+  spend_evaluations();
   schedule = build<Schedule>("schedule");
   if (schedule) {
     const Tensor times = schedule->times(process_);
@@ -217,6 +218,34 @@ void Experiment::build_parts() {
       check_defined("teacher", teacher->parametrisation(), nullptr);
     }
   }
+}
+
+// schedule.evaluations stands for as many steps as the solver can take of them, so that solvers of different costs are
+// compared at one.
+void Experiment::spend_evaluations() {
+  Value* table = root_.find("schedule");
+  const Value* budget = table != nullptr && table->is_table() ? table->find("evaluations") : nullptr;
+  if (budget == nullptr) {
+    return;
+  }
+  const std::string place = to_string(budget->origin) + ": schedule.evaluations: ";
+  const int64_t* evaluations = std::get_if<int64_t>(&budget->data);
+  if (evaluations == nullptr || *evaluations < 1) {
+    throw RequestError(place + "is " + budget->text() + "; expected a whole number from 1 on");
+  }
+  if (!solver || solver->evaluations() == 0) {
+    throw RequestError(place + (solver ? "the solver adapts its steps" : "there is no [solver]") +
+                       "; expected schedule.steps, the intervals of the grid");
+  }
+  if (table->find("steps") != nullptr) {
+    throw RequestError(place + "stands beside schedule.steps; expected one of them");
+  }
+  if (*evaluations < solver->evaluations()) {
+    throw RequestError(place + std::to_string(*evaluations) + " is less than one step of the solver takes, " +
+                       std::to_string(solver->evaluations()));
+  }
+  (*table)["steps"] = Value{*evaluations / solver->evaluations(), budget->origin};
+  table->erase("evaluations");
 }
 
 // A list of losses stands for their sum.

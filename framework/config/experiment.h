@@ -78,6 +78,8 @@ class Experiment final : public Host {
   /// The same for the teacher's samples and what is measured of them, and for solves by the configured solver.
   std::string teacher_key() const;
   std::string solve_key() const;
+  /// The same for exact ends of the teacher's ODE from the samples' noise, whatever the solver and the grid.
+  std::string ode_key() const;
   /// The type of the loss; of a sum, those of its terms: "meanflow + dmd2". "" where there is none.
   std::string loss_name() const;
   /// The checkpoint that a student with student.init = "teacher" begins from, or "".
@@ -117,6 +119,7 @@ class Experiment final : public Host {
   std::shared_ptr<void> choose_backend(const std::string& table, const Value& value);
   std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
+  void spend_evaluations();
   void build_trained_model();
   void build_loss();
   void check_network_inputs(const Network& network, const Value& origin) const;

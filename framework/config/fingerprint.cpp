@@ -124,6 +124,16 @@ std::string Experiment::teacher_key() const {
   return out + "features " + (evaluate->features.empty() ? "" : content_of(evaluate->features)) + "\n";
 }
 
+std::string Experiment::ode_key() const {
+  std::string out = fingerprint(Decides::ode);
+  const Value* settings = resolved_.find("evaluate");
+  for (const char* key : {"samples", "labels", "batch", "seed"}) {
+    const Value* value = settings != nullptr ? settings->find(key) : nullptr;
+    out += std::string(key) + " " + (value != nullptr ? value->text() : "") + "\n";
+  }
+  return out;
+}
+
 std::string Experiment::solve_key() const { return fingerprint(Decides::solves); }
 
 }  // namespace retort

@@ -79,11 +79,25 @@ double TrainSettings::ema_decay(int64_t step) const {
   return ema_ramp ? std::min(ema, (1 + k) / (10 + k)) : ema;
 }
 
+namespace {
+std::optional<double> read_gamma(Params& p) {
+  const double gamma = p.get("gamma", -1.0,
+                             "share of the noise that a student's sampler draws anew between steps, 0 to 1; -1: 1 for "
+                             "consistency functions, 0 for flow maps",
+                             between(-1, 1));
+  if (gamma > -1 && gamma < 0) {
+    throw p.error("gamma", "lies between -1 and 0; expected 0 to 1, or -1");
+  }
+  return gamma < 0 ? std::nullopt : std::optional(gamma);
+}
+}  // namespace
+
 EvaluateSettings::EvaluateSettings(Params& p)
     : at(p.get("at", std::vector<int64_t>{},
                "training steps to evaluate at, besides the last; those beyond train.steps are left out", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
+      gamma(read_gamma(p)),
       guidance(p.get("guidance", std::vector<double>{},
                      "guidance weights to evaluate at, where the teacher has a guidance_range; empty: the middle of it",
                      at_least(0))),

@@ -2,6 +2,7 @@
 /// does.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ struct EvaluateSettings {
   std::vector<int64_t> at;
   int64_t samples;
   std::vector<int64_t> student_steps;
+  std::optional<double> gamma;
   std::vector<double> guidance;
   std::vector<std::string> metrics;
   std::string features;

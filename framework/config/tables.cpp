@@ -21,7 +21,7 @@ namespace {
 
 constexpr Decides training = Decides::step_cost | Decides::trial;
 constexpr Decides teachers = training | Decides::training_solves | Decides::teacher_samples;
-constexpr Decides all = teachers | Decides::solves;
+constexpr Decides ode = teachers | Decides::solves | Decides::ode;
 
 void declare_student(Params& p) {
   const StudentSettings settings(p);
@@ -35,13 +35,13 @@ const TableInfo list[] = {
     {"plugins", nullptr, true, Affects::nothing,  // the libraries themselves count, by their contents
      Decides::nothing, "[plugins]: which library to take where several hold a plugin of one kind and name.",
      [](Params& p) { const PluginSettings settings(p); }},
-    {"backend", Backend::kind, true, Affects::training, all},
-    {"process", nullptr, true, Affects::training, all,
+    {"backend", Backend::kind, true, Affects::training, ode},
+    {"process", nullptr, true, Affects::training, ode,
      "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
      [](Params& p) { const Process made(p); }},
-    {"dataset", Dataset::kind, false, Affects::training, teachers},
-    {"teacher", Teacher::kind, true, Affects::training, all},
-    {"solver", Solver::kind, true, Affects::training, all},
+    {"dataset", Dataset::kind, false, Affects::training, teachers | Decides::ode},
+    {"teacher", Teacher::kind, true, Affects::training, ode},
+    {"solver", Solver::kind, true, Affects::training, teachers | Decides::solves},
     {"schedule", Schedule::kind, true, Affects::training, teachers},
     {"loss", Loss::kind, false, Affects::training, training},
     {"student", nullptr, false, Affects::training, training, "[student]: the model that is trained, whatever the loss.",
@@ -53,7 +53,7 @@ const TableInfo list[] = {
      "[evaluate]: what is sampled and measured, and when.", [](Params& p) { const EvaluateSettings settings(p); }},
     {"report", nullptr, false, Affects::presentation, Decides::nothing, "[report]: what the report shows.",
      [](Params& p) { const ReportSettings settings(p); }},
-    {"metric", Metric::kind, false, Affects::evaluation, Decides::trial | Decides::teacher_samples},
+    {"metric", Metric::kind, false, Affects::evaluation, Decides::trial | Decides::teacher_samples | Decides::ode},
     {"sweep", nullptr, false, Affects::nothing, Decides::nothing},  // its values stand in each cell's own keys
 };
 

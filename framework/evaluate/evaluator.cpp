@@ -53,9 +53,12 @@ class ModelEvaluator::Context final : public Evaluation {
         most_data_(trial ? trial_data : std::numeric_limits<int64_t>::max()),
         shared_(shared),
         key_(std::move(key)),
+        ode_key_(experiment.ode_key()),
         guidance_(guidance) {
     if (experiment.spec().has(inputs::guidance)) {
-      key_ += "guidance " + Value{guidance, {}}.text() + "\n";
+      const std::string weight = "guidance " + Value{guidance, {}}.text() + "\n";
+      key_ += weight;
+      ode_key_ += weight;
     }
     if (teacher != nullptr) {
       ode_.emplace(*teacher);
@@ -80,8 +83,8 @@ class ModelEvaluator::Context final : public Evaluation {
       if (subject_.model == nullptr) {
         samples_ = endpoints();
       } else {
-        samples_ =
-            sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch, settings_.seed);
+        samples_ = sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch,
+                                  settings_.seed, settings_.gamma);
       }
     }
     return samples_;
@@ -110,7 +113,7 @@ class ModelEvaluator::Context final : public Evaluation {
     }
     return shared("endpoints", [&] {
       const int64_t before = ode_->evaluations();
-      Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch);
+      Tensor out = sample_teacher(*ode_, *experiment_.solver, grid_, start_, settings_.batch, settings_.seed);
       shared("evaluations of the endpoints", [&] { return at::tensor({ode_->evaluations() - before}, at::kLong); });
       return out;
     });
@@ -149,6 +152,12 @@ class ModelEvaluator::Context final : public Evaluation {
   Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
     return shared_.get(key_ + key, compute).to(experiment_.backend().device());
   }
+  Tensor shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const override {
+    const Tensor ends = at::stack({grid_[0], grid_[-1]});
+    const std::string span =
+        Value{ends[0].item<double>(), {}}.text() + " to " + Value{ends[1].item<double>(), {}}.text();
+    return shared_.get(ode_key_ + span + "\n" + key, compute).to(experiment_.backend().device());
+  }
 
   Tensor features(const Tensor& x) const override {
     if (settings_.features.empty()) {
@@ -169,7 +178,7 @@ class ModelEvaluator::Context final : public Evaluation {
   EvaluateSettings settings_;
   int64_t most_data_;
   SharedTensors& shared_;
-  std::string key_;
+  std::string key_, ode_key_;
   double guidance_;
   std::optional<Ode> ode_;
   Tensor grid_;

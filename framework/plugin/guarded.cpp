@@ -67,6 +67,9 @@ class WatchedEvaluation final : public Evaluation {
   Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
     return watch("shared", inner_.shared(key, compute));
   }
+  Tensor shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const override {
+    return watch("shared", inner_.shared_by_solvers(key, compute));
+  }
 
  private:
   Tensor watch(const char* name, Tensor t) const {

@@ -18,6 +18,7 @@ retort_page_js:
     .incbin "page/maps.js"
     .incbin "page/charts.js"
     .incbin "page/plots.js"
+    .incbin "page/ranks.js"
     .incbin "page/samples.js"
     .incbin "page/training.js"
     .incbin "page/main.js"

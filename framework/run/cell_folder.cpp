@@ -35,6 +35,9 @@ bool CellRun::holds_results(const fs::path& folder, const std::string& print) {
 }
 
 bool CellRun::trained() const {
+  if (!trains()) {
+    return true;
+  }
   const auto there = [&](int64_t step) { return fs::exists(Trainer::checkpoint_path(folder_, step)); };
   return there(experiment_->train->steps) &&
          std::all_of(experiment_->evaluate->at.begin(), experiment_->evaluate->at.end(), there);
@@ -47,6 +50,9 @@ bool CellRun::is_same_training() const {
 
 // Of a point to be evaluated that the training in the folder has passed without keeping its weights; "" without one.
 std::string CellRun::passed_point() const {
+  if (!trains()) {
+    return "";
+  }
   int64_t reached = -1;
   for (const int64_t step : experiment_->evaluate->at) {
     if (fs::exists(Trainer::checkpoint_path(folder_, step))) {
@@ -96,6 +102,9 @@ std::string CellRun::difference() const {
 }
 
 void CellRun::require_trained() const {
+  if (!trains()) {
+    return;
+  }
   const std::string again = "; `retort train`, with the configuration and overrides that are meant, makes one";
   if (!fs::exists(folder_ / "config.toml")) {
     throw RequestError(folder_.string() + ": holds no training of this configuration" + again);

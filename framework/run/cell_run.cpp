@@ -30,6 +30,9 @@ ModelMaker model_maker(const Registry& registry, const Store& store, Models mode
     }
     const std::string title = fs::path(config).stem().string();
     const CellRun made(cell, title, "", registry, store, models);
+    if (!made.trains()) {
+      throw RequestError(config + ": [loss] is missing; expected a configuration that trains a model");
+    }
     const TrainSettings& train = *made.experiment().train;
     const std::string name = Trainer::checkpoint_path("", train.steps).string();
     const std::string key = made.experiment().training_fingerprint();
@@ -62,15 +65,19 @@ CellRun::CellRun(const Cell& cell, const std::string& default_name, fs::path fol
       folder_(std::move(folder)),
       experiment_(std::make_unique<Experiment>(cell.config, default_name, registry, Parts::all,
                                                model_maker(registry, store, models), memo)) {
-  if (!experiment_->loss) {
-    throw RequestError(to_string(cell.config.origin) + ": [loss] is missing; there is nothing to train");
+  const Experiment& e = *experiment_;
+  if (!trains() && !(e.teacher && e.solver && e.schedule && !e.metrics.empty())) {
+    throw RequestError(
+        to_string(cell.config.origin) +
+        ": [loss] is missing; there is nothing to train. Where a solver is to be measured alone, [teacher], "
+        "[solver], [schedule] and evaluate.metrics are needed");
   }
   training_print_ = sha256_of_text(experiment_->training_fingerprint());
   print_ = sha256_of_text(experiment_->fingerprint());
 }
 
 void CellRun::train(std::shared_ptr<SolveMemory> memory) {
-  if (!Group::world().from_first(trained())) {
+  if (trains() && !Group::world().from_first(trained())) {
     Trainer(*experiment_, folder_, std::move(memory)).run();
   }
 }
@@ -114,7 +121,7 @@ Tensor by_class(const Batch& data, const Tensor& labels) {
 
 void CellRun::save_data() const {
   const Experiment& e = *experiment_;
-  if (!e.dataset || e.loss->makes() == Makes::classifier) {
+  if (!e.dataset || (trains() && e.loss->makes() == Makes::classifier)) {
     return;
   }
   const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.spec().shape.size() == 1 ? 2000 : 0);
@@ -136,18 +143,12 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
                           {"libtorch", std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR) +
                                            "." + std::to_string(TORCH_VERSION_PATCH)},
                           {"backend", e.backend().describe()}};
+  make_folder(folder_);
   save_data();
-  std::vector<int64_t> steps = e.evaluate->at;
-  steps.push_back(e.train->steps);
-  std::sort(steps.begin(), steps.end());
-  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-  for (const int64_t step : steps) {
-    if (std::find(measured_.begin(), measured_.end(), step) == measured_.end()) {
-      evaluate_checkpoint(shared, step);
-      measured_.push_back(step);
-      write_text(folder_ / measured_name,
-                 spell({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}) + "\n");
-    }
+  if (trains()) {
+    evaluate_checkpoints(shared);
+  } else {
+    evaluate_solves(shared);
   }
   const Json provenance = write_provenance(folder_, frozen);
   results_["plugins"] = provenance["plugins"];
@@ -158,6 +159,41 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
   for (const char* name : {measured_name, "deaths.json"}) {
     fs::remove(folder_ / name, ignored);
   }
+}
+
+void CellRun::evaluate_checkpoints(SharedTensors& shared) {
+  std::vector<int64_t> steps = experiment_->evaluate->at;
+  steps.push_back(experiment_->train->steps);
+  std::sort(steps.begin(), steps.end());
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  for (const int64_t step : steps) {
+    if (std::find(measured_.begin(), measured_.end(), step) == measured_.end()) {
+      evaluate_checkpoint(shared, step);
+      measured_.push_back(step);
+      write_text(folder_ / measured_name,
+                 spell({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}) + "\n");
+    }
+  }
+}
+
+// The teacher's own samples, by the configured solver and grid, at each guidance weight.
+void CellRun::evaluate_solves(SharedTensors& shared) {
+  Experiment& e = *experiment_;
+  log::info("measuring" + (cell_.name.empty() ? "" : " " + cell_.name));
+  for (const double w : guidance_weights()) {
+    ModelEvaluator evaluator(e, e.teacher.get(), shared, e.teacher_key(), w);
+    EvaluationResult result = evaluator.measure({});
+    const double each = static_cast<double>(evaluator.endpoint_evaluations()) /
+                        static_cast<double>(std::max<int64_t>(result.samples.size(0), 1));
+    result.measurement.values.insert(result.measurement.values.begin(), {"evaluations", each});
+    add_row({}, 0, result, w, /*last=*/true);
+  }
+}
+
+std::vector<double> CellRun::guidance_weights() const {
+  const std::vector<double>& asked = experiment_->evaluate->guidance;
+  const bool guided = experiment_->spec().has(inputs::guidance) && !asked.empty();
+  return guided ? asked : std::vector<double>{middle_guidance(*experiment_)};
 }
 
 // What an evaluation of this very configuration had measured when it was cut off.
@@ -192,19 +228,17 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
   const Checkpoint checkpoint = e.checkpoint(path.string());
   const TrainingRecord record = Trainer::record(checkpoint);
   const Model model = e.model(e.backend().compile(e.network(checkpoint, path.string())));
+  const bool last = step == e.train->steps;
   log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) + " steps");
   if (samples_by_itself(e.loss->makes())) {
-    std::vector<double> weights = e.evaluate->guidance;
-    if (!e.spec().has(inputs::guidance) || weights.empty()) {
-      weights = {middle_guidance(e)};
-    }
+    const std::vector<double> weights = guidance_weights();
     if (e.teacher && e.solver && results_["progress"].empty()) {
       evaluate_teacher(shared, weights[0]);
     }
     for (const double w : weights) {
       ModelEvaluator evaluator(e, e.teacher.get(), shared, e.teacher_key(), w);
       for (const int64_t student_steps : e.evaluate->student_steps) {
-        add_row(record, student_steps, evaluator.measure({&model, student_steps}), w);
+        add_row(record, student_steps, evaluator.measure({&model, student_steps}), w, last);
       }
     }
   } else if (e.loss->makes() == Makes::denoiser) {
@@ -212,17 +246,17 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
     const ModelTeacher as_teacher(model, e.spec());
     ModelEvaluator evaluator(e, &as_teacher, own, "");
     const EvaluationResult result = evaluator.measure({});
-    add_row(record, 0, result, 1);
+    add_row(record, 0, result, 1, last);
     results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
                            {columns::metrics.key, to_json(result.measurement)}};
   } else {
     ModelEvaluator evaluator(e, nullptr, shared, e.teacher_key());
-    add_row(record, 0, evaluator.measure({&model, 0}), 1);
+    add_row(record, 0, evaluator.measure({&model, 0}), 1, last);
   }
 }
 
 void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
-                      double guidance) {
+                      double guidance, bool last) {
   Row row;
   row.cell = cell_.name;
   row.loss = experiment_->loss_name();
@@ -246,7 +280,7 @@ void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const
                             (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
   }
   results_["progress"].push_back(retort::to_json(row));
-  if (record.step == experiment_->train->steps) {
+  if (last) {
     results_["students"].push_back(retort::to_json(row));
   }
 }

@@ -23,6 +23,8 @@ class CellRun {
           const Store& store, Models models, PartsMemo* memo = nullptr);
 
   Experiment& experiment() const { return *experiment_; }
+  /// Without a loss nothing is trained: the teacher, its solver and its grid are what is measured.
+  bool trains() const { return experiment_->loss != nullptr; }
   const std::filesystem::path& folder() const { return folder_; }
   /// Whether the folder holds the results of this very configuration, by these very plugins; and whether a folder holds
   /// those of a cell with this print().
@@ -58,9 +60,12 @@ class CellRun {
  private:
   void save_data() const;
   void evaluate_teacher(SharedTensors& shared, double guidance);
+  void evaluate_solves(SharedTensors& shared);
+  void evaluate_checkpoints(SharedTensors& shared);
+  std::vector<double> guidance_weights() const;
   void evaluate_checkpoint(SharedTensors& shared, int64_t step);
   void add_row(const struct TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
-               double guidance);
+               double guidance, bool last);
   std::string progress() const;
   bool is_same_training() const;
   std::string passed_point() const;

@@ -56,6 +56,11 @@ void CellRun::try_evaluation() {
         e.dataset->batch(split, at::arange(std::min<int64_t>(e.dataset->size(split), 2), at::kLong));
       }
     }
+    if (!trains()) {
+      SharedTensors own;
+      ModelEvaluator(e, e.teacher.get(), own, "", middle_guidance(e), /*trial=*/true).measure({});
+      return;
+    }
     const auto network = e.new_network();
     network->module()->eval();
     e.backend().place(*network);

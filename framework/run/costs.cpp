@@ -22,7 +22,7 @@ class Costs {
   explicit Costs(Plan& plan) : plan_(plan) {
     std::set<std::string> kinds;
     for (size_t i = 0; i < plan.size(); ++i) {
-      if (!plan[i].finished) {
+      if (!plan[i].finished && plan[i].batches > 0) {
         kinds.insert(plan[i].cost);
       }
     }
@@ -31,6 +31,9 @@ class Costs {
 
   // What a cell's training costs; nothing where its kind was not timed.
   std::optional<TrainingCost> of(size_t i) {
+    if (plan_[i].batches == 0) {
+      return TrainingCost{};
+    }
     const auto found = known_.find(plan_[i].cost);
     const std::optional<TrainingCost> batch = found != known_.end() ? found->second : time(i);
     if (!batch) {

@@ -127,7 +127,7 @@ void Plan::look_at(size_t i, For purpose) {
   planned.solves = sha256_of_text(e.fingerprint(Decides::training_solves) + std::to_string(e.run->seed) + " " + batch +
                                   type_of(e, "loss"));
   planned.cost = sha256_of_text(e.fingerprint(Decides::step_cost) + batch);
-  planned.batches = static_cast<double>(e.train->steps * e.train->gradient_accumulation);
+  planned.batches = cell->trains() ? static_cast<double>(e.train->steps * e.train->gradient_accumulation) : 0;
   sharing_[planned.solves] += 1;
   if (is_sweep()) {
     Value resolved = e.resolved_for(output_);

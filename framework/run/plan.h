@@ -27,7 +27,7 @@ class Plan {
     std::string results;   // and of what its results do
     std::string solves;    // which solves of the teacher its training needs
     std::string cost;      // equal for cells whose steps cost the same
-    double batches = 0;    // that it trains on
+    double batches = 0;    // that it trains on; 0 where nothing is trained
     std::string failure;   // of what its folder told when this began
   };
 

@@ -229,6 +229,9 @@ RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
     log::be_quiet();
   }
   Run all(request, registry, stages == Stages::evaluate ? Plan::For::measuring : Plan::For::working);
+  if (stages == Stages::train && all.plan()[0].batches == 0) {
+    throw RequestError(request.config + ": [loss] is missing; there is nothing to train");
+  }
   if (stages == Stages::everything && all.plan().complete() && !request.fresh) {
     log::info("these results are complete; --fresh runs it again");
   } else {

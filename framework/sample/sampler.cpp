@@ -90,6 +90,12 @@ Tensor sampler_time(const Tensor& grid, int64_t k, int64_t steps, int64_t rows) 
   return grid[index].expand({rows}).contiguous();
 }
 
+// The noise before the sampler's k-th step.
+Tensor noise_of_step(const Tensor& like, int64_t k, int64_t seed, int64_t first) {
+  const std::string stream = "multistep " + std::to_string(k);
+  return noise_rows(like.sizes(), seed, stream.c_str(), first).to(like.options());
+}
+
 // The end of the way, noised to the next time, and again.
 Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, int64_t seed,
                     int64_t first, const Conditioning& condition) {
@@ -98,13 +104,33 @@ Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start,
   for (int64_t k = 0; k < steps; ++k) {
     const Tensor t = sampler_time(grid, k, steps, x.size(0));
     if (k > 0) {
-      const std::string stream = "multistep " + std::to_string(k);
-      const Tensor n = noise_rows(x.sizes(), seed, stream.c_str(), first).to(x.options());
-      x = renoised(model.process(), clean, n, end, t);
+      x = renoised(model.process(), clean, noise_of_step(x, k, seed, first), end, t);
     }
     clean = model.endpoint(x, t, condition);
   }
   return clean;
+}
+
+// A move below the next time, noise up to it, and again; the last move is to the end.
+Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, double gamma, int64_t seed,
+                int64_t first, const Conditioning& condition) {
+  const Process& process = model.process();
+  Tensor x = start;
+  for (int64_t k = 0; k < steps; ++k) {
+    const Tensor t = sampler_time(grid, k, steps, x.size(0)), next = sampler_time(grid, k + 1, steps, x.size(0));
+    const bool last = k + 1 == steps;
+    const Tensor below = last ? next : at::maximum((1 - gamma) * next, grid[-1].expand_as(next));
+    if (model.makes() == Makes::flow_map) {
+      x = model.jump(x, t, below, condition);
+    } else {
+      const Tensor end = model.endpoint(x, t, condition);
+      x = last ? end : ddim_step(Times(process, t), Times(process, below), x, end);
+    }
+    if (!last && gamma > 0) {
+      x = renoised(process, x, noise_of_step(x, k + 1, seed, first), below, next);
+    }
+  }
+  return x;
 }
 
 // One jump after another.
@@ -120,7 +146,7 @@ Tensor by_jumps(const Model& model, const Tensor& grid, const Tensor& start, int
 }  // namespace
 
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
-                      int64_t seed) {
+                      int64_t seed, std::optional<double> gamma) {
   const at::NoGradGuard no_grad;
   const int64_t intervals = grid.size(0) - 1;
   if (steps > intervals) {
@@ -133,6 +159,9 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
   const Tensor out = in_chunks(
       "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
+        if (gamma && model.makes() != Makes::generator) {
+          return by_moves(model, grid, noise, steps, *gamma, seed, first, condition);
+        }
         return model.makes() == Makes::flow_map ? by_jumps(model, grid, noise, steps, condition)
                                                 : by_endpoints(model, grid, noise, steps, seed, first, condition);
       });
@@ -140,12 +169,14 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   return out;
 }
 
-Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch) {
+Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch,
+                      int64_t seed) {
   const at::NoGradGuard no_grad;
-  const Tensor out = in_chunks("solving the teacher's ODE", start, batch,
-                               [&](int64_t, const Tensor& noise, const Conditioning& condition) {
-                                 return solve(ode.with(condition), solver, grid, noise);
-                               });
+  const Tensor out = in_chunks(
+      "solving the teacher's ODE", start, batch, [&](int64_t first, const Tensor& x, const Conditioning& condition) {
+        const Noise noise(static_cast<uint64_t>(seed), at::arange(first, first + x.size(0), at::kLong));
+        return solve(ode.with(condition), solver, grid, x, {}, {}, noise);
+      });
   require_finite(out, "the teacher's samples");
   return out;
 }

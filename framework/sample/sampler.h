@@ -1,6 +1,8 @@
 /// Samples of students and teachers, always from the same noise.
 #pragma once
 
+#include <optional>
+
 #include "config/experiment.h"
 #include "retort/model.h"
 
@@ -22,11 +24,18 @@ double middle_guidance(const Experiment& experiment);
 /// grid that ends above zero the noise added is what is missing from there: sqrt(t^2 - t_end^2) on a variance-exploding
 /// process. The noise of row i depends on the seed and i alone. Throws RequestError for more steps than intervals,
 /// Error where samples are not finite.
+///
+/// With `gamma` in [0, 1] between two steps the model moves to time (1 - gamma) t first, and noise leads from there to
+/// the next time t: 0 draws no noise, 1 draws all of it anew. A consistency function moves by the DDIM step towards its
+/// end. It is the gamma of Kim et al. 2023 (CTM, algorithm 3), Zheng et al. 2024 (TCD, algorithm 4) and Sabour et al.
+/// 2025 (Align Your Flow). Without it consistency functions take 1, and flow maps 0.
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
-                      int64_t seed);
+                      int64_t seed, std::optional<double> gamma = {});
 
-/// Ends of the teacher's ODE. Throws Error where they are not finite.
-Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch);
+/// Ends of the teacher's ODE, or, by a stochastic solver, of the reverse SDE, whose noise in row i depends on the seed
+/// and i alone. Throws Error where they are not finite.
+Tensor sample_teacher(const Ode& ode, const Solver& solver, const Tensor& grid, const Batch& start, int64_t batch,
+                      int64_t seed);
 
 /// A trained denoiser as a teacher, to be sampled by a solver.
 class ModelTeacher final : public Teacher {

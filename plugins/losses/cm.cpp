@@ -10,49 +10,33 @@
 ///     type = "cm"
 ///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
 ///     target = "student"             # or "ema"
-#include <retort/loss.h>
 #include <retort/plugin.h>
 
 #include "consistency_step.h"
+#include "weighting.h"
 
 using namespace retort;
 
 class Cm final : public Loss {
  public:
-  explicit Cm(Params& p)
-      : distance_(p),
-        ema_target_(p.choice("target", "student", {"student", "ema"},
-                             "target network: the student, gradients stopped, or its moving average") == "ema"),
-        target_ema_(
-            p.get("target_ema", 0.95, "target = \"ema\": decay per step", {.low = 0, .high = 1, .high_open = true})) {}
+  explicit Cm(Params& p) : distance_(p), target_(p), weighting_(p) {}
 
   Makes makes() const override { return Makes::consistency; }
   Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
-  std::vector<Role> roles() const override {
-    return ema_target_ ? std::vector<Role>{target_average(target_ema_)} : std::vector<Role>{};
-  }
+  std::vector<Role> roles() const override { return target_.roles(); }
 
   LossValue operator()(const TrainingStep& step) const override {
     const NoisedSample at = draw_noised_sample(step);
-    Tensor target;
-    {
-      const at::NoGradGuard no_grad;
-      const Tensor x_s = take_step(*step.solver, *step.ode, at.x, at.t, at.s);
-      target = by_rows(
-          at.last, [&](const Tensor& i) { return x_s.index_select(0, i.to(x_s.device())); },
-          [&](const Tensor& i) {
-            return step.target.consistency(x_s.index_select(0, i.to(x_s.device())), at.s.index_select(0, i),
-                                           step.batch.condition.select(i));
-          });
-    }
+    const Tensor x_s = take_step(*step.solver, *step.ode, at.x, at.t, at.s);
+    const Tensor target = TargetNetwork::consistency(step, x_s, at.s, at.last);
     const Tensor prediction = step.student.consistency(at.x, at.t, step.batch.condition);
-    return {distance_(prediction, target), at.t};
+    return {weighting_(distance_(prediction, target), step.student, at.t, at.s), at.t};
   }
 
  private:
   Distance distance_;
-  bool ema_target_;
-  double target_ema_;
+  TargetNetwork target_;
+  Weighting weighting_;
 };
 
 RETORT_PLUGIN(Cm, loss, cm)

@@ -7,7 +7,7 @@
 ///
 ///     [loss]
 ///     type = "denoising"
-///     times = "lognormal"            # or "uniform"
+///     times = "lognormal"            # or "uniform", "logit_normal", "karras", …
 ///     label_dropout = 0.1
 #include <retort/loss.h>
 #include <retort/plugin.h>

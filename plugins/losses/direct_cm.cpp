@@ -14,10 +14,10 @@
 ///     type = "direct_cm"
 ///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
 ///     pairs = 1
-#include <retort/loss.h>
 #include <retort/plugin.h>
 
 #include "consistency_step.h"
+#include "weighting.h"
 
 using namespace retort;
 
@@ -25,7 +25,8 @@ class DirectCm final : public Loss {
  public:
   explicit DirectCm(Params& p)
       : distance_(p),
-        pairs_(p.get("pairs", 1, "training pairs of each solve; 1: every pair has a solve of its own", at_least(1))) {}
+        pairs_(p.get("pairs", 1, "training pairs of each solve; 1: every pair has a solve of its own", at_least(1))),
+        weighting_(p) {}
 
   Makes makes() const override { return Makes::consistency; }
   Needs needs() const override { return {.teacher = true, .solver = true, .schedule = true}; }
@@ -39,7 +40,7 @@ class DirectCm final : public Loss {
     const NoisedSample at = draw_noised_sample(step);
     const Tensor target = solve(*step.ode, *step.solver, at.grid, at.x, at.t);
     const Tensor prediction = step.student.consistency(at.x, at.t, step.batch.condition);
-    return {distance_(prediction, target), at.t};
+    return weighted(step, distance_(prediction, target), at.t, at.grid);
   }
 
   LossValue from_trajectories(const TrainingStep& step) const {
@@ -69,11 +70,18 @@ class DirectCm final : public Loss {
     const Conditioning condition = step.batch.condition.select(pair).select(trajectory);
 
     const at::AutoGradMode gradients(true);
-    return {distance_(step.student.consistency(x, t, condition), ends.index_select(0, trajectory.to(x0.device()))), t};
+    const Tensor target = ends.index_select(0, trajectory.to(x0.device()));
+    return weighted(step, distance_(step.student.consistency(x, t, condition), target), t, grid);
+  }
+
+  // The target is of the grid's end.
+  LossValue weighted(const TrainingStep& step, const Tensor& distance, const Tensor& t, const Tensor& grid) const {
+    return {weighting_(distance, step.student, t, grid[-1].expand_as(t)), t};
   }
 
   Distance distance_;
   int64_t pairs_;
+  Weighting weighting_;
 };
 
 RETORT_PLUGIN(DirectCm, loss, direct_cm)

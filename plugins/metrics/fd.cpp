@@ -3,8 +3,12 @@
 /// ||mu - mu'||^2 + tr(C + C' - 2 (C C')^(1/2)), covariances with n - 1. It is the FID of Heusel et al. when the
 /// features are Inception's; here they are those of `evaluate.features`, or the samples themselves. It falls with the
 /// number of samples, so compare figures of equal numbers only. fd compares with the configured reference, fd_teacher
-/// with the teacher's endpoints from the same noise, as Direct CM's paper does. Source: Dowson & Landau 1982; Heusel et
-/// al. 2017.
+/// with the teacher's endpoints from the same noise, as Direct CM's paper does.
+///
+/// fd_infinity is free of that bias to first order: fd of subsets of several sizes N, evenly spaced from a tenth of the
+/// samples (5000 at most) to all of them, is fitted by a line in 1 / N, and the line is read at 0. The reference stays
+/// whole. Each size costs one eigendecomposition. It may fall below zero. Source: Dowson & Landau 1982; Heusel et al.
+/// 2017; Chong & Forsyth 2020 (arXiv 1911.07023), FID-infinity with ordinary random numbers.
 ///
 ///     [evaluate]
 ///     metrics = ["fd"]
@@ -12,16 +16,27 @@
 ///
 ///     [metric.fd]
 ///     teacher = true
+///     extrapolate = 15               # sizes of subsets; 0: no fd_infinity
 #include <retort/metric.h>
 #include <retort/plugin.h>
 
 #include <ATen/ATen.h>
 
+#include "../shared/draw.h"
+#include "frechet.h"
+
 using namespace retort;
 
 class Fd final : public Metric {
  public:
-  explicit Fd(Params& p) : teacher_(p.get("teacher", true, "measure fd_teacher too, where there is a teacher")) {}
+  explicit Fd(Params& p)
+      : teacher_(p.get("teacher", true, "measure fd_teacher too, where there is a teacher")),
+        sizes_(
+            p.get("extrapolate", 0, "sizes of subsets that fd_infinity is extrapolated from; 0: none", at_least(0))) {
+    if (sizes_ == 1) {
+      throw p.error("extrapolate", "1 size makes no line; expected 0, or 2 and more");
+    }
+  }
 
   Measurement measure(const Evaluation& evaluation) const override {
     const Tensor a = evaluation.sample_features();
@@ -30,31 +45,43 @@ class Fd final : public Metric {
       return {};
     }
     Measurement out;
-    out.values.emplace_back("fd", distance(a.to(at::kDouble), b.to(at::kDouble)));
+    const Gaussian samples(a);
+    const Tensor root = samples.root();
+    out.values.emplace_back("fd", frechet_distance(samples, root, Gaussian(b)));
+    if (sizes_ > 0 && a.size(0) >= 20) {
+      out.values.emplace_back("fd_infinity", extrapolated(a, Gaussian(b), evaluation.generator("fd infinity")));
+    }
     const bool of_student = teacher_ && evaluation.model() != nullptr && evaluation.student_steps() > 0;
     if (const Tensor ends = of_student ? evaluation.endpoints() : Tensor(); ends.defined()) {
       const Tensor c = evaluation.shared("features of the endpoints", [&] { return evaluation.features(ends); });
-      out.values.emplace_back("fd_teacher", distance(a.to(at::kDouble), c.to(at::kDouble)));
+      out.values.emplace_back("fd_teacher", frechet_distance(samples, root, Gaussian(c)));
     }
     return out;
   }
 
   std::vector<std::pair<std::string, double>> ideal() const override { return {{"fd", 0}}; }
-  bool symmetric() const override { return !teacher_; }  // the endpoints stay where they are
+  // The endpoints stay where they are, and subsets are those of the samples.
+  bool symmetric() const override { return !teacher_ && sizes_ == 0; }
 
  private:
   bool teacher_;
+  int64_t sizes_;
 
-  static double distance(const Tensor& a, const Tensor& b) {
-    const Tensor ca = at::cov(a.t()).view({a.size(1), a.size(1)});
-    const Tensor cb = at::cov(b.t()).view({a.size(1), a.size(1)});
-    // tr (C C')^(1/2) = tr (S C' S)^(1/2) with S = C^(1/2): symmetric, so its eigenvalues are real and accurate.
-    const auto [values, vectors] = at::linalg_eigh(ca);
-    const Tensor root = at::matmul(vectors * values.clamp_min(0).sqrt(), vectors.t());
-    const Tensor product = at::matmul(at::matmul(root, cb), root);
-    const Tensor cross = at::linalg_eigvalsh((product + product.t()) / 2).clamp_min(0).sqrt().sum();
-    const Tensor means = (a.mean(0) - b.mean(0)).square().sum();
-    return std::max(0.0, (means + ca.trace() + cb.trace() - 2 * cross).item<double>());
+  double extrapolated(const Tensor& samples, const Gaussian& reference, const at::Generator& generator) const {
+    const int64_t n = samples.size(0);
+    const Tensor sizes =
+        at::linspace(std::min<double>(5000, static_cast<double>(n / 10)), static_cast<double>(n), sizes_, at::kDouble)
+            .floor();
+    const Tensor root = reference.root();
+    std::vector<double> distances;
+    for (int64_t i = 0; i < sizes_; ++i) {
+      const Tensor subset = draw_rows(samples, sizes[i].item<int64_t>(), generator);
+      distances.push_back(frechet_distance(reference, root, Gaussian(subset)));
+    }
+    // Least squares: the line's value at 1 / N = 0.
+    const Tensor x = sizes.reciprocal(), y = at::tensor(distances, at::kDouble);
+    const Tensor slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum();
+    return (y.mean() - slope * x.mean()).item<double>();
   }
 };
 

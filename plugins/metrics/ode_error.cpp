@@ -46,7 +46,9 @@ class OdeError final : public Metric {
       if (evaluation.model() != nullptr) {
         out.values.emplace_back("ode_error_exact", mse(evaluation.samples().narrow(0, 0, n), exact));
       }
-      out.values.emplace_back("discretisation_error", mse(endpoints.narrow(0, 0, n), exact));
+      if (!evaluation.solver()->stochastic()) {  // its ends are those of no ODE
+        out.values.emplace_back("discretisation_error", mse(endpoints.narrow(0, 0, n), exact));
+      }
     }
     if (evaluation.student_steps() == 1 && levels_ > 0) {
       out.series["ode_error_by_noise"] = by_noise(evaluation);
@@ -60,7 +62,7 @@ class OdeError final : public Metric {
   static double mse(const Tensor& a, const Tensor& b) { return (a - b).to(at::kDouble).square().mean().item<double>(); }
 
   Tensor exact_endpoints(const Evaluation& evaluation, int64_t n) const {
-    return evaluation.shared("exact endpoints of " + std::to_string(n), [&] {
+    return evaluation.shared_by_solvers("exact endpoints of " + std::to_string(n), [&] {
       const Batch start = evaluation.start();
       const Tensor grid = evaluation.grid();
       const Tensor ends = at::stack({grid[0], grid[-1]});

@@ -1,8 +1,9 @@
-/// The times that you list, in the process's own unit.
+/// The times that you list, in the process's own unit, or as noise levels sigma / alpha.
 ///
 ///     [schedule]
 ///     type = "explicit"
 ///     times = [10.0, 1.0, 0.1]
+///     unit = "time"                  # or "noise_level"
 #include <retort/plugin.h>
 #include <retort/schedule.h>
 
@@ -14,7 +15,8 @@ class Explicit final : public Schedule {
  public:
   explicit Explicit(Params& p)
       : times_(p.require("times", std::vector<double>{10.0, 1.0, 0.1}, "falling times; the solver visits just these",
-                         at_least(0))) {
+                         at_least(0))),
+        of_levels_(p.choice("unit", "time", {"time", "noise_level"}, "of the listed numbers") == "noise_level") {
     if (times_.size() < 2) {
       throw p.error("times", "has fewer than two times; expected at least a first and a last");
     }
@@ -26,10 +28,14 @@ class Explicit final : public Schedule {
     }
   }
 
-  Tensor times(const Process&, double) const override { return at::tensor(times_, at::kDouble); }
+  Tensor times(const Process& process, double) const override {
+    const Tensor listed = at::tensor(times_, at::kDouble);
+    return of_levels_ ? process.time_of_noise_level(listed) : listed;
+  }
 
  private:
   std::vector<double> times_;
+  bool of_levels_;
 };
 
 RETORT_PLUGIN(Explicit, schedule, explicit)

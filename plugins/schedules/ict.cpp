@@ -10,11 +10,11 @@
 ///     s0 = 10
 ///     s1 = 1280
 #include <retort/plugin.h>
-#include <retort/schedule.h>
 
-#include <ATen/ATen.h>
-
+#include <algorithm>
 #include <cmath>
+
+#include "level_grid.h"
 
 using namespace retort;
 
@@ -23,14 +23,10 @@ class IctSchedule final : public Schedule {
   explicit IctSchedule(Params& p)
       : s0_(p.get("s0", 10, "intervals at first", at_least(1))),
         s1_(p.get("s1", 1280, "intervals in the end, at most", at_least(1))),
-        sigma_min_(p.get("sigma_min", 0.002, "least noise level", more_than(0))),
-        sigma_max_(p.get("sigma_max", 80.0, "greatest noise level", more_than(0))),
+        range_(p),
         rho_(p.get("rho", 7.0, "exponent; higher values put more levels near sigma_min", more_than(0))),
         mean_(p.get("log_sigma_mean", -1.1, "mean of log sigma of the intervals that are drawn")),
         std_(p.get("log_sigma_std", 2.0, "its standard deviation", more_than(0))) {
-    if (sigma_min_ >= sigma_max_) {
-      throw p.error("sigma_min", "is not below sigma_max; expected sigma_min < sigma_max");
-    }
     if (s0_ > s1_) {
       throw p.error("s0", "is above s1; expected s0 <= s1");
     }
@@ -55,13 +51,11 @@ class IctSchedule final : public Schedule {
   }
 
   // [count + 1], falling.
-  Tensor levels(int64_t count) const {
-    const double from = std::pow(sigma_max_, 1 / rho_), to = std::pow(sigma_min_, 1 / rho_);
-    return at::linspace(from, to, count + 1, at::kDouble).pow(rho_);
-  }
+  Tensor levels(int64_t count) const { return karras_levels(range_, rho_, at::linspace(0, 1, count + 1, at::kDouble)); }
 
   int64_t s0_, s1_;
-  double sigma_min_, sigma_max_, rho_, mean_, std_;
+  LevelRange range_;
+  double rho_, mean_, std_;
 };
 
 RETORT_PLUGIN(IctSchedule, schedule, ict)

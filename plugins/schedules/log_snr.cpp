@@ -1,45 +1,34 @@
-/// Times even in lambda = log(alpha / sigma), the grid of DPM-Solver.
+/// Times even in lambda = log(alpha / sigma), the grid of DPM-Solver; k-diffusion's exponential noise levels.
 ///
-/// From noise level sigma_max to sigma_min (sigma / alpha, as for `karras`), with 0 appended if final_zero. On a
-/// variance-exploding process these are the exponential (log-linear) noise levels.
-/// Source: Lu et al. 2022 (arXiv 2206.00927), section 3.4.
+/// log sigma_i = log sigma_min + (1 - i / (steps - 1))^rho (log sigma_max - log sigma_min), i = 0 … steps - 1, and 0
+/// appended if final_zero. Levels are sigma / alpha, as for `karras`. rho = 1 is even in lambda; other values are
+/// k-diffusion's polyexponential levels.
+/// Source: Lu et al. 2022 (arXiv 2206.00927), section 3.4; k-diffusion, get_sigmas_polyexponential.
 ///
 ///     [schedule]
 ///     type = "log_snr"
 ///     steps = 18
 ///     sigma_max = 80.0
+///     rho = 1.0
 #include <retort/plugin.h>
-#include <retort/schedule.h>
 
-#include <ATen/ATen.h>
+#include "level_grid.h"
 
 using namespace retort;
 
 class LogSnr final : public Schedule {
  public:
   explicit LogSnr(Params& p)
-      : steps_(p.get("steps", 18, "noise levels above zero; solver steps if final_zero, else one more than them",
-                     at_least(2))),
-        sigma_min_(p.get("sigma_min", 0.002, "least noise level before zero", more_than(0))),
-        sigma_max_(p.get("sigma_max", 80.0, "greatest noise level", more_than(0))),
-        final_zero_(p.get("final_zero", true, "end at sigma = 0")) {
-    if (sigma_min_ >= sigma_max_) {
-      throw p.error("sigma_min", "is not below sigma_max; expected sigma_min < sigma_max");
-    }
-  }
+      : grid_(p), rho_(p.get("rho", 1.0, "exponent; higher values put more levels near sigma_min", more_than(0))) {}
 
   Tensor times(const Process& process, double) const override {
-    Tensor levels = at::linspace(std::log(sigma_max_), std::log(sigma_min_), steps_, at::kDouble).exp();
-    if (final_zero_) {
-      levels = at::cat({levels, at::zeros({1}, at::kDouble)});
-    }
-    return process.time_of_noise_level(levels);
+    const double from = std::log(grid_.range.sigma_max), to = std::log(grid_.range.sigma_min);
+    return grid_.times(process, (to + (1 - grid_.places()).pow(rho_) * (from - to)).exp());
   }
 
  private:
-  int64_t steps_;
-  double sigma_min_, sigma_max_;
-  bool final_zero_;
+  LevelGrid grid_;
+  double rho_;
 };
 
 RETORT_PLUGIN(LogSnr, schedule, log_snr)

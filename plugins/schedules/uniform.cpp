@@ -1,38 +1,35 @@
-/// Times even in the process's own unit.
+/// Times even in the process's own unit, or in a root of it.
+///
+/// t_i = (t_max^(1/rho) + i / steps (t_min^(1/rho) - t_max^(1/rho)))^rho, i = 0 … steps. rho = 2 is DPM-Solver's
+/// "time_quadratic", of DDIM. On `vp_linear`, t_min = 1e-3 and final_zero make the grid of score SDEs.
+/// Source: Song et al. 2021a (DDIM, arXiv 2010.02502), appendix D; Song et al. 2021b (arXiv 2011.13456).
 ///
 ///     [schedule]
 ///     type = "uniform"
 ///     steps = 50
 ///     t_min = 1e-3
+///     rho = 1.0
 #include <retort/plugin.h>
-#include <retort/schedule.h>
 
-#include <ATen/ATen.h>
+#include <cmath>
+
+#include "time_span.h"
 
 using namespace retort;
 
 class Uniform final : public Schedule {
  public:
   explicit Uniform(Params& p)
-      : steps_(p.get("steps", 50, "solver steps", at_least(1))),
-        t_max_(p.get("t_max", 0.0, "first time; 0: the process's noisiest", at_least(0))),
-        t_min_(p.get("t_min", 0.0, "last time", at_least(0))) {
-    if (t_max_ > 0 && t_min_ >= t_max_) {
-      throw p.error("t_min", "is not below t_max; expected t_min < t_max");
-    }
-  }
+      : span_(p, 50), rho_(p.get("rho", 1.0, "exponent; higher values put more times near t_min", more_than(0))) {}
 
   Tensor times(const Process& process, double) const override {
-    const double first = t_max_ > 0 ? t_max_ : process.t_max();
-    if (t_min_ >= first) {
-      throw RequestError("schedule.t_min is not below the process's noisiest time, " + std::to_string(first));
-    }
-    return at::linspace(first, t_min_, steps_ + 1, at::kDouble);
+    const double from = std::pow(span_.first(process), 1 / rho_), to = std::pow(span_.t_min, 1 / rho_);
+    return span_.with_zero(at::linspace(from, to, span_.steps + 1, at::kDouble).pow(rho_));
   }
 
  private:
-  int64_t steps_;
-  double t_max_, t_min_;
+  TimeSpan span_;
+  double rho_;
 };
 
 RETORT_PLUGIN(Uniform, schedule, uniform)

@@ -134,8 +134,9 @@ void check_shapes(const Subject& subject, Findings& out) {
   const Tensor x = at::randn({5, 2, 3, 4}, seeded(3, "noise"), at::TensorOptions().dtype(at::kDouble)) * 20;
   // One noise for both shapes.
   const auto noise = [&](const std::vector<int64_t>& shape) {
-    return Noise([shape](int64_t step) {
-      return at::randn(shape, seeded(4, "noise", static_cast<uint64_t>(step)), at::TensorOptions().dtype(at::kDouble));
+    return Noise([shape](int64_t step, int64_t draw) {
+      return at::randn(shape, seeded(4 + static_cast<uint64_t>(draw), "noise", static_cast<uint64_t>(step)),
+                       at::TensorOptions().dtype(at::kDouble));
     });
   };
   const Tensor grid = even_grid(process, 40);

@@ -56,6 +56,9 @@ void Loss::check_times(const Tensor&) const {}
 
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
+Tensor Evaluation::shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const {
+  return shared(key, compute);
+}
 
 std::vector<std::string> Network::inputs() const { return {std::string(inputs::labels)}; }
 std::string Network::weights_of(const std::string&) const { return ""; }

@@ -8,19 +8,12 @@
 
 namespace retort {
 
-namespace tableaux {
-const Tableau heun = {2, {{}, {1}}, {1.0 / 2, 1.0 / 2}, {0, 1}};
-const Tableau midpoint = {2, {{}, {1.0 / 2}}, {0, 1}, {0, 1.0 / 2}};
-const Tableau ralston = {2, {{}, {2.0 / 3}}, {1.0 / 4, 3.0 / 4}, {0, 2.0 / 3}};
-const Tableau rk4 = {
-    4, {{}, {1.0 / 2}, {0, 1.0 / 2}, {0, 0, 1}}, {1.0 / 6, 1.0 / 3, 1.0 / 3, 1.0 / 6}, {0, 1.0 / 2, 1.0 / 2, 1}};
-}  // namespace tableaux
-
 namespace {
 
 const std::vector<std::string> names = {"time", "sigma", "lambda", "angle"};
 
-// The coordinate u, what x is divided by, and the derivative of the scaled state in u.
+}  // namespace
+
 Tensor place(Coordinate coordinate, const Times& at) {
   switch (coordinate) {
     case Coordinate::time:
@@ -49,6 +42,9 @@ Tensor time_at(Coordinate coordinate, const Process& process, const Tensor& plac
   throw Error("unknown coordinate");
 }
 
+namespace {
+
+// What x is divided by, and the derivative of the scaled state in the coordinate.
 Tensor scale(Coordinate coordinate, const Times& at) {
   switch (coordinate) {
     case Coordinate::time:
@@ -79,38 +75,88 @@ Tensor derivative(Coordinate coordinate, const Ode& ode, const Tensor& x, const 
 
 }  // namespace
 
-Tensor runge_kutta(const Step& step, const Tensor& x, Coordinate coordinate, const Tableau& tableau) {
+Tensor runge_kutta(const Step& step, const Tensor& x, Coordinate coordinate, const Tableau& tableau, StageValues* stages) {
   const Tensor begin = place(coordinate, step.from), h = place(coordinate, step.to) - begin;
   const Tensor scale_of_x = scale(coordinate, step.from);
-  const size_t stages = tableau.b.size();
   std::vector<Tensor> k;
   // x + h sum_j weights_j k_j, brought back from the scaled state.
-  const auto state = [&](const std::vector<double>& weights, const Times& at) {
+  const auto state = [&](const std::vector<Coefficient>& weights, const Times& at) {
     const Tensor own = scale(coordinate, at), length = own * h;
     std::vector<Term> terms = {{own / scale_of_x, x}};
-    for (size_t j = 0; j < k.size(); ++j) {
-      if (weights[j] != 0) {
-        terms.push_back({length * weights[j], k[j]});
+    for (size_t j = 0; j < std::min(k.size(), weights.size()); ++j) {
+      if (!weights[j].is_zero()) {
+        terms.push_back({length * weights[j].number(), k[j]});
       }
     }
     return combine(terms);
   };
-  for (size_t i = 0; i < stages; ++i) {
+  for (size_t i = 0; i < tableau.b.size(); ++i) {
+    if (i == 0 && stages != nullptr && stages->first.defined()) {
+      k.push_back(stages->first);
+      continue;
+    }
     const double c = tableau.c[i];
     const Times at = c == 0   ? step.from
                      : c == 1 ? step.to
                               : Times(step.ode.process(), time_at(coordinate, step.ode.process(), begin + c * h));
     k.push_back(derivative(coordinate, step.ode, i == 0 ? x : state(tableau.a[i], at), at));
   }
+  if (stages != nullptr) {
+    stages->first = k.front();
+    stages->last = k.back();
+    if (!tableau.embedded.empty()) {
+      std::vector<Term> terms;
+      for (size_t i = 0; i < k.size(); ++i) {
+        const double difference = tableau.b[i].number() - tableau.embedded[i].number();
+        if (difference != 0) {
+          terms.push_back({scale(coordinate, step.to) * h * difference, k[i]});
+        }
+      }
+      stages->error = combine(terms);
+    }
+  }
   return state(tableau.b, step.to);
 }
 
-RungeKutta::RungeKutta(Params& p, const Tableau& tableau, const char* key) : tableau_(tableau) {
-  const std::string name = p.choice(key, "sigma", names,
+Tensor exponential_runge_kutta(const Step& step, const Tensor& x, Formulation formulation, const Tableau& tableau) {
+  const bool of_data = formulation == Formulation::data;
+  const Tensor& lambda = step.from.lambda();
+  const Tensor h = step.to.lambda() - lambda, z = of_data ? -h : h;
+  const auto scale_at = [&](const Times& at) { return of_data ? at.alpha() : at.sigma(); };
+  std::vector<Tensor> n;  // D, or eps whose sign stands in the length
+  const auto state = [&](const std::vector<Coefficient>& weights, double c, const Times& at) {
+    const Tensor own = scale_at(at), length = own * (of_data ? h : -h);
+    std::vector<Term> terms = {{own / scale_at(step.from) * (c * z).exp(), x}};
+    for (size_t j = 0; j < std::min(n.size(), weights.size()); ++j) {
+      if (!weights[j].is_zero()) {
+        terms.push_back({length * weights[j].at(z), n[j]});
+      }
+    }
+    return combine(terms);
+  };
+  for (size_t i = 0; i < tableau.b.size(); ++i) {
+    const double c = tableau.c[i];
+    const Times at = c == 0   ? step.from
+                     : c == 1 ? step.to
+                              : Times(step.ode.process(), step.ode.process().time(lambda + c * h));
+    const Tensor there = i == 0 ? x : state(tableau.a[i], c, at);
+    n.push_back(of_data ? step.ode.data(there, at.t()) : step.ode.noise(there, at.t()));
+  }
+  return state(tableau.b, 1, step.to);
+}
+
+Coordinate read_coordinate(Params& p, const char* key, const char* fallback) {
+  const std::string name = p.choice(key, fallback, names,
                                     "what is stepped in: sigma / alpha, the process's own time, lambda = log(alpha / "
                                     "sigma), or the angle atan2(sigma, alpha)");
-  coordinate_ = static_cast<Coordinate>(std::find(names.begin(), names.end(), name) - names.begin());
+  return static_cast<Coordinate>(std::find(names.begin(), names.end(), name) - names.begin());
 }
+
+RungeKutta::RungeKutta(Params& p, const Tableau& tableau, const char* key)
+    : RungeKutta(tableau, read_coordinate(p, key, "sigma")) {}
+
+RungeKutta::RungeKutta(Tableau tableau, Coordinate coordinate)
+    : tableau_(std::move(tableau)), coordinate_(coordinate) {}
 
 Tensor RungeKutta::edge_step(const Step& step, const Tensor& x) const {
   if (coordinate_ != Coordinate::time) {

@@ -66,6 +66,47 @@ TEST_CASE("row i of a sample depends on the seed and i alone") {
                  "4 sampler steps are more than the 3 interval(s)"));
 }
 
+TEST_CASE("gamma = 1 is consistency sampling, gamma = 0 draws no noise, and between them part of it is new") {
+  TestHost host("type = \"vp_linear\"");
+  const Batch start{normal({500, 3}), {}};
+  const auto sample = [&](std::optional<double> gamma, int64_t seed, Makes makes = Makes::consistency) {
+    const Model model(std::make_shared<Silent>(), host.process(), {Predicts::noise, 1}, {}, makes);
+    return sample_student(model, times({0.9, 0.5, 0.3, 0}), start, 3, 500, seed, gamma);
+  };
+  CHECK(most(sample(1, 1) - sample({}, 1)) < 1e-12);
+  CHECK(at::equal(sample(0, 1), sample(0, 2)));
+  CHECK(at::equal(sample(0, 1, Makes::flow_map), sample({}, 1, Makes::flow_map)));
+  CHECK(most(sample(0.5, 1) - sample(0.5, 2)) > 0);
+  CHECK(most(sample(0.5, 1, Makes::flow_map) - sample(0.5, 2, Makes::flow_map)) > 0);
+}
+
+TEST_CASE("with gamma the state before a step has the noise of its time") {
+  TestHost host("type = \"rectified_flow\"");
+  const Process& process = host.process();
+  const Parametrisation form{Predicts::data, 0.5};
+  for (const double gamma : {0.0, 0.3, 1.0}) {
+    CAPTURE(gamma);
+    const auto evaluator = std::make_shared<Silent>();
+    const Model model(evaluator, process, form);
+    const Tensor grid = times({1, 0.4, 0});
+    sample_student(model, grid, {normal({20000, 2}), {}}, 2, 20000, 3, gamma);
+    const Tensor second = evaluator->asked[1].to(at::kDouble) / form.c_in(process, grid.narrow(0, 1, 1));
+    CHECK(rms(second) == doctest::Approx(0.4).epsilon(0.02));  // data are zero: sigma(0.4) alone
+  }
+}
+
+TEST_CASE("row i by a stochastic solver depends on the seed and i alone") {
+  TestHost host;
+  const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
+  const auto solver = host.make_plugin<Solver>("euler_ancestral");
+  const Batch start{normal({40, 1}) * 10, {}};
+  const auto run = [&](int64_t batch, int64_t seed) {
+    return sample_teacher(Ode(*teacher), *solver, times({10, 5, 1, 0}), start, batch, seed);
+  };
+  CHECK(most(run(40, 1) - run(7, 1)) < 1e-12);
+  CHECK(most(run(40, 1) - run(40, 2)) > 1e-3);
+}
+
 TEST_CASE("labels come in the shares asked for, evenly spread, whatever the number of rows") {
   const auto counts = [](const std::vector<double>& shares, int64_t n) {
     return at::bincount(labels_by_shares(shares, n), {}, static_cast<int64_t>(shares.size()));

@@ -1,48 +1,9 @@
-#include <map>
-
 #include "io/files.h"
 #include "io/json.h"
-#include "support/support.h"
+#include "support/evaluation.h"
 
 using namespace retort;
 using namespace retort::test;
-
-namespace {
-
-// Two sets of samples, and nothing else.
-class TwoSets final : public Evaluation {
- public:
-  TwoSets(Tensor a, Tensor b) : a_(std::move(a)), b_(std::move(b)) {}
-  Tensor samples() const override { return a_; }
-  Tensor reference() const override { return b_; }
-  Tensor sample_features() const override { return a_.flatten(1); }
-  Tensor reference_features() const override { return b_.flatten(1); }
-  Tensor features(const Tensor& x) const override { return x.flatten(1); }
-  Batch start() const override { return {a_, {}}; }
-  Tensor endpoints() const override { return b_; }
-  Batch data(int64_t n) const override { return {b_.narrow(0, 0, std::min(n, b_.size(0))), {}}; }
-  const Dataset* dataset() const override { return nullptr; }
-  const Model* model() const override { return nullptr; }
-  CompiledNetwork* network() const override { return nullptr; }
-  int64_t student_steps() const override { return 0; }
-  const Ode* ode() const override { return nullptr; }
-  const Solver* solver() const override { return nullptr; }
-  Tensor grid() const override { return {}; }
-  at::Generator generator(const char* stream) const override { return seeded(0, stream); }
-  Tensor shared(const std::string&, const std::function<Tensor()>& compute) const override { return compute(); }
-
- private:
-  Tensor a_, b_;
-};
-
-std::map<std::string, double> measure(const std::string& name, const Tensor& a, const Tensor& b,
-                                      const std::string& toml = "") {
-  TestHost host;
-  const Measurement m = host.make_plugin<Metric>(name, toml)->measure(TwoSets(a, b));
-  return {m.values.begin(), m.values.end()};
-}
-
-}  // namespace
 
 TEST_CASE("fd of two Gaussians is the closed form") {
   // Samples made to have exactly the wanted mean and covariance.

@@ -2,36 +2,12 @@
 
 #include <array>
 #include <cmath>
-#include <fstream>
 
-#include "io/json.h"
+#include "support/solvers.h"
 #include "support/support.h"
 
 using namespace retort;
 using namespace retort::test;
-
-namespace {
-
-// The slope of the RMS error against the number of steps, between two refinements.
-double measured_order(TestHost& host, const std::string& name, const std::string& toml, double from, double to) {
-  const auto teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture_1d);
-  const auto solver = host.make_plugin<Solver>(name, toml);
-  const auto reference = host.make_plugin<Solver>("rk45", "rtol = 1e-12\natol = 1e-12");
-  const Process& p = host.process();
-  const Tensor x =
-      normal({64, 1}, 1) *
-      rows(at::hypot(p.alpha(times({from})), p.sigma(times({from}))), at::zeros({1, 1}, at::kDouble)).item<double>();
-  const Tensor exact = solve(Ode(*teacher), *reference, times({from, to}), x);
-  const auto error = [&](int64_t steps) {
-    const Tensor levels = at::linspace(std::log(p.noise_level(times({from}))[0].item<double>()),
-                                       std::log(p.noise_level(times({to}))[0].item<double>()), steps + 1, at::kDouble)
-                              .exp();
-    return rms(solve(Ode(*teacher), *solver, p.time_of_noise_level(levels), x) - exact);
-  };
-  return std::log2(error(160) / error(320));
-}
-
-}  // namespace
 
 TEST_CASE("solvers converge at the order that they declare") {
   struct Case {
@@ -124,39 +100,6 @@ TEST_CASE("on a variance-exploding process euler and ddim are one method") {
   const Tensor b = solve(Ode(*teacher), *host.make_plugin<Solver>("ddim"), grid, x);
   CHECK(most(a - b) < 1e-13);
 }
-
-namespace {
-void reproduce(const std::string& file_name, size_t least) {
-  std::ifstream file(source_dir() + "/tests/parity/" + file_name);
-  REQUIRE(file);
-  const Json fixtures = Json::parse(file);
-  REQUIRE(fixtures["cases"].size() >= least);
-  for (const Json& c : fixtures["cases"]) {
-    const auto case_name = c["name"].get<std::string>();
-    CAPTURE(case_name);
-    const auto toml = [](const Json& json) { return write_toml(from_json(json, "solvers.json")); };
-    TestHost host(toml(c["process"]));
-    const auto teacher =
-        host.make_plugin<Teacher>("gaussian_mixture", toml(fixtures["teachers"][c["teacher"].get<std::string>()]));
-    Json keys = c["solver"];
-    const auto name = keys["type"].get<std::string>();
-    keys.erase("type");
-    const auto solver = host.make_plugin<Solver>(name, toml(keys));
-    const auto table = [](const Json& json) {
-      std::vector<Tensor> lines;
-      for (const Json& line : json) {
-        lines.push_back(at::tensor(line.get<std::vector<double>>(), at::kDouble));
-      }
-      return at::stack(lines);
-    };
-    const Tensor start = c.contains("start_times") ? times(c["start_times"].get<std::vector<double>>()) : Tensor();
-    const Noise noise([&](int64_t step) { return table(c["noise"][static_cast<size_t>(step)]); });
-    const Tensor end = solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]),
-                             start, {}, noise);
-    CHECK(most(end - table(c["end"])) < c["tolerance"].get<double>());
-  }
-}
-}  // namespace
 
 TEST_CASE("solvers reproduce their peers' numbers (tests/parity)") { reproduce("solvers.json", 15); }
 

@@ -65,7 +65,7 @@ struct Batch {
 /// One named input of a network, of a data set, or of a teacher.
 struct Input {
   std::string name;
-  std::vector<int64_t> shape = {};             // of one row; empty: a number for each row
+  std::vector<int64_t> shape = {};  // of one row; empty: a number for each row
   at::ScalarType dtype = at::ScalarType::Float;
   int64_t classes = 0;  // of labels: 0 … classes - 1, and `classes` for none; 0: the input holds no labels
   double null = 0;      // what each of its numbers is where there is no condition (of labels: `classes`)

@@ -51,6 +51,8 @@ class RETORT_API Evaluation {
   virtual at::Generator generator(const char* stream) const = 0;
   /// A tensor that depends on teacher, start and data only: computed at first, then shared by all models.
   virtual Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const = 0;
+  /// The same for what depends neither on the solver, nor on the grid between its ends: shared by all solvers too.
+  virtual Tensor shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const;
 };
 
 struct Measurement {

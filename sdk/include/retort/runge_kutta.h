@@ -1,9 +1,8 @@
-/// Explicit Runge-Kutta methods: a Butcher tableau, and the coordinate that it steps in.
+/// Explicit Runge-Kutta methods: a tableau, and the coordinate that it steps in.
 #pragma once
 
-#include <vector>
-
 #include "retort/solver.h"
+#include "retort/tableau.h"
 
 namespace retort {
 
@@ -14,30 +13,39 @@ namespace retort {
 ///   angle   dz/da = cos(a) eps - sin(a) D, a = atan2(sigma, alpha); finite from alpha = 0 to sigma = 0
 enum class Coordinate { time, sigma, lambda, angle };
 
-/// x_i = x + h sum_j a_ij k_j, evaluated at c_i; the step ends at x + h sum_i b_i k_i. a: a row for each stage, below
-/// its diagonal (Hairer, Norsett & Wanner 1993, II.1).
-struct Tableau {
-  int order;
-  std::vector<std::vector<double>> a;
-  std::vector<double> b, c;
+/// In what an exponential method writes the ODE, over l = log(alpha / sigma):
+///   data   y = x / alpha, dy/dl = -y + D: linear part -1 (Lu et al. 2022, arXiv 2211.01095)
+///   noise  y = x / sigma, dy/dl = y - eps: linear part 1 (Lu et al. 2022, arXiv 2206.00927)
+enum class Formulation { data, noise };
+
+/// What a step shares with the next, and says of its error.
+struct StageValues {
+  Tensor first;  // in and out: the first stage's derivative; left undefined it is evaluated
+  Tensor last;   // out: the last stage's
+  Tensor error;  // out: the difference from the tableau's embedded method, in units of x; undefined where it has none
 };
 
-/// The tableaux in use, each said once.
-namespace tableaux {
-RETORT_API extern const Tableau heun;      // the trapezoidal rule with an Euler predictor
-RETORT_API extern const Tableau midpoint;  // Runge 1895
-RETORT_API extern const Tableau ralston;   // least error of order 2: Ralston 1962
-RETORT_API extern const Tableau rk4;       // Kutta 1901, the classical one
-}  // namespace tableaux
-
 /// One step from step.from to step.to. Coordinates but `angle` need alpha(from) > 0 and sigma(to) > 0; in `time` an
-/// evaluation at the end is made no earlier than the process's least time of a finite drift.
-RETORT_API Tensor runge_kutta(const Step& step, const Tensor& x, Coordinate coordinate, const Tableau& tableau);
+/// evaluation at the end is made no earlier than the process's least time of a finite drift. The tableau is explicit
+/// and of numbers.
+RETORT_API Tensor runge_kutta(const Step& step, const Tensor& x, Coordinate coordinate, const Tableau& tableau,
+                              StageValues* stages = nullptr);
+
+/// The same by an explicit tableau with phi functions, between alpha(from) > 0 and sigma(to) > 0.
+RETORT_API Tensor exponential_runge_kutta(const Step& step, const Tensor& x, Formulation formulation,
+                                          const Tableau& tableau);
+
+/// The coordinate of a step, and the way back: [B] float64.
+RETORT_API Tensor place(Coordinate coordinate, const Times& at);
+RETORT_API Tensor time_at(Coordinate coordinate, const Process& process, const Tensor& place);
+/// The coordinate from a plugin's key.
+RETORT_API Coordinate read_coordinate(Params& p, const char* key, const char* fallback);
 
 /// A solver that is a tableau, with a key for its coordinate.
 class RETORT_API RungeKutta : public Solver {
  public:
   RungeKutta(Params& p, const Tableau& tableau, const char* key = "coordinate");
+  RungeKutta(Tableau tableau, Coordinate coordinate);
   int order() const override { return tableau_.order; }
   int evaluations() const override { return static_cast<int>(tableau_.b.size()); }
   bool interior() const override { return coordinate_ != Coordinate::angle; }
@@ -46,6 +54,7 @@ class RETORT_API RungeKutta : public Solver {
   Tensor edge_step(const Step& step, const Tensor& x) const override;
 
  protected:
+  const Tableau& tableau() const { return tableau_; }
   Coordinate coordinate() const { return coordinate_; }
 
  private:

@@ -1,0 +1,130 @@
+#include <ATen/ATen.h>
+
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "config/experiment.h"
+#include "config/toml.h"
+#include "io/files.h"
+#include "log.h"
+#include "run/cell_run.h"
+#include "run/run.h"
+#include "sample/conditions.h"
+#include "sample/optimise.h"
+#include "sample/sampler.h"
+
+namespace retort {
+
+namespace {
+
+struct OptimiseRequest {
+  RunRequest run;
+  std::string method = "gits", out;
+  int64_t samples = 64, fine = 60, rounds = 40;
+  int64_t seed = 1000;
+  double weight = 1.15;
+};
+
+std::string text_of(const Tensor& times) {
+  std::string out;
+  for (int64_t i = 0; i < times.size(0); ++i) {
+    out += (i > 0 ? ", " : "") + Value{times[i].item<double>(), {}}.text();
+  }
+  return out;
+}
+
+// The noise that grids are found for, and other noise that they are judged by.
+struct Noises {
+  Batch found, judged;
+};
+
+void optimise(const OptimiseRequest& request, const Registry& registry) {
+  const Value config = expand(load_config(request.run))[0].config;
+  Experiment e(config, "optimise", registry, Parts::all,
+               model_maker(registry, Store(shared_folder(config, request.run)), Models::find));
+  if (!e.teacher || !e.solver || !e.schedule) {
+    throw RequestError(request.run.config + ": [teacher], [solver] and [schedule] are needed to find a schedule");
+  }
+  if (e.solver->stochastic()) {
+    throw RequestError(request.run.config + ": solver.type draws noise; expected one whose ends are the ODE's");
+  }
+  const Tensor grid = e.schedule->times(e.process(), 1.0);
+  const int64_t steps = grid.size(0) - 1;
+  if (request.method == "gits" && request.fine < steps) {
+    throw RequestError("--fine " + std::to_string(request.fine) + ": is less than the schedule's " +
+                       std::to_string(steps) + " intervals; expected as many or more");
+  }
+  const at::NoGradGuard no_grad;
+  const double guidance = middle_guidance(e);
+  const Noises noise = {starting_noise(e, grid, request.samples, request.seed, guidance),
+                        starting_noise(e, grid, request.samples, request.seed + 1, guidance)};
+  const Value empty;
+  Params of_reference(empty, "solver", &e);
+  const auto reference =
+      std::static_pointer_cast<Solver>(registry.make(Solver::kind, RETORT_FINE_SOLVER, of_reference));
+  const Tensor whole = at::stack({grid[0], grid[-1]});
+  const auto ends = [&](const Batch& start) {
+    return solve(Ode(*e.teacher).with(start.condition), *reference, whole, start.x);
+  };
+  const Ode ode = Ode(*e.teacher).with(noise.found.condition);
+  const GridProblem problem{ode, *e.solver, noise.found.x};
+  Tensor found;
+  if (request.method == "gits") {
+    // Fine times between the schedule's own, so that they lie where it has them.
+    const Tensor place = at::linspace(0, static_cast<double>(steps), request.fine + 1, at::kDouble);
+    const Tensor low = place.floor().clamp_max(static_cast<double>(steps - 1)).to(at::kLong), share = place - low;
+    const Tensor fine = grid.index_select(0, low) * (1 - share) + grid.index_select(0, low + 1) * share;
+    found = grid_by_local_errors(problem, *reference, fine, steps, request.weight);
+  } else {
+    found = grid_by_end_error(problem, ends(noise.found), grid, request.rounds, [&](int64_t round, double error) {
+      log::info("round " + std::to_string(round) + " of " + std::to_string(request.rounds) + ": mean squared error " +
+                Value{error, {}}.text());
+    });
+  }
+  const Ode judging = Ode(*e.teacher).with(noise.judged.condition);
+  const GridProblem fresh{judging, *e.solver, noise.judged.x};
+  const Tensor goal = ends(noise.judged);
+  const double before = end_error(fresh, goal, grid), after = end_error(fresh, goal, found);
+  char line[200];
+  std::snprintf(line, sizeof line,
+                "mean squared error of the ends, on %lld samples of fresh noise: %.4g, before %.4g (%.2f times)",
+                static_cast<long long>(request.samples), after, before, before / after);
+  write_text(request.out, "# Found by `retort optimise`, method " + request.method + ". In units of process '" +
+                              e.process().name() + "'.\n# The " + line +
+                              ".\n[schedule]\ntype = \"" RETORT_SCHEDULE_OF_TIMES "\"\ntimes = [" + text_of(found) +
+                              "]\n");
+  log::info(line);
+  log::info("the schedule is in " + request.out);
+}
+
+}  // namespace
+
+void add_optimise(CLI::App& app, Shared& shared) {
+  auto request = std::make_shared<OptimiseRequest>();
+  CLI::App* command = app.add_subcommand(
+      "optimise", "find the times at which a solver solves this teacher's ODE best, as many as [schedule] has");
+  command->add_option("CONFIG", request->run.config, "configuration with [teacher], [solver] and [schedule]")
+      ->required();
+  command->add_option("OVERRIDES", request->run.overrides, "key=value");
+  command->add_option("--out", request->out, "a configuration with the [schedule] found, to be used by `extends`")
+      ->required();
+  command->add_option("--method", request->method, "gits: least errors of single steps; ld3: least error of the ends")
+      ->check(CLI::IsMember({"gits", "ld3"}))
+      ->capture_default_str();
+  command->add_option("--samples", request->samples, "how many trajectories")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--fine", request->fine, "gits: intervals of the grid that times are chosen from")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--weight", request->weight, "gits: what an error counts for each later step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--rounds", request->rounds, "ld3: rounds of the descent")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->callback([request, &shared] { optimise(*request, shared.registry()); });
+}
+
+}  // namespace retort

@@ -1,0 +1,96 @@
+// Runs without a loss: the teacher's own samples by one solver or another.
+#include "io/files.h"
+#include "io/json.h"
+#include "support/program.h"
+
+using namespace retort;
+using namespace retort::test;
+
+namespace {
+
+const char* const config = R"([dataset]
+type = "gaussian_mixture"
+[teacher]
+type = "gaussian_mixture"
+[solver]
+type = "heun"
+[schedule]
+type = "karras"
+evaluations = 8
+[evaluate]
+samples = 64
+metrics = ["ode_error"]
+[metric.ode_error]
+exact_samples = 64
+)";
+
+Json rows_of(const std::filesystem::path& folder) {
+  return Json::parse(read_text(folder / "results.json"))["students"];
+}
+
+}  // namespace
+
+TEST_CASE("without a loss the teacher's solves are measured, at as many steps as the evaluations allow") {
+  Folder folder;
+  write_text(folder / "c.toml", config);
+  const std::string at = folder.string();
+  const Outcome out = run_retort("sweep " + at + "/c.toml run.output=" + at +
+                                 "/out 'sweep.\"solver.type\"=[\"ddim\", \"heun\", \"rk4\"]' "
+                                 "'sweep.\"schedule.evaluations\"=[8, 32]'");
+  CAPTURE(out.output);
+  REQUIRE(out.code == 0);
+  const Json rows = rows_of(folder / "out");
+  REQUIRE(rows.size() == 6);
+  std::map<std::string, std::vector<double>> errors;
+  for (const Json& row : rows) {
+    const double budget = row["swept"]["schedule.evaluations"].get<double>();
+    const double spent = row["metrics"]["evaluations"].get<double>();
+    CHECK(spent <= budget);
+    // The last step, into sigma = 0, is DDIM's.
+    CHECK(spent > budget - 4);
+    errors[row["swept"]["solver.type"].get<std::string>()].push_back(
+        row["metrics"]["discretisation_error"].get<double>());
+  }
+  for (const auto& [solver, of] : errors) {
+    CAPTURE(solver);
+    CHECK(of[1] < 0.5 * of[0]);
+  }
+  CHECK(errors["heun"][1] < errors["ddim"][1]);
+  CHECK(contains(run_retort("sweep " + at + "/c.toml run.output=" + at +
+                            "/out 'sweep.\"solver.type\"=[\"ddim\", \"heun\", \"rk4\"]' "
+                            "'sweep.\"schedule.evaluations\"=[8, 32]'")
+                     .output,
+                 "complete"));
+}
+
+TEST_CASE("the fine solve is made once for all solvers and grids between the same ends") {
+  Folder folder;
+  write_text(folder / "c.toml", config);
+  const std::string at = folder.string();
+  REQUIRE(run_retort("sweep " + at + "/c.toml run.output=" + at + "/out run.cache=" + at +
+                     "/cache 'sweep.\"solver.type\"=[\"ddim\", \"heun\"]'")
+              .code == 0);
+  size_t exact = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "cache")) {
+    exact += entry.is_regular_file() && entry.path().extension() == ".safetensors" ? 1 : 0;
+  }
+  // Of each solver its ends and their count, and of both the exact ends.
+  CHECK(exact == 5);
+}
+
+TEST_CASE("a number of evaluations that makes no grid is one line") {
+  Folder folder;
+  const std::string at = folder.string();
+  const auto run = [&](const std::string& more) {
+    write_text(folder / "c.toml", config);
+    return run_retort("run " + at + "/c.toml run.output=" + at + "/out " + more);
+  };
+  CHECK(one_line(run("schedule.evaluations=0"), 2, {"schedule.evaluations: is 0; expected a whole number from 1 on"}));
+  CHECK(one_line(run("schedule.evaluations=3 solver.type=rk4"), 2, {"3 is less than one step of the solver takes, 4"}));
+  CHECK(one_line(run("solver.type=rk45"), 2, {"adapts its steps", "schedule.steps"}));
+  CHECK(one_line(run("schedule.steps=4"), 2, {"stands beside schedule.steps"}));
+  write_text(folder / "c.toml", config);
+  CHECK(one_line(run_retort("train " + at + "/c.toml run.output=" + at + "/out"), 2, {"[loss] is missing"}));
+  CHECK(one_line(run_retort("run " + at + "/c.toml 'evaluate.metrics=[]' run.output=" + at + "/out"), 2,
+                 {"[loss] is missing", "evaluate.metrics"}));
+}
