@@ -117,7 +117,7 @@ void add_optimise(CLI::App& app, Shared& shared) {
   command->add_option("--fine", request->fine, "gits: intervals of the grid that times are chosen from")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--weight", request->weight, "gits: what an error counts for each later step")
+  command->add_option("--weight", request->weight, "gits: how many times more an error counts one step later")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--rounds", request->rounds, "ld3: rounds of the descent")

@@ -31,49 +31,45 @@ std::vector<Tensor> trajectory(const GridProblem& problem, const Solver& solver,
   return out;
 }
 
-// Grids with the same ends, from as many numbers as there are times between them. A time is said by lambda; steps
-// stay positive as the exponentials of the numbers, scaled to the whole length.
-class Lengths {
+// Grids with the same ends as one that is given, from numbers: the logarithms of the lengths in lambda, of which only
+// the ratios count, and first the lambda at which a step out of alpha = 0 ends, or one into sigma = 0 begins: at those
+// ends lambda is infinite, and that place is free.
+class Grids {
  public:
-  Lengths(Process process, const Tensor& grid) : process_(std::move(process)), ends_(at::stack({grid[0], grid[-1]})) {
+  Grids(Process process, const Tensor& grid) : process_(std::move(process)), first_(grid[0]), last_(grid[-1]) {
     const Tensor lambda = process_.lambda(grid);
-    // Where an end is at infinity, the interval next to it has no length: the time where it begins or ends moves.
-    first_ = lambda[0].isfinite().item<bool>() ? 0 : 1;
-    last_ = lambda[-1].isfinite().item<bool>() ? grid.size(0) - 1 : grid.size(0) - 2;
-    inner_ = lambda.narrow(0, first_, last_ - first_ + 1);
+    begin_moves_ = !lambda[0].isfinite().item<bool>();
+    end_moves_ = !lambda[-1].isfinite().item<bool>();
+    inner_ = lambda.masked_select(lambda.isfinite());
   }
 
-  /// Two numbers for ends that move, and the logarithm of each length.
   Tensor numbers() const {
-    return at::cat({inner_.narrow(0, 0, 1), inner_.narrow(0, -1 + inner_.size(0), 1), inner_.diff().log()});
+    std::vector<Tensor> out;
+    if (begin_moves_) {
+      out.push_back(inner_[0].view({1}));
+    }
+    if (end_moves_) {
+      out.push_back(inner_[-1].view({1}));
+    }
+    out.push_back(inner_.diff().log());
+    return at::cat(out);
   }
 
   Tensor grid(const Tensor& numbers) const {
-    const Tensor begin = first_ == 0 ? inner_[0] : numbers[0];
-    const bool end_moves = process_.sigma(ends_.narrow(0, 1, 1)).item<double>() == 0;
-    const Tensor end = end_moves ? at::maximum(numbers[1], begin + 1e-3) : inner_[-1];
-    const Tensor share = at::softmax(numbers.narrow(0, 2, numbers.size(0) - 2), 0).cumsum(0);
-    const Tensor lambda = at::cat({begin.view({1}), begin + (end - begin) * share});
-    Tensor times = process_.time(lambda);
-    std::vector<Tensor> all;
-    if (first_ == 1) {
-      all.push_back(ends_.narrow(0, 0, 1));
-    } else {
-      times = at::cat({ends_.narrow(0, 0, 1), times.narrow(0, 1, times.size(0) - 1)});
-    }
-    if (end_moves) {
-      all.push_back(times);
-      all.push_back(ends_.narrow(0, 1, 1));
-    } else {
-      all.push_back(at::cat({times.narrow(0, 0, times.size(0) - 1), ends_.narrow(0, 1, 1)}));
-    }
-    return at::cat(all);
+    int64_t at = 0;
+    const Tensor begin = begin_moves_ ? numbers[at++] : inner_[0];
+    const Tensor length = ((end_moves_ ? numbers[at++] : inner_[-1]) - begin).clamp_min(1e-3);
+    const Tensor reached = at::softmax(numbers.narrow(0, at, numbers.size(0) - at), 0).cumsum(0);
+    const Tensor times = process_.time(at::cat({begin.view({1}), begin + length * reached}));
+    // The ends are said as they were.
+    const int64_t from = begin_moves_ ? 0 : 1, to = times.size(0) - (end_moves_ ? 0 : 1);
+    return at::cat({first_.view({1}), times.narrow(0, from, to - from), last_.view({1})});
   }
 
  private:
   Process process_;
-  Tensor ends_, inner_;
-  int64_t first_, last_;
+  Tensor first_, last_, inner_;
+  bool begin_moves_ = false, end_moves_ = false;
 };
 
 }  // namespace
@@ -107,14 +103,14 @@ Tensor grid_by_local_errors(const GridProblem& problem, const Solver& reference,
                                         std::vector<double>(static_cast<size_t>(m + 1), none));
   std::vector<std::vector<int64_t>> from(best.size(), std::vector<int64_t>(static_cast<size_t>(m + 1), -1));
   best[0][0] = 0;
-  for (size_t k = 1; k < best.size(); ++k) {
-    for (int64_t j = 1; j <= m; ++j) {
-      for (int64_t i = 0; i < j; ++i) {
-        const double lost =
-            weight * best[k - 1][static_cast<size_t>(i)] + error[static_cast<size_t>(i)][static_cast<size_t>(j)];
-        if (lost < best[k][static_cast<size_t>(j)]) {
-          best[k][static_cast<size_t>(j)] = lost;
-          from[k][static_cast<size_t>(j)] = i;
+  double counts = 1;
+  for (size_t k = 1; k < best.size(); ++k, counts *= weight) {
+    for (size_t j = 1; j <= static_cast<size_t>(m); ++j) {
+      for (size_t i = 0; i < j; ++i) {
+        const double lost = best[k - 1][i] + counts * error[i][j];
+        if (lost < best[k][j]) {
+          best[k][j] = lost;
+          from[k][j] = static_cast<int64_t>(i);
         }
       }
     }
@@ -128,11 +124,11 @@ Tensor grid_by_local_errors(const GridProblem& problem, const Solver& reference,
 
 Tensor grid_by_end_error(const GridProblem& problem, const Tensor& ends, const Tensor& grid, int64_t rounds,
                          const std::function<void(int64_t, double)>& said) {
-  const Lengths lengths(problem.ode.process(), grid);
-  Tensor now = lengths.numbers(), best_grid = grid;
+  const Grids grids(problem.ode.process(), grid);
+  Tensor now = grids.numbers(), best_grid = grid;
   // The logarithm: errors of grids differ by powers of ten.
   const auto value = [&](const Tensor& numbers) {
-    return std::log(end_error(problem, ends, lengths.grid(numbers)) + 1e-30);
+    return std::log(end_error(problem, ends, grids.grid(numbers)) + 1e-30);
   };
   double here = value(now), best = here;
   constexpr double apart = 0.02;
@@ -161,7 +157,7 @@ Tensor grid_by_end_error(const GridProblem& problem, const Tensor& ends, const T
     }
     if (here < best) {
       best = here;
-      best_grid = lengths.grid(now);
+      best_grid = grids.grid(now);
     }
     said(round, std::exp(best));
   }

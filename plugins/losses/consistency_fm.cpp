@@ -8,8 +8,8 @@
 ///
 /// The line is the DDIM step, which is Euler's on rectified flow. So the student is sampled well in as many steps as
 /// there are segments, over the schedule "uniform".
-/// Source: Yang et al. 2024 (arXiv 2407.02398), eq. 5 and 6, and eq. 8 for segments. Its authors' code has s behind the
-/// segment's end where t is closer to that than `interval`.
+/// Source: Yang et al. 2024 (arXiv 2407.02398), velocity consistency, also in segments. Its authors' code has s behind
+/// the segment's end where t is closer to that than `interval`.
 ///
 ///     [loss]
 ///     type = "consistency_fm"

@@ -9,8 +9,7 @@
 /// which balances gradients of the last layer, and its discriminator are not here.
 ///
 /// The solver begins anew with every step, so one that keeps a history is of first order.
-/// Source: Kim et al. 2023 (arXiv 2310.02279), eq. 5, 9 and 10, and algorithm 1. Its G = (s / t) x + (1 - s / t) g is
-/// ours with g = x - t u.
+/// Source: Kim et al. 2023 (arXiv 2310.02279), algorithm 1. Its G = (s / t) x + (1 - s / t) g is ours with g = x - t u.
 ///
 ///     [loss]
 ///     type = "ctm"

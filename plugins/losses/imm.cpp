@@ -12,7 +12,7 @@
 /// form = "torch_flow_models" has what that port has instead: only pairs of different rows, mean squares in the kernel,
 /// c_out for s = 0, and alpha^2 sigma^2 below. With network_input "t" the network is not told s, and a jump is the DDIM
 /// step from D(x, t).
-/// Source: Zhou et al. 2025 (arXiv 2503.07565), algorithm 1, eq. 12 and 13, and appendix C for the kernel.
+/// Source: Zhou et al. 2025 (arXiv 2503.07565), algorithm 1.
 ///
 ///     [loss]
 ///     type = "imm"

@@ -1,13 +1,15 @@
 /// Latent consistency distillation: consistency distillation of a guided teacher, whose weight the student is told.
 ///
 /// It is `cm` with three differences. Each row has a guidance weight w of its own, which the teacher's step follows and
-/// both networks are told as the input "guidance"; one student then serves all weights, and needs one evaluation a
-/// step. A step of the solver spans `skip` intervals of the grid, so that the grid may have as many times as the
-/// teacher was trained on. And the distance is pseudo-Huber's, the target a moving average. The weights are drawn
-/// uniformly from the teacher's guidance_range, in the form of Imagen: w = 1 + omega, where the paper's omega in [2,
-/// 14] is [3, 15]. Without a range it is `cm` with `skip`. Whether times count from 0 or 1 is the schedule's and the
-/// preconditioning's: process "betas" with preconditioning "discrete" is diffusers'. Source: Luo et al. 2023 (arXiv
-/// 2310.04378), algorithm 1 and eq. 11 to 14.
+/// both networks are told as the input "guidance"; one student then serves all weights, at one evaluation a step. A
+/// step of the solver spans `skip` intervals of the grid, so that the grid may have as many times as the teacher was
+/// trained on. And the distance is pseudo-Huber's, the target a moving average.
+///
+/// The weights are drawn uniformly from the teacher's guidance_range, in the form of Imagen, w = 1 + omega: the paper's
+/// omega in [2, 14] is [3, 15]. Without a range it is `cm` with `skip`. The paper's f is the student's boundary
+/// "time_scaled". Whether times count from 0 or 1 is the schedule's and the preconditioning's: process "betas" with
+/// preconditioning "discrete" is diffusers'.
+/// Source: Luo et al. 2023 (arXiv 2310.04378), algorithm 1.
 ///
 ///     [loss]
 ///     type = "lcm"

@@ -9,7 +9,7 @@
 /// With gan_weight a "discriminator" tells the student's ends of phases from the target's, both noised further to a
 /// time of the phase, and the student also learns to deceive it, both by the hinge loss; its logit is the mean of what
 /// its network says of a row.
-/// Source: Wang et al. 2024 (arXiv 2405.18407), algorithm 1, section 3.1 and eq. 8 for the discriminator.
+/// Source: Wang et al. 2024 (arXiv 2405.18407), algorithm 1, and its adversarial consistency loss.
 ///
 ///     [loss]
 ///     type = "pcm"

@@ -8,8 +8,8 @@
 ///
 /// times = "steps" trains at the first times of `steps` equal parts of [0, t_max] alone. With one step that is pure
 /// noise: the distillation of InstaFlow, whose student is a generator of one step.
-/// Source: Liu et al. 2022 (arXiv 2209.03003), eq. 1 and algorithm 1, section 2.1 for the distillation; Lee et al. 2024
-/// (arXiv 2405.20320), section 4.1 for "u_shaped"; Wang et al. 2024 (arXiv 2410.07303) for other processes.
+/// Source: Liu et al. 2022 (arXiv 2209.03003), eq. 1 and algorithm 1; Liu et al. 2023 (InstaFlow, arXiv 2309.06380);
+/// Lee et al. 2024 (arXiv 2405.20320) for "u_shaped"; Wang et al. 2024 (arXiv 2410.07303) for other processes.
 ///
 ///     [loss]
 ///     type = "reflow"

@@ -5,8 +5,8 @@
 /// from 0 to log2(finest) - 1, is held to the mean of the two jumps of half that length which the target network makes
 /// from the same state. Such a jump begins at a multiple of d, so no jump leads beyond the data. What the finest jump
 /// is told says `finest_jump`: "zero", that it ends where it begins, or "step", that its length is 1 / finest.
-/// Source: Frans et al. 2024 (arXiv 2410.12557), eq. 5 and algorithm 1. Its authors' code has finest_jump "step",
-/// bootstrap_share 0.125 and clip 4.
+/// Source: Frans et al. 2024 (arXiv 2410.12557), algorithm 1. Its authors' code has finest_jump "step", bootstrap_share
+/// 0.125 and clip 4.
 ///
 ///     [loss]
 ///     type = "shortcut"

@@ -33,8 +33,9 @@ class ModeCoverage final : public Metric {
   Measurement measure(const Evaluation& evaluation) const override {
     const Tensor x = evaluation.samples().flatten(1).to(at::kCPU, at::kDouble);
     if (x.size(1) != mixture_.dimension()) {
-      throw RequestError("the mixture has " + std::to_string(mixture_.dimension()) + " dimensions, and samples have " +
-                         std::to_string(x.size(1)) + "; describe it in [metric.mode_coverage] as in [dataset]");
+      throw RequestError("the mixture is of dimension " + std::to_string(mixture_.dimension()) +
+                         ", and samples are of dimension " + std::to_string(x.size(1)) +
+                         "; describe it in [metric.mode_coverage] as in [dataset]");
     }
     const int64_t modes = mixture_.components();
     std::vector<Tensor> squares, log_joint;  // [n] for each component

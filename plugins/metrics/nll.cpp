@@ -10,7 +10,7 @@
 /// not better: samples at the modes are below it.
 ///
 /// It asks no more of a teacher than its predictions, so it works with networks too. A sample costs 11 (2 probes + 1)
-/// evaluations per step, and some thirty steps. Noise is N(0, sigma^2) at the grid's first time, as samplers draw it.
+/// evaluations per step, and some tens of steps. Noise is N(0, sigma^2) at the grid's first time, as samplers draw it.
 /// Source: Chen et al. 2018 (arXiv 1806.07366), theorem 1; Song et al. 2021 (arXiv 2011.13456), eq. 39 and 40.
 ///
 ///     [evaluate]

@@ -5,8 +5,10 @@
 ///   A = (D_0 - D_1) / r_0, B = (D_1 - D_2) / r_1, D' = A + r_0 / (r_0 + r_1) (A - B), D'' = f (A - B) / (r_0 + r_1)
 ///   x_s = sigma_s / sigma_t x + alpha_s h (phi_1 D_0 + phi_2 D' + phi_3 D''), phi_k at -h
 /// D'' is the second derivative for f = 2. DPM-Solver's code, diffusers and k-diffusion have f = 1, with which the
-/// method is of second order. Steps out of pure noise and into sigma = 0 are DDIM's.
-/// Source: Lu et al. 2022 (arXiv 2211.01095); the formula is that of its code, `multistep_dpm_solver_third_update`.
+/// method is of second order. Steps out of pure noise and into sigma = 0 are DDIM's. Over few, long steps the
+/// polynomial overshoots: on a mixture of Gaussians, from sigma = 80 on Karras's grid, the error falls below that of
+/// `dpmpp_2m` at about 20 steps. Source: Lu et al. 2022 (arXiv 2211.01095); the formula is that of its code,
+/// `multistep_dpm_solver_third_update`.
 ///
 ///     [solver]
 ///     type = "dpmpp_3m"

@@ -12,7 +12,8 @@
 /// Early steps have fewer values. Steps of rising order from DDIM hold the whole at order 2. A full start is as exact
 /// as the steps that follow: the evaluation at the end of an early step, which the next step needs anyway, enters the
 /// weights and raises the order by one, as in UniPC (Zhao et al. 2023). Order 4 besides needs a first step of order 3
-/// by itself, which costs two evaluations more, once per row.
+/// by itself, which costs two evaluations more, once per row. `lower_order_final` lowers the order to 2
+/// and 1 in the last two steps, as diffusers does over few, and holds the whole at order 2.
 #pragma once
 
 #include <retort/exponential.h>

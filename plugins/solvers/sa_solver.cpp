@@ -16,7 +16,7 @@
 ///     corrector_order = 4            # 2 to 4 predictions, that at the end counted; 0: none
 ///     tau = 1.0
 ///     s_tmin = 0.0
-///     s_tmax = inf
+///     s_tmax = 1e9                   # beyond any level
 ///     rescaled = true
 #include "sde_multistep.h"
 
@@ -37,8 +37,10 @@ class SaSolver final : public SdeMultistep {
     const double tau = p.get("tau", 1.0, "its square is how often the noise of the reverse SDE counts", at_least(0));
     power_ = tau * tau;
     least_ = p.get("s_tmin", 0.0, "least noise level sigma / alpha at a step's end with that tau", at_least(0));
-    greatest_ = p.get("s_tmax", std::numeric_limits<double>::infinity(),
-                      "greatest noise level sigma / alpha at a step's end with that tau", at_least(0));
+    greatest_ = p.get("s_tmax", 1e9, "greatest noise level sigma / alpha at a step's end with that tau", at_least(0));
+    if (greatest_ < least_) {
+      throw p.error("s_tmax", "below s_tmin; expected at least that");
+    }
     rescaled_ = p.get("rescaled", true, "two predictions: weigh the difference by 1/2, whatever the step");
     lower_order_final_ = p.get("lower_order_final", true, "lower the orders towards the end of the grid");
   }

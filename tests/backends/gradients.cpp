@@ -380,6 +380,19 @@ TEST_CASE(
     lessons.push_back(
         {"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, {{1, 8, 8}, inputs}});
   }
+  const std::pair<const char*, std::string> consistency[] = {
+      {"horizon", "steps = 2"},
+      {"horizon", "steps = 0\nrandom = true\nweighting = \"c_out\""},
+      {"ct", ""},
+      {"ect", mild},
+      {"tcm", mild},
+      {"scm", "derivative = \"jvp\""},
+      {"scm", "derivative = \"jvp\"\nvelocity = \"teacher\"\ntangent = \"clipped\"\nprior = \"none\""},
+      {"continuous_cm", "derivative = \"jvp\"\nvelocity = \"teacher\""}};
+  for (const auto& [loss, toml] : consistency) {
+    lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
+    lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures});
+  }
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

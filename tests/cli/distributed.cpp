@@ -57,6 +57,8 @@ TEST_CASE("two processes, and three, give what one gives, to 1e-6 in float64, fo
         "knowledge_distillation evaluate.student_steps=[1]",
         "dmd2 loss.gan_weight=0.01 loss.discriminator=mlp loss.student_every=3 evaluate.student_steps=[1]",
         "progressive_distillation loss.stages=2 schedule.steps=8",
+        "horizon loss.steps=3 loss.random=true loss.target=ema", "ct", "ect", "tcm loss.boundary_share=0.3",
+        "scm loss.variance=learned", "continuous_cm loss.velocity=teacher",
         "meanflow process.type=rectified_flow student.parametrisation=flow schedule.type=uniform",
         "align_your_flow process.type=rectified_flow student.parametrisation=flow schedule.type=uniform",
         "tvm process.type=rectified_flow student.parametrisation=flow schedule.type=uniform",

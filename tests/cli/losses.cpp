@@ -48,6 +48,11 @@ const Kind kinds[] = {
      "[2]"},
     {"moment matching", "loss.type=imm process.type=rectified_flow student.parametrisation=flow schedule.type=uniform",
      "[1, 2]"},
+    {"horizon", "loss.type=horizon loss.steps=3 loss.random=true loss.target=ema", "[1, 2]"},
+    {"easy consistency tuning", "loss.type=ect", "[1, 2]"},
+    {"truncated consistency", "loss.type=tcm", "[1]"},
+    {"continuous consistency with a learned variance",
+     "loss.type=scm loss.velocity=teacher loss.variance=learned loss.derivative=jvp", "[1, 2]"},
     {"progressive distillation", "loss.type=progressive_distillation loss.stages=2 schedule.steps=8", "[1, 2]"},
     {"align your flow",
      "loss.type=align_your_flow loss.velocity=teacher process.type=rectified_flow student.parametrisation=flow "

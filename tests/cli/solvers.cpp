@@ -94,3 +94,31 @@ TEST_CASE("a number of evaluations that makes no grid is one line") {
   CHECK(one_line(run_retort("run " + at + "/c.toml 'evaluate.metrics=[]' run.output=" + at + "/out"), 2,
                  {"[loss] is missing", "evaluate.metrics"}));
 }
+
+TEST_CASE("optimise writes a schedule that a configuration extends, and says what it gains") {
+  Folder folder;
+  write_text(folder / "c.toml", config);
+  const std::string at = folder.string();
+  for (const char* method : {"gits", "ld3"}) {
+    CAPTURE(std::string(method));
+    const std::string found = at + "/" + method + ".toml";
+    const Outcome out =
+        run_retort("optimise " + at + "/c.toml solver.type=ddim --samples 32 --fine 20 --rounds 5 --method " + method +
+                   " --out " + found);
+    CAPTURE(out.output);
+    REQUIRE(out.code == 0);
+    CHECK(contains(out.output, "on 32 samples of fresh noise"));
+    const std::string text = read_text(found);
+    CHECK(contains(text, "type = \"explicit\""));
+    std::string rest = config;
+    rest.replace(rest.find("[schedule]"), rest.find("[evaluate]") - rest.find("[schedule]"), "");
+    write_text(folder / "d.toml", "extends = \"" + std::string(method) + ".toml\"\n" + rest);
+    CHECK(run_retort("run " + at + "/d.toml solver.type=ddim run.output=" + at + "/" + method).code == 0);
+    CHECK(rows_of(folder / method)[0]["metrics"]["evaluations"] == 8);
+  }
+  CHECK(one_line(run_retort("optimise " + at + "/c.toml solver.type=euler_ancestral --out " + at + "/x.toml"), 2,
+                 {"solver.type draws noise"}));
+  CHECK(one_line(run_retort("optimise " + at + "/c.toml solver.type=ddim --fine 3 --out " + at + "/x.toml"), 2,
+                 {"--fine 3", "less than the schedule's 8 intervals"}));
+  CHECK(!std::filesystem::exists(folder / "x.toml"));
+}

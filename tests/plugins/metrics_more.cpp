@@ -73,7 +73,7 @@ TEST_CASE("fd of one distribution falls as 1 / N, and fd_infinity is rid of most
   CHECK(std::abs(infinity) < 0.25 * fd);
 }
 
-TEST_CASE("kid's interval is Student's over disjoint subsets, and holds the truth as often as it says") {
+TEST_CASE("kid's interval is Student's over disjoint subsets, and holds the truth about as often as it says") {
   const Values got = measure("kid", normal({100, 3}, 1), normal({110, 3}, 2), "subset_size = 25\nconfidence = 0.95");
   // Four subsets: 2.5 and 97.5 % of Student's t with 3 degrees of freedom are at -+ 3.182446305284263.
   const double reach = 3.182446305284263 * got.at("kid_std") / 2;
@@ -190,4 +190,17 @@ TEST_CASE("the Vendi score counts kinds: n alike are 1, n kinds are n, and rare 
   CHECK(of({0, 0, 0, 1}) == doctest::Approx(std::exp(-0.75 * std::log(0.75) - 0.25 * std::log(0.25))).epsilon(1e-12));
   CHECK(of({0, 0, 0, 1}, "order = 2.0") == doctest::Approx(1 / (0.5625 + 0.0625)).epsilon(1e-12));
   CHECK(of({0, 1, 2}, "kernel = \"gaussian\"\nbandwidth = 0.01") == doctest::Approx(3).epsilon(1e-12));
+}
+
+TEST_CASE("what takes rows in parts tells distributions, not numbers of rows: each row many times changes nothing") {
+  const Tensor a = normal({30, 2}, 1), b = normal({20, 2}, 2) + 0.5;
+  const Tensor more_a = a.repeat({20, 1}), more_b = b.repeat_interleave(30, 0);
+  for (const auto& [metric, value, toml] :
+       {std::tuple("energy_distance", "energy_distance", ""),
+        std::tuple("mmd", "mmd_squared", "estimate = \"biased\"\nbandwidths = [0.7]"),
+        std::tuple("sinkhorn", "sinkhorn_divergence", "epsilon = 0.5\ntolerance = 1e-12")}) {
+    CAPTURE(metric);
+    CHECK(measure(metric, more_a, more_b, toml)[value] ==
+          doctest::Approx(measure(metric, a, b, toml)[value]).epsilon(1e-10));
+  }
 }

@@ -126,7 +126,8 @@ TEST_CASE("modes of a mixture are covered, and samples of high quality, as scipy
   const Values none = measure("mode_coverage", real + 9, real, ring);
   CHECK(none.at("modes_covered") == 0);
   CHECK(!none.contains("mode_entropy"));
-  CHECK(contains(request_error([&] { measure("mode_coverage", real, real); }), "the mixture has 1 dimensions"));
+  CHECK(contains(request_error([&] { measure("mode_coverage", real, real); }),
+                 "the mixture is of dimension 1, and samples are of dimension 2"));
 }
 
 TEST_CASE("self-consistency compares f at all pairs of times, and by noise level with f at the start") {

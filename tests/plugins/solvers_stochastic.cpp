@@ -219,4 +219,5 @@ TEST_CASE("stochastic solvers say what is wrong with their keys") {
   CHECK(contains(error("restart", "intervals = [[0.1, 0.3, 1.5, 2]]"), "whole numbers"));
   CHECK(contains(error("restart", "intervals = [[0.1, 3000, 1, 2]]"), "noisiest level"));
   CHECK(contains(error("sa_solver", "corrector_order = 1"), "expected 2 to 4"));
+  CHECK(contains(error("sa_solver", "s_tmin = 2.0\ns_tmax = 1.0"), "below s_tmin"));
 }

@@ -1,9 +1,12 @@
-// Training: the losses, and the first series that a metric gave: a curve over the noise level, say.
+// Training: the losses, and a series that a metric gave: a curve over the noise level, say.
 section("training", () => {
   const controls = $("trainingControls");
   const losses = page.losses.filter(l => finite(l.part));
-  const name = page.students.flatMap(r => Object.keys(r.series || {}))[0];
-  const series = page.students.filter(r => name && Array.isArray(get(r.series, name)) && r.series[name].length);
+  const filled = (r, name) => Array.isArray(get(r.series, name)) && r.series[name].length;
+  const names = [...new Set(page.students.flatMap(r => Object.keys(r.series || {}).filter(name => filled(r, name))))];
+  const seriesOf = name => page.students.filter(r => filled(r, name)), series = names.flatMap(seriesOf);
+  // What a curve is over stands at the end of its name: "ode_error_by_noise".
+  const over = name => /_by_noise$/.test(name) ? "noise level sigma / alpha" : pretty((name.match(/_by_(.+)$/) || [0, ""])[1]);
   if (!losses.length) $("lossCard").remove();
   if (!series.length) $("noiseCard").remove();
   if (!losses.length && !series.length) return false;
@@ -23,13 +26,15 @@ section("training", () => {
     }
     if (series.length) {
       const steps = r => several("student_steps") && r.student_steps ? `, ${plural(r.student_steps, "step")}` : "";
-      const sets = series.filter(r => colors.has(r.cell))
+      const name = ofName();
+      const sets = seriesOf(name).filter(r => colors.has(r.cell))
         .map(r => curve(nameOfCell(r.cell) + steps(r), colors.get(r.cell), r.series[name], 3));
       const all = sets.flatMap(s => s.data);
-      lineChart("noise", sets, axis("noise level sigma / alpha", fits(all.map(p => p.x))),
+      lineChart("noise", sets, axis(over(name), fits(all.map(p => p.x))),
         axis(pretty(name), fits(all.map(p => p.y))));
     }
   };
+  const ofName = choose(controls, "Curve:", names.map(name => [pretty(name), name]), undefined, draw);
   const choice = lineChoice(controls, "settings", draw);
   draw();
   const left = page.losses_left_out;
