@@ -11,8 +11,8 @@
 namespace retort {
 
 /// In noise levels, r = t max(0, 1 - n(t) / q^(k + 1)) in part k of the training, n(t) = 1 + a / (1 + e^{b t}), or 1
-/// (Geng et al. 2024, arXiv 2406.14548, eq. 14). A first part with q = 2 compares with the data itself, as a diffusion
-/// model does.
+/// (Geng et al. 2024, arXiv 2406.14548: the mapping function). A first part with q = 2 compares with the data itself,
+/// as a diffusion model does.
 class ClosingStep {
  public:
   /// From the keys `mapping`, `q`, `parts`, `least_gap`, `gap_at_0` and `gap_slope`.

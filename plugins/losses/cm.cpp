@@ -10,6 +10,7 @@
 ///     type = "cm"
 ///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
 ///     target = "student"             # or "ema"
+///     weighting = "none"             # or "snr", "truncated_snr", "karras", …
 #include <retort/plugin.h>
 
 #include "consistency_step.h"

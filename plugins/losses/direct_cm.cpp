@@ -14,6 +14,7 @@
 ///     type = "direct_cm"
 ///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
 ///     pairs = 1
+///     weighting = "none"             # or "snr", "truncated_snr", "karras", …
 #include <retort/plugin.h>
 
 #include "consistency_step.h"

@@ -5,7 +5,7 @@
 /// carries no gradient, and is the data itself where r = 0. So it begins as a denoiser's training, and ends near
 /// consistency training in continuous time. With student.init = "teacher" it tunes that.
 ///
-/// Source: Geng et al. 2024 (arXiv 2406.14548), algorithm 1 and eq. 14, whose code has a norm for the distance:
+/// Source: Geng et al. 2024 (arXiv 2406.14548), algorithm 1, whose code has a norm for the distance:
 /// huber_c = 1e-8 is that, with a gradient also where both ends agree. q = 256 and parts = 1 is its fixed mapping.
 ///
 ///     [loss]

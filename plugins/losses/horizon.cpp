@@ -4,9 +4,10 @@
 /// target is the target network's f(x_s, s), which carries no gradient; where the grid ends before, it is the ODE's end
 /// itself. steps = 1 is consistency distillation (Song et al. 2023, arXiv 2303.01469, algorithm 2), and steps = 0,
 /// which is all of them, the direct consistency model (Vouitsis et al. 2024, arXiv 2411.08954): both to the bit, with
-/// the same times and noise. Between, the teacher's error falls with the steps, and so does the share of the student's
-/// own word in its target. With `random` the number is drawn anew for each row, evenly between 1 and `steps`, as
-/// consistency trajectory models do (Kim et al. 2023, arXiv 2310.02279, section 3.1).
+/// the same times and noise. Between, the more steps, the more of the target is the teacher's word, and the less is the
+/// student's own; a sweep over loss.steps shows what that is worth. With `random` the number is drawn anew for each
+/// row, evenly between 1 and `steps`, as consistency trajectory models do (Kim et al. 2023, arXiv 2310.02279, section
+/// 3.1).
 ///
 /// The solve is packed: a row costs its own steps and no more, and the solver keeps its history over them.
 ///
@@ -15,6 +16,7 @@
 ///     steps = 4                      # 1: cm; 0: to the end, direct_cm
 ///     distance = "pseudo_huber"      # or "l2", the default, or "l1"
 ///     target = "student"             # or "ema"
+///     weighting = "none"             # or "interval", "truncated_snr", "karras", …
 #include <retort/plugin.h>
 
 #include "consistency_step.h"

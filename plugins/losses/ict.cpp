@@ -8,7 +8,7 @@
 ///     [loss]
 ///     type = "ict"
 ///     distance = "pseudo_huber_vector"
-///     weighting = "interval"         # or "none"
+///     weighting = "interval"         # or "none", "karras", "c_out", …
 #include <retort/plugin.h>
 
 #include "consistency_training.h"

@@ -10,7 +10,7 @@
 /// 1 / (sd tan(tau)). With variance = "learned" a second network learns a logarithm u(tau) beside it, and rows weigh
 /// e^-u. dX/dtau is that of data and noise (sCT, from data alone) or the teacher's (sCD, distillation). The student's
 /// boundary must be "edm". By difference the tangent is good to about 1e-4 in float32.
-/// Source: Lu & Song 2024 (arXiv 2410.11081), algorithm 1, eq. 6 and section 4.
+/// Source: Lu & Song 2024 (arXiv 2410.11081), algorithm 1 and section 4.
 ///
 ///     [loss]
 ///     type = "scm"

@@ -4,11 +4,12 @@
 /// noise levels t >= t' only. Its target at r is its own f(x_r, r) without gradients, and that of "first" where r < t'.
 /// A share of the rows stand at t' itself, where the target is always of "first"; they hold the student to it. The loss
 /// is the mean of ect's over the other rows, plus `boundary_weight` times the mean over these. Times of the second half
-/// have log t as Student's t, between t' and sigma_max, and t - r as it was last. The student is then for levels of t'
+/// have log t as Student's t, between t' and `noisiest`, and t - r as it was last. The student is then for levels of t'
 /// and more: for one step, or several that do not go below.
 ///
 /// With two_stages = false all of the training is the second part, and the student has to begin as a consistency model.
-/// Source: Lee et al. 2024 (arXiv 2410.14895), eq. 9 to 12 and section 3.3.
+/// Source: Lee et al. 2024 (arXiv 2410.14895). The boundary's share and weight are FastGen's; its authors' program
+/// begins at 0.05 and 1.
 ///
 ///     [loss]
 ///     type = "tcm"

@@ -17,7 +17,7 @@ using namespace retort;
 class Heun final : public RungeKutta {
  public:
   explicit Heun(Params& p)
-      : RungeKutta(p, retort::tableau("heun"), "variable"),
+      : RungeKutta(p, tableau("heun"), "variable"),
         correct_last_(p.choice("final_step", "euler", {"euler", "heun"},
                                "the step into sigma = 0; \"heun\" evaluates the corrector at the least time at which "
                                "the drift is finite, and needs variable = \"time\"") == "heun") {

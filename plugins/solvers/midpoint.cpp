@@ -14,7 +14,7 @@ using namespace retort;
 
 class Midpoint final : public RungeKutta {
  public:
-  explicit Midpoint(Params& p) : RungeKutta(p, retort::tableau("midpoint")) {}
+  explicit Midpoint(Params& p) : RungeKutta(p, tableau("midpoint")) {}
 };
 
 RETORT_PLUGIN(Midpoint, solver, midpoint)

@@ -14,7 +14,7 @@ using namespace retort;
 
 class Ralston final : public RungeKutta {
  public:
-  explicit Ralston(Params& p) : RungeKutta(p, retort::tableau("ralston")) {}
+  explicit Ralston(Params& p) : RungeKutta(p, tableau("ralston")) {}
 };
 
 RETORT_PLUGIN(Ralston, solver, ralston)

@@ -14,7 +14,7 @@ using namespace retort;
 
 class Rk4 final : public RungeKutta {
  public:
-  explicit Rk4(Params& p) : RungeKutta(p, retort::tableau("rk4")) {}
+  explicit Rk4(Params& p) : RungeKutta(p, tableau("rk4")) {}
 };
 
 RETORT_PLUGIN(Rk4, solver, rk4)

@@ -11,7 +11,9 @@
 ///
 /// A tableau of one's own: each row of a is a text of coefficients with commas between, of numbers, + - * / ^, sqrt,
 /// the nodes c1, c2 … and phi0 … phi8, where phi2 is phi_2(z) and phi2(c3) is phi_2(c3 z). `*` stands for what makes
-/// the row's sum right. Without c the rows' sums are the nodes. Source: Hairer, Norsett & Wanner 1993, II.1; Hochbruck
+/// the row's sum right. Without c the rows' sums are the nodes. So a = ["", "*"], b = "*, phi2/c2", c = "0, 1/2" is
+/// res_2s.
+/// Source: Hairer, Norsett & Wanner 1993, II.1; Hochbruck
 /// & Ostermann 2010 (Acta Numerica 19), section 2; each tableau's own stands in sdk/src/tableau/table.cpp.
 ///
 ///     [solver]
@@ -19,13 +21,6 @@
 ///     tableau = "bogacki_shampine_3"
 ///     coordinate = "angle"           # or "sigma", "lambda", "time"
 ///     adaptive = false
-///
-///     # the same as tableau = "res_2s"
-///     [solver]
-///     type = "runge_kutta"
-///     a = ["", "*"]
-///     b = "*, phi2/c2"
-///     c = "0, 1/2"
 #include <retort/plugin.h>
 #include <retort/runge_kutta.h>
 
@@ -138,10 +133,10 @@ class RungeKuttaByTableau final : public RungeKutta {
 
   Tensor step(const Step& step, const Tensor& x) const override {
     if (adaptive_) {
-      return adaptive_->run(step, x, tableau());
+      return adaptive_->run(step, x, method());
     }
-    return tableau().exponential() ? exponential_runge_kutta(step, x, formulation_, tableau())
-                                   : RungeKutta::step(step, x);
+    return method().exponential() ? exponential_runge_kutta(step, x, formulation_, method())
+                                  : RungeKutta::step(step, x);
   }
 
  private:

@@ -21,8 +21,11 @@ class Lesson {
 
   const Loss& loss() const { return *loss_; }
 
-  /// Where the teacher's ODE is solved, or no teacher is followed, the student's best is known here.
-  bool perfect_is_known() const { return loss_->needs().solver || !loss_->needs().teacher; }
+  /// The exact student knows where ways end, not what lies between: its best is known where it is to say the end of the
+  /// teacher's solve, or follows no teacher.
+  bool perfect_is_known() const {
+    return loss_->needs().solver ? loss_->makes() != Makes::flow_map : !loss_->needs().teacher;
+  }
 
   struct Outcome {
     LossValue value;

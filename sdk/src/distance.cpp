@@ -9,10 +9,11 @@
 namespace retort {
 
 Distance::Distance(Params& p, const std::string& fallback)
-    : name_(p.choice("distance", fallback, {"l2", "l2_sum", "l1", "pseudo_huber", "pseudo_huber_vector"},
-                     "between prediction and target; pseudo_huber per element, pseudo_huber_vector per sample")),
+    : name_(p.choice("distance", fallback, {"l2", "l2_sum", "l1", "pseudo_huber", "pseudo_huber_vector", "cauchy"},
+                     "between prediction and target; pseudo_huber per element, pseudo_huber_vector and cauchy per "
+                     "sample")),
       c_(p.get("huber_c", 0.0,
-               "c of the pseudo-Huber distances; 0: 0.001 per element, 0.00054 sqrt(dimension) per sample",
+               "c of the pseudo-Huber and Cauchy distances; 0: 0.001 per element, 0.00054 sqrt(dimension) per sample",
                at_least(0))) {}
 
 Tensor Distance::operator()(const Tensor& prediction, const Tensor& target) const {
@@ -32,6 +33,9 @@ Tensor Distance::operator()(const Tensor& prediction, const Tensor& target) cons
   }
   const double c = c_ > 0 ? c_ : 0.00054 * std::sqrt(dimension);
   const Tensor square = mean_measure(Measure::square, prediction, target) * dimension;
+  if (name_ == "cauchy") {
+    return (square / (2 * c * c)).log1p();
+  }
   // sqrt(square + c^2) - c without cancellation for small squares
   return square / ((square + c * c).sqrt() + c);
 }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace retort {
@@ -36,7 +37,7 @@ int64_t place_of(double lambda) {
 class Path {
  public:
   Path(uint64_t seed, int64_t row, int64_t columns, double power)
-      : seed_(seed), row_(row), columns_(columns), power_(power) {}
+      : seed_(seed), row_(row), columns_(columns), power_(power), normal_(static_cast<size_t>(columns)) {}
 
   double u(int64_t place) const {
     if (place == places) {
@@ -45,29 +46,50 @@ class Path {
     return place == 0 ? 0 : std::exp(2 * power_ * 5 * std::atanh(2 * static_cast<double>(place) / places - 1));
   }
 
-  std::vector<double> at(int64_t place) const {
-    std::vector<double> low(static_cast<size_t>(columns_), 0), high(low.size());
-    std::vector<float> normal(low.size());
-    int64_t left = 0, right = places;
-    while (left < place) {
-      const int64_t middle = (left + right) / 2;
-      const double from = u(left), to = u(right), own = u(middle) - from;
-      // At sigma = 0 the path is at infinity, which says nothing of where it is now.
-      const double share = std::isinf(to) ? 0 : own / (to - from), spread = std::sqrt(own * (1 - share));
-      fill(seed_, row_, first_of_path + static_cast<uint64_t>(middle), columns_, normal.data());
-      std::vector<double>& end = middle <= place ? low : high;
-      for (size_t i = 0; i < low.size(); ++i) {
-        end[i] = low[i] + (share == 0 ? 0 : share * (high[i] - low[i])) + spread * static_cast<double>(normal[i]);
-      }
-      (middle <= place ? left : right) = middle;
+  /// W at two places, the first before the second. They go down together as long as they are in one half.
+  std::pair<std::vector<double>, std::vector<double>> at(int64_t first, int64_t second) {
+    Stretch stretch{0, places, std::vector<double>(normal_.size(), 0), std::vector<double>(normal_.size())};
+    while (stretch.left < first && (first < middle(stretch)) == (second < middle(stretch))) {
+      halve(stretch, first);
     }
-    return low;
+    Stretch other = stretch;
+    return {down(stretch, first), down(other, second)};
   }
 
  private:
+  // Between two places, with W there.
+  struct Stretch {
+    int64_t left, right;
+    std::vector<double> low, high;
+  };
+
+  static int64_t middle(const Stretch& s) { return (s.left + s.right) / 2; }
+
+  std::vector<double> down(Stretch& s, int64_t place) {
+    while (s.left < place) {
+      halve(s, place);
+    }
+    return std::move(s.low);
+  }
+
+  // To the half with that place in it.
+  void halve(Stretch& s, int64_t place) {
+    const int64_t at = middle(s);
+    const double from = u(s.left), to = u(s.right), own = u(at) - from;
+    // At sigma = 0 the path is at infinity, which says nothing of where it is now.
+    const double share = std::isinf(to) ? 0 : own / (to - from), spread = std::sqrt(own * (1 - share));
+    fill(seed_, row_, first_of_path + static_cast<uint64_t>(at), columns_, normal_.data());
+    std::vector<double>& end = at <= place ? s.low : s.high;
+    for (size_t i = 0; i < normal_.size(); ++i) {
+      end[i] = s.low[i] + (share == 0 ? 0 : share * (s.high[i] - s.low[i])) + spread * static_cast<double>(normal_[i]);
+    }
+    (at <= place ? s.left : s.right) = at;
+  }
+
   uint64_t seed_;
   int64_t row_, columns_;
   double power_;
+  std::vector<float> normal_;
 };
 
 }  // namespace
@@ -122,8 +144,8 @@ Tensor Noise::brownian(const Tensor& x, const Times& from, const Times& to, doub
         fill(seed_, name(r), alone, columns, numbers + r * columns);
         continue;
       }
-      const Path path(seed_, name(r), columns, power);
-      const std::vector<double> before = path.at(a), after = path.at(b);
+      Path path(seed_, name(r), columns, power);
+      const auto [before, after] = path.at(a, b);
       const double scale = 1 / std::sqrt(path.u(b) - path.u(a));
       for (int64_t i = 0; i < columns; ++i) {
         const auto at = static_cast<size_t>(i);

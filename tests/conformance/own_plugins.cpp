@@ -35,10 +35,8 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"solver python", {"file = \"" + python + "/midpoint.py\"", "file = \"" + python + "/ddim.py\""}},
       {"loss python", {"file = \"" + python + "/cm.py\""}},
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
-      // The exact student of these is known only where what they learn ends with the ODE.
-      {"loss reflow", {"times = \"steps\""}},
-      {"loss pcm", {"phases = 1"}},
-      {"loss ctm", {}},
+      {"loss reflow", {"", "times = \"steps\""}},
+      {"loss pcm", {"", "phases = 1"}},
       {"loss lcm", {"", "skip = 3\ntarget = \"student\""}},
       {"loss shortcut", {"", "finest = 16\nfinest_jump = \"step\"", "bootstrap_share = 1"}},
       {"loss consistency_fm", {"", "segments = 1\ndata_below = 1"}},

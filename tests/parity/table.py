@@ -30,7 +30,11 @@ def main() -> None:
             peers[key].add(short(line["peer"]))
             differences[key] = max(differences[key], line["difference"])
         else:
-            orders[key][line["keys"]] = (line["order"], line["measured"])
+            keys = line["keys"].replace("\n", ", ").replace('"', "").strip(", ")
+            if line["plugin"] == "runge_kutta":  # a row for each tableau
+                name, *rest = keys.removeprefix("tableau = ").split(", ")
+                key, keys = ("tableau", name), ", ".join(rest)
+            orders[key][keys] = (line["order"], line["measured"])
     table = ["| kind | plugin | peers | largest difference | measured order (claimed) |\n", "| --- | --- | --- | --- | --- |\n"]
     for key in sorted(set(peers) | set(orders)):
         of = [f"{keys + ': ' if keys else ''}{measured:.2f} ({order:g})" for keys, (order, measured) in orders[key].items()]

@@ -5,6 +5,7 @@
 
 #include "io/json.h"
 #include "sample/sampler.h"
+#include "support/parity.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -175,6 +176,7 @@ int64_t each(const char* loss, F f) {
     if (json.at("loss") == loss) {
       CAPTURE(json.at("name").get<std::string>());
       f(json);
+      note_difference("loss", loss, json.at("peer"), Case::greatest);
       ++count;
     }
   }

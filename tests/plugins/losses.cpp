@@ -266,4 +266,6 @@ TEST_CASE("distances are their formulas") {
              times({(huber(1, 0.1) + huber(2, 0.1)) / 2, huber(3, 0.1) / 2})) < 1e-14);
   CHECK(most(distance("distance = \"pseudo_huber_vector\"\nhuber_c = 0.1") -
              times({huber(std::sqrt(5.0), 0.1), huber(3, 0.1)})) < 1e-14);
+  CHECK(most(distance("distance = \"cauchy\"\nhuber_c = 0.1") -
+             times({std::log(1 + 5 / 0.02), std::log(1 + 9 / 0.02)})) < 1e-14);
 }

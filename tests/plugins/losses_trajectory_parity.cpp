@@ -4,6 +4,7 @@
 
 #include "io/json.h"
 #include "sample/sampler.h"
+#include "support/parity.h"
 #include "support/support.h"
 #include "support/tiny_network.h"
 
@@ -176,6 +177,7 @@ int64_t each(const std::string& loss, F f) {
     if (json.at("loss") == loss) {
       CAPTURE(json.at("name").get<std::string>());
       f(json);
+      note_difference("loss", loss, json.at("peer"), Case::greatest);
       ++count;
     }
   }

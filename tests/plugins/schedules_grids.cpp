@@ -4,6 +4,7 @@
 
 #include "io/files.h"
 #include "io/json.h"
+#include "support/parity.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -55,6 +56,7 @@ TEST_CASE("grids and curricula are their peers'") {
                          : c.contains("times") ? t
                                                : at::tensor({static_cast<double>(t.size(0) - 1)}, at::kDouble);
     CHECK(difference(found, wanted) < 1e-11);
+    note_difference("schedule", type, c["peer"], difference(found, wanted));
     ++held;
   }
   CHECK(held == 81);

@@ -151,3 +151,38 @@ TEST_CASE("ancestral sampling without new noise is DDIM") {
   CHECK(most(solve(Ode(*teacher), *host.make_plugin<Solver>("euler_ancestral", "eta = 0.0"), grid, x) -
              solve(Ode(*teacher), *host.make_plugin<Solver>("ddim"), grid, x)) < 1e-12);
 }
+
+TEST_CASE("a row's Brownian path is one, wherever it is cut, and its increments are independent") {
+  TestHost host("type = \"vp_linear\"");
+  const Process& p = host.process();
+  const Noise noise(5);
+  const Tensor like = at::zeros({3, 4000}, at::kDouble);
+  const auto at = [&](double level) { return Times(p, p.time_of_noise_level(at::full({3}, level, at::kDouble))); };
+  const auto u = [&](double level, double power) { return std::pow(level, -2 * power); };
+  for (const double power : {1.0, 0.5}) {
+    CAPTURE(power);
+    // Increments of W(u), u = level^(-2 power), over three stretches and over the whole.
+    const std::vector<double> levels = {20, 3, 0.7, 0.05};
+    Tensor sum = at::zeros_like(like);
+    std::vector<Tensor> parts;
+    for (size_t i = 0; i + 1 < levels.size(); ++i) {
+      parts.push_back(noise.at(static_cast<int64_t>(i)).brownian(like, at(levels[i]), at(levels[i + 1]), power));
+      sum = sum + std::sqrt(u(levels[i + 1], power) - u(levels[i], power)) * parts.back();
+    }
+    const Tensor whole = noise.brownian(like, at(20), at(0.05), power);
+    // The places of a path lie close, and not everywhere.
+    CHECK(most(sum / std::sqrt(u(0.05, power) - u(20, power)) - whole) < 0.01);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      CHECK(std::abs(parts[i].mean().item<double>()) < 0.04);
+      CHECK(parts[i].std().item<double>() == doctest::Approx(1).epsilon(0.03));
+      for (size_t j = 0; j < i; ++j) {
+        CHECK(std::abs((parts[i] * parts[j]).mean().item<double>()) < 0.04);
+      }
+    }
+  }
+  // A row's own, in whatever batch; and without end into sigma = 0.
+  const Tensor index = at::tensor({2}, at::kLong), one = like.narrow(0, 0, 1);
+  CHECK(at::equal(noise.select(index).brownian(one, at(3).select(index), at(1).select(index)),
+                  noise.brownian(like, at(3), at(1)).index_select(0, index)));
+  CHECK(noise.brownian(like, at(1), Times(p, at::zeros({3}, at::kDouble))).isfinite().all().item<bool>());
+}

@@ -119,6 +119,7 @@ TEST_CASE("the law of a Gaussian's ends converges at the order that a stochastic
     CHECK(ve.make_plugin<Solver>(c.name, c.toml)->order() == c.order);
     for (const char* process : {"type = \"ve\"", "type = \"vp_linear\""}) {
       const double order = weak_order(process, c.name, [&](int64_t) { return c.toml; });
+      note_order(c.name, c.toml, c.order, order);
       CHECK(order > c.order - 0.15);
       CHECK(order < c.order + (c.faster ? 1 : 0.15));
     }

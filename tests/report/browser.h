@@ -51,6 +51,7 @@ inline const char* const probe = R"js(
     broken: texts("section .note.failed"), unfinished: texts("#unfinished li"),
     results: tableOf("table"), differences: tableOf("differenceTable"), maps: texts(".map caption"),
     fields: all(".map td").map(td => td.dataset.value),
+    ranks: all(".ranks tr").slice(1).map(tr => [...tr.children].slice(1).map(td => td.textContent)),
     sorted: all("#table th").map(th => th.getAttribute("aria-sort")),
     pagers: texts(".pager:not([hidden]) > span").filter(Boolean),
     captions: texts("#gallery figcaption"), pictures: all("#gallery img[src^='data:image/png']").length, more: texts(".more"),

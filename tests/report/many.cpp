@@ -137,6 +137,13 @@ TEST_CASE("a sweep's differences, maps and pictures are those of its results") {
       CHECK(std::stod(page.seen["fields"][first + i].get<std::string>()) == metrics[name]["mean"].get<double>());
     }
   }
+  // At each rate the losses, best first.
+  REQUIRE(page.seen["ranks"].size() == 2);
+  REQUIRE(page.seen["ranks"][0].size() == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(page.seen["ranks"][0][i].get<std::string>().starts_with("cm"));
+    CHECK(page.seen["ranks"][1][i].get<std::string>().starts_with("direct_cm"));
+  }
   // One seed of each setting; the first picture is not drawn before somebody comes near.
   CHECK(page.seen["captions"].size() == 6);
   CHECK(page.seen["captions"][3] == "direct_cm, learning rate 0.001 · 1 sampler step, after 100 training steps");

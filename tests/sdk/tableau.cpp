@@ -6,6 +6,7 @@
 
 #include "io/json.h"
 #include "retort/exponential.h"
+#include "support/parity.h"
 #include "support/support.h"
 
 using namespace retort;
@@ -196,11 +197,13 @@ TEST_CASE("tableaux are those of their peers (tests/parity)") {
     CAPTURE(name);
     const Tableau& method = tableau(name);
     const double h = c.value("h", 0.0);
+    double greatest = 0;
     const auto row = [&](const std::vector<Coefficient>& own, const std::vector<double>& theirs) {
       REQUIRE(own.size() <= theirs.size());
       for (size_t j = 0; j < theirs.size(); ++j) {
         const double value = j < own.size() ? at_minus(own[j], h).item<double>() : 0;
         CHECK(std::abs(value - theirs[j]) < c["tolerance"].get<double>());
+        greatest = std::max(greatest, std::abs(value - theirs[j]));
       }
     };
     for (size_t i = 0; i < method.a.size(); ++i) {
@@ -210,5 +213,6 @@ TEST_CASE("tableaux are those of their peers (tests/parity)") {
     if (c.contains("embedded")) {
       row(method.embedded, c["embedded"].get<std::vector<double>>());
     }
+    note_difference("tableau", name, c["peer"], greatest);
   }
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "io/json.h"
+#include "support/parity.h"
 #include "support/support.h"
 
 namespace retort::test {
@@ -52,7 +53,9 @@ inline double measured_order(TestHost& host, const std::string& name, const std:
         grid(p.noise_level(times({from}))[0].item<double>(), p.noise_level(times({to}))[0].item<double>(), count);
     return rms(solve(Ode(*teacher), *solver, p.time_of_noise_level(levels), x) - exact);
   };
-  return std::log2(error(steps) / error(2 * steps));
+  const double slope = std::log2(error(steps) / error(2 * steps));
+  note_order(name, toml, solver->order(), slope);
+  return slope;
 }
 
 /// Solves each case of a file in tests/parity, and holds the ends against those in it.
@@ -88,7 +91,9 @@ inline void reproduce(const std::string& file_name, size_t least) {
     });
     const Tensor end = solve(Ode(*teacher), *solver, times(c["times"].get<std::vector<double>>()), table(c["start"]),
                              start, {}, noise);
-    CHECK(most(end - table(c["end"])) < c["tolerance"].get<double>());
+    const double difference = most(end - table(c["end"]));
+    CHECK(difference < c["tolerance"].get<double>());
+    note_difference("solver", name, c["peer"], difference);
   }
 }
 

@@ -15,9 +15,11 @@ namespace retort {
 ///   pseudo_huber  mean of sqrt(d^2 + c^2) - c, c = 0.001 by default (Direct CM's and latent consistency's)
 ///   pseudo_huber_vector  sqrt(||d||^2 + c^2) - c over the whole sample, c = 0.00054 sqrt(D) by default
 ///                        (Song & Dhariwal 2023, section 3.3)
+///   cauchy        log(1 + ||d||^2 / (2 c^2)) over the whole sample, c as before: outliers, such as latents have, count
+///                 little (Dao et al. 2025, arXiv 2502.01441)
 class RETORT_API Distance {
  public:
-  /// From the keys `distance` and `huber_c`.
+  /// From the keys `distance` and `huber_c`, which is the c of all of them.
   explicit Distance(Params& p, const std::string& fallback = "l2");
   /// prediction, target: [B, …]. Returns [B].
   Tensor operator()(const Tensor& prediction, const Tensor& target) const;

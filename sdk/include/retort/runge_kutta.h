@@ -54,7 +54,7 @@ class RETORT_API RungeKutta : public Solver {
   Tensor edge_step(const Step& step, const Tensor& x) const override;
 
  protected:
-  const Tableau& tableau() const { return tableau_; }
+  const Tableau& method() const { return tableau_; }
   Coordinate coordinate() const { return coordinate_; }
 
  private:

@@ -46,7 +46,7 @@ class RETORT_API Coefficient {
 /// Stage i: Y_i = e^{c_i z} y + h sum_j a_ij N(Y_j), at c_i; the end: e^z y + h sum_i b_i N(Y_i). Without phi functions
 /// z = 0 and this is x_i = x + h sum_j a_ij k_j (Hairer, Norsett & Wanner 1993, II.1; Hochbruck & Ostermann 2010, Acta
 /// Numerica 19, section 2.3). a: a row for each stage, below its diagonal.
-struct Tableau {
+struct RETORT_API Tableau {
   int order;
   std::vector<std::vector<Coefficient>> a;
   std::vector<Coefficient> b;

@@ -157,7 +157,7 @@ int order_of(const Tableau& tableau, const std::vector<Coefficient>& weights) {
 
 int order_of(const Tableau& tableau) { return order_of(tableau, tableau.b); }
 
-RETORT_API bool Tableau::exponential() const {
+bool Tableau::exponential() const {
   const auto any = [](const std::vector<Coefficient>& row) {
     for (const Coefficient& coefficient : row) {
       if (!coefficient.is_number()) {
@@ -174,7 +174,7 @@ RETORT_API bool Tableau::exponential() const {
   return any(b);
 }
 
-RETORT_API bool Tableau::is_explicit() const {
+bool Tableau::is_explicit() const {
   for (size_t i = 0; i < a.size(); ++i) {
     for (size_t j = i; j < a[i].size(); ++j) {
       if (!a[i][j].is_zero()) {
@@ -185,7 +185,7 @@ RETORT_API bool Tableau::is_explicit() const {
   return true;
 }
 
-RETORT_API bool Tableau::first_same_as_last() const {
+bool Tableau::first_same_as_last() const {
   if (exponential() || a.empty() || c.back() != 1) {
     return false;
   }
