@@ -106,7 +106,8 @@ class Discriminator {
   Discriminator(Params& p, bool wanted, const char* doc)
       : rate_(p.get("discriminator_learning_rate", 0.0, "of the discriminator; 0: the student's", at_least(0))) {
     if (p.is_describing() || wanted) {
-      network_ = p.plugin<Network>("discriminator", "unet", doc);
+      const bool points = !p.is_describing() && p.host().spec().shape.size() == 1;
+      network_ = p.plugin<Network>("discriminator", points ? "mlp" : "unet", doc);
     }
   }
 

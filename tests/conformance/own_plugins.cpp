@@ -44,7 +44,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"loss align_your_flow", {"", "weight = \"one\"\nderivative = \"difference\"", "pairs = \"logit_normal\""}},
       {"loss tvm", {"", "target_ema = 0\nderivative_gradient = false", "derivative = \"jvp\""}},
       {"loss facm", {"", "times = \"logit_normal\"\nderivative = \"difference\""}},
-      {"loss tim", {"", "derivative = \"jvp\"\nangle_weight = 1", "weight = \"square\"\nwidth = \"ratio\""}},
+      {"loss tim", {"", "weight = \"square\"\nwidth = \"ratio\""}},
       {"loss anyflow", {"", "shift = 3", "equal_share = 0\nderivative = \"jvp\""}},
       {"loss imeanflow", {"", "velocity_weight = 1", "derivative = \"difference\""}},
       {"loss self_distillation",
