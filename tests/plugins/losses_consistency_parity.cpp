@@ -4,6 +4,7 @@
 
 #include "io/json.h"
 #include "sample/sampler.h"
+#include "support/parity.h"
 #include "support/support.h"
 #include "support/tiny_network.h"
 
@@ -111,6 +112,7 @@ int64_t each(const std::string& loss, const std::function<std::string(const Json
       CAPTURE(p.key());
       compare(most(p.value().grad() - tensor_of(wanted.at("gradients").at("student").at(p.key()))), largest);
     }
+    note_difference("loss", loss, json.at("peer"), greatest);
   }
   MESSAGE(loss << ": " << count << " cases, values and gradients; greatest relative difference " << greatest);
   return count;

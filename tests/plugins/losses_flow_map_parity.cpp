@@ -6,6 +6,7 @@
 
 #include "io/json.h"
 #include "plugins/losses_flow_map.h"
+#include "support/parity.h"
 #include "support/tiny_network.h"
 
 using namespace retort;
@@ -40,8 +41,8 @@ TEST_CASE("losses of flow maps are their peers' (tests/parity)") {
   const Json file = Json::parse(in);
   const auto input = [&](const char* name) { return tensor_of(file.at("inputs").at(name)); };
   const Tensor x0 = input("x0"), noise = input("noise"), t = input("t"), s = input("s");
-  double greatest = 0;
   for (const Json& json : file.at("cases")) {
+    double greatest = 0;
     const std::string name = json.at("name"), loss = json.at("loss");
     CAPTURE(name);
     TinyWeights weights;
@@ -73,7 +74,7 @@ TEST_CASE("losses of flow maps are their peers' (tests/parity)") {
       const Tensor wanted = tensor_of(terms.at("gradients").at("student").at(p.key()));
       compare(p.value().grad(), wanted, most(wanted));
     }
+    note_difference("loss", loss, json.at("peer"), greatest);
   }
   CHECK(file.at("cases").size() == 14);
-  MESSAGE("greatest relative difference of values and gradients: " << greatest);
 }
