@@ -2,14 +2,16 @@
 /// the teacher's.
 ///
 /// A "fake" network learns to denoise the student's samples x, as in DMD2. With d = D_teacher - D_fake at a noised
-/// sample x_t, the student's value is the mean of d (D_teacher - x - alpha d), over the mean of |x - D_teacher|. It
-/// estimates (1 - alpha) of the divergence, and by alpha = 1 what the identity of scores says of the rest; it is below
-/// 0 for alpha > 1 as a rule. Gradients reach the student through x, and through x_t in both networks.
+/// sample x_t, the student's value is the mean of d (D_teacher - x - alpha d), over the mean of |x - D_teacher|.
+/// Gradients reach the student through x, and through x_t in both networks. But for that division and with an exact
+/// fake network, the value's mean is (1 - alpha) E d^2, so it is below 0 for alpha > 1, and is no measure of progress.
+/// The greater alpha is, the nearer to the teacher the student has to begin: on a Gaussian twice as wide as the
+/// teacher's, alpha = 1 arrives and 1.2 diverges.
 ///
-/// Nothing is differentiated by a teacher's weights, and its Jacobian is that of a score, symmetric: the gradient
-/// through it is the derivative along a direction. A central difference of two evaluations finds that of any teacher,
-/// exact or compiled; difference_step is half its width, in units of the noise. Source: Zhou et al. 2024, arXiv
-/// 2404.04057, eq. 23 and algorithm 1.
+/// The teacher's weights learn nothing, and its Jacobian is symmetric, as that of a score: the gradient through it is
+/// the derivative along a direction. A central difference of two evaluations finds that of any teacher, exact or
+/// compiled; difference_step is half its width, in units of the noise.
+/// Source: Zhou et al. 2024, arXiv 2404.04057, eq. 23 and algorithm 1.
 ///
 ///     [loss]
 ///     type = "sid"

@@ -393,6 +393,11 @@ TEST_CASE(
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
     lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures});
   }
+  for (const auto& [loss, toml] :
+       {std::pair("diff_instruct", ""), std::pair("sid", ""), std::pair("f_distill", "divergence = \"kl\"")}) {
+    lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
+    lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures});
+  }
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

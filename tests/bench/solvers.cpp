@@ -2,6 +2,7 @@
 // costs next to nothing, and its share of an evaluation of the shipped Fashion-MNIST teacher, timed in the same run.
 //     ./retort build retort_solvers_bench && build/release/bin/retort_solvers_bench
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <chrono>
