@@ -37,6 +37,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
       {"loss reflow", {"", "times = \"steps\""}},
       {"loss pcm", {"", "phases = 1"}},
+      {"loss f_distill", {"discriminator = \"mlp\"", "discriminator = \"mlp\"\ndivergence = \"kl\""}},
       {"loss lcm", {"", "skip = 3\ntarget = \"student\""}},
       {"loss shortcut", {"", "finest = 16\nfinest_jump = \"step\"", "bootstrap_share = 1"}},
       {"loss consistency_fm", {"", "segments = 1\ndata_below = 1"}},
