@@ -20,7 +20,11 @@ class DpmSolver final : public Solver {
   explicit DpmSolver(Params& p)
       : order_(static_cast<int>(p.get("order", 2, "order of the method, and evaluations per step", between(1, 3)))) {
     if (order_ > 1) {
-      r1_ = DpmStep::read_part(p, "r1", order_ == 2 ? 0.5 : 1.0 / 3);
+      const double r1 = p.get("r1", 0.0,
+                              "where an inner evaluation is made, as a part of the step in log-SNR; 0: 1/2 of order 2, "
+                              "1/3 of order 3",
+                              {.low = 0, .high = 1, .high_open = true});
+      r1_ = r1 > 0 ? r1 : order_ == 2 ? 0.5 : 1.0 / 3;
     }
     if (order_ > 2) {
       r2_ = DpmStep::read_part(p, "r2", 2.0 / 3);

@@ -269,8 +269,8 @@ TEST_CASE("left-over keys are named and left out; keys given beside a swap must 
   CHECK(swapped.code == 0);
   CHECK(contains(swapped.output,
                  "schedule.type is 'uniform' now, which does not know these: left out schedule.sigma_max"));
-  CHECK(one_line(run_retort(run + "schedule.type=uniform schedule.rho=7.0"), 2, {"unknown key 'schedule.rho'"}));
-  CHECK(one_line(run_retort(run + "schedule.rho=7.0 schedule.type=uniform"), 2, {"unknown key 'schedule.rho'"}));
+  CHECK(one_line(run_retort(run + "schedule.type=uniform schedule.sigma_min=0.1"), 2, {"unknown key 'schedule.sigma_min'"}));
+  CHECK(one_line(run_retort(run + "schedule.sigma_min=0.1 schedule.type=uniform"), 2, {"unknown key 'schedule.sigma_min'"}));
   CHECK(run_retort(run + "dataset.type=rings").code == 0);
 }
 

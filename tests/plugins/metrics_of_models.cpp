@@ -220,7 +220,7 @@ TEST_CASE("classes of samples are those of their neighbours, and shares, fd and 
     Tensor asked = found.clone();
     asked[0] = (asked[0] + 1).remainder(3);
     evaluation.start_.condition.set(inputs::labels, asked);
-    const Values got = measure("classes", evaluation);
+    const Values got = measure("per_class", evaluation);
     const auto n = static_cast<double>(found.size(0)), m = static_cast<double>(labels.size(0));
     CHECK(got.at("class_agreement") == doctest::Approx(1 - 1 / n).epsilon(1e-14));
     const Tensor apart = found.bincount({}, 3).to(at::kDouble) / n - labels.bincount({}, 3).to(at::kDouble) / m;
@@ -236,7 +236,7 @@ TEST_CASE("classes of samples are those of their neighbours, and shares, fd and 
   evaluation.dataset_ = &dataset;
   evaluation.model_ = &any;
   TestHost host;
-  const Measurement got = host.make_plugin<Metric>("classes")->measure(evaluation);
+  const Measurement got = host.make_plugin<Metric>("per_class")->measure(evaluation);
   for (size_t c = 0; c < 2; ++c) {
     CHECK(got.series.at("share_by_class")[c].second == doctest::Approx(0.5));
     CHECK(std::abs(got.series.at("fd_by_class")[c].second - static_cast<double>(c)) < 1e-10);

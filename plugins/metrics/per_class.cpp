@@ -10,10 +10,10 @@
 /// nearest neighbours rule of Cover & Hart 1967.
 ///
 ///     [evaluate]
-///     metrics = ["classes"]
+///     metrics = ["per_class"]
 ///     features = "weights/fashion_mnist_classifier.safetensors"
 ///
-///     [metric.classes]
+///     [metric.per_class]
 ///     neighbours = 5
 #include <retort/metric.h>
 #include <retort/plugin.h>
@@ -93,4 +93,4 @@ class Classes final : public Metric {
   }
 };
 
-RETORT_PLUGIN(Classes, metric, classes)
+RETORT_PLUGIN(Classes, metric, per_class)
