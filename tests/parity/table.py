@@ -17,7 +17,7 @@ BEGIN, END = "<!-- table.py writes from here -->\n", "<!-- to here -->\n"
 
 def short(peer: str) -> str:
     """A peer's name, without what it was asked."""
-    return peer.split(" ")[0].split(":")[0].strip(",;")
+    return peer if peer == "independent code" else peer.split(" ")[0].split(":")[0].strip(",;")
 
 
 def main() -> None:
