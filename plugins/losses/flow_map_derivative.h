@@ -2,10 +2,10 @@
 #pragma once
 
 #include <retort/error.h>
+#include <retort/forward_mode.h>
 #include <retort/loss.h>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/forward_grad.h>
 #include <torch/csrc/autograd/function.h>
 
 #include <algorithm>
@@ -64,31 +64,6 @@ class MapDerivative {
     return s.defined() ? condition.with(inputs::end_time, s) : condition;
   }
 
-  // While it lives, LibTorch carries derivatives along, and attention is computed by operators that can.
-  class ForwardMode {
-   public:
-    ForwardMode() : level_(torch::autograd::ForwardADLevel::get_next_idx()) {
-      at::globalContext().setSDPUseFlash(false);
-    }
-    ~ForwardMode() {
-      at::globalContext().setSDPUseFlash(flash_);
-      torch::autograd::ForwardADLevel::release_idx(level_);
-    }
-    ForwardMode(const ForwardMode&) = delete;
-    ForwardMode& operator=(const ForwardMode&) = delete;
-    Tensor with(const Tensor& value, const Tensor& tangent) const {
-      return at::_make_dual(value, tangent.to(value.options()).contiguous(), static_cast<int64_t>(level_));
-    }
-    Value parts(const Tensor& dual) const {
-      const auto [value, tangent] = at::_unpack_dual(dual, static_cast<int64_t>(level_));
-      return {value, tangent.defined() ? tangent : at::zeros_like(value)};
-    }
-
-   private:
-    bool flash_ = at::globalContext().userEnabledFlashSDP();
-    uint64_t level_;
-  };
-
   // A smooth function of time and its slope: fourth order, in float64, to about twelve digits.
   template <class F>
   static Tensor slope(F f, const Tensor& t, double scale) {
@@ -119,17 +94,10 @@ class MapDerivative {
       const Tensor d_end = along.ds != 0 ? d_label - along.ds * slope(label, s, scale) : d_label;
       given.set(inputs::end_time, forward.with((label(t) - label(s)).to(options), d_end));
     }
-    try {
-      const Value out = forward.parts(
-          u.network()(forward.with(scale_in * x, d_input), forward.with(label(t).to(options), d_label), given));
-      return {out.output.to(x.scalar_type()), out.derivative.to(x.scalar_type())};
-    } catch (const RequestError&) {
-      throw;
-    } catch (const std::exception& e) {  // not every operation has a forward-mode derivative
-      const std::string what = e.what();
-      throw Error("the network has no forward-mode derivative here (" + what.substr(0, what.find('\n')) +
-                  "); loss.derivative = \"difference\" needs none");
-    }
+    const Tensor input = forward.with(scale_in * x, d_input), c_noise = forward.with(label(t).to(options), d_label);
+    const ForwardMode::Value said =
+        forward.of([&] { return u.network()(input, c_noise, given); }, "loss.derivative = \"difference\" needs none");
+    return {said.output.to(x.scalar_type()), said.derivative.to(x.scalar_type())};
   }
 
   // LibTorch overwrites exp(x - max x), of which the derivative of a softmax is made, though that derivative's own

@@ -6,15 +6,12 @@
 /// 3).
 #pragma once
 
-#include <retort/error.h>
+#include <retort/forward_mode.h>
 #include <retort/loss.h>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/forward_grad.h>
 
 #include <numbers>
-#include <string>
-#include <utility>
 
 namespace retort {
 
@@ -101,31 +98,6 @@ class TrigFlow {
     return out;
   }
 
-  // While it lives, LibTorch carries derivatives along, and attention is computed by operators that can.
-  class ForwardMode {
-   public:
-    ForwardMode() : level_(torch::autograd::ForwardADLevel::get_next_idx()) {
-      at::globalContext().setSDPUseFlash(false);
-    }
-    ~ForwardMode() {
-      at::globalContext().setSDPUseFlash(flash_);
-      torch::autograd::ForwardADLevel::release_idx(level_);
-    }
-    ForwardMode(const ForwardMode&) = delete;
-    ForwardMode& operator=(const ForwardMode&) = delete;
-    Tensor with(const Tensor& value, const Tensor& tangent) const {
-      return at::_make_dual(value, tangent.to(value.options()).contiguous(), static_cast<int64_t>(level_));
-    }
-    std::pair<Tensor, Tensor> parts(const Tensor& dual) const {
-      const auto [value, tangent] = at::_unpack_dual(dual, static_cast<int64_t>(level_));
-      return {value, tangent.defined() ? tangent : at::zeros_like(value)};
-    }
-
-   private:
-    bool flash_ = at::globalContext().userEnabledFlashSDP();
-    uint64_t level_;
-  };
-
   static Value in_forward_mode(const Model& student, const TrigState& at, const Conditioning& condition) {
     const Coefficients c = coefficients(student, at.tau);
     // The coefficients' slopes: of fourth order, to about twelve digits; and all directions times cos sin.
@@ -145,18 +117,9 @@ class TrigFlow {
     const ForwardMode forward;
     const Tensor x = forward.with(input * at.x, rows(slope(&Coefficients::input), at.x) * at.x + input * dx);
     const Tensor label = forward.with(c.label.to(at.x.options().dtype(at::kFloat)), slope(&Coefficients::label));
-    Tensor raw, d_raw;
-    try {
-      std::tie(raw, d_raw) = forward.parts(student.network()(x, label, given));
-    } catch (const RequestError&) {
-      throw;
-    } catch (const std::exception& e) {  // not every operation has a forward-mode derivative
-      const std::string what = e.what();
-      throw Error("the network has no forward-mode derivative here (" + what.substr(0, what.find('\n')) +
-                  "); loss.derivative = \"difference\" needs none");
-    }
-    raw = raw.to(at.x.scalar_type());
-    d_raw = d_raw.detach().to(at.x.scalar_type());
+    const ForwardMode::Value said =
+        forward.of([&] { return student.network()(x, label, given); }, "loss.derivative = \"difference\" needs none");
+    const Tensor raw = said.output.to(at.x.scalar_type()), d_raw = said.derivative.detach().to(at.x.scalar_type());
     const Tensor skip = rows(c.skip, at.x), factor = rows(c.factor, at.x);
     return {skip * at.x + factor * raw, rows(slope(&Coefficients::skip), at.x) * at.x + skip * dx +
                                             rows(slope(&Coefficients::factor), at.x) * raw.detach() + factor * d_raw};

@@ -1,11 +1,11 @@
 #include "retort/model.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/forward_grad.h>
 
 #include <algorithm>
 
 #include "retort/error.h"
+#include "retort/forward_mode.h"
 #include "retort/solver.h"
 #include "retort/times.h"
 
@@ -86,30 +86,6 @@ Tensor slope(F f, const Tensor& t, double scale) {
   return (8 * (f(t + h) - f(t - h)) - (f(t + 2 * h) - f(t - 2 * h))) / (12 * h);
 }
 
-// While it lives, LibTorch carries derivatives along, and attention is computed by operators that can.
-class ForwardMode {
- public:
-  ForwardMode() : level_(torch::autograd::ForwardADLevel::get_next_idx()) { at::globalContext().setSDPUseFlash(false); }
-  ~ForwardMode() {
-    at::globalContext().setSDPUseFlash(flash_);
-    torch::autograd::ForwardADLevel::release_idx(level_);
-  }
-  ForwardMode(const ForwardMode&) = delete;
-  ForwardMode& operator=(const ForwardMode&) = delete;
-
-  Tensor with(const Tensor& value, const Tensor& tangent) const {
-    return at::_make_dual(value, tangent.to(value.options()).contiguous(), static_cast<int64_t>(level_));
-  }
-  std::pair<Tensor, Tensor> parts(const Tensor& dual) const {
-    const auto [value, tangent] = at::_unpack_dual(dual, static_cast<int64_t>(level_));
-    return {value, tangent.defined() ? tangent : at::zeros_like(value)};
-  }
-
- private:
-  bool flash_ = at::globalContext().userEnabledFlashSDP();
-  uint64_t level_;
-};
-
 }  // namespace
 
 Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& dx,
@@ -130,17 +106,8 @@ Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioni
   if (const Tensor interval = in.condition[inputs::end_time]; interval.defined()) {
     in.condition.set(inputs::end_time, forward.with(interval, d_label));
   }
-  Tensor out;
-  try {
-    out = (*network_)(in.x, in.c_noise, in.condition);
-  } catch (const RequestError&) {
-    throw;
-  } catch (const std::exception& e) {  // not every operation has a forward-mode derivative
-    const std::string what = e.what();
-    throw Error("the network has no forward-mode derivative here (" + what.substr(0, what.find('\n')) +
-                "); a difference of two outputs needs none");
-  }
-  const auto [output, derivative] = forward.parts(out);
+  const auto [output, derivative] =
+      forward.of([&] { return (*network_)(in.x, in.c_noise, in.condition); }, "a difference of two outputs needs none");
   return {output.to(x.scalar_type()), derivative.detach().to(x.scalar_type())};
 }
 
