@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 namespace retort {
 
 /// Steps between two grid times until the estimated error of each is below atol + rtol |z|, z the scaled state
@@ -14,21 +16,23 @@ namespace retort {
 /// Source: Hairer, Norsett & Wanner 1993, II.4 (step-size control).
 class Adaptive {
  public:
-  /// From the keys `rtol`, `atol` and `first_step`.
-  explicit Adaptive(Params& p, double tolerance = 1e-6)
-      : rtol_(p.get("rtol", tolerance, "relative tolerance of one step", more_than(0))),
+  /// Of a pair, from the keys `rtol`, `atol` and `first_step`.
+  Adaptive(Params& p, Tableau pair, double tolerance = 1e-6)
+      : pair_(std::move(pair)),
+        keeps_slope_(pair_.first_same_as_last()),
+        // The error that a step may have is of the order of its embedded method, plus one.
+        power_(-1.0 / (order_of(pair_, pair_.embedded) + 1)),
+        rtol_(p.get("rtol", tolerance, "relative tolerance of one step", more_than(0))),
         atol_(p.get("atol", tolerance, "absolute tolerance of one step, in units of the scaled state", more_than(0))),
         first_step_(p.get("first_step", 0.01, "first step tried, as a fraction of the interval",
                           {.low = 0, .high = 1, .low_open = true})) {}
 
-  Tensor run(const Step& interval, const Tensor& x0, const Tableau& tableau) const {
+  Tensor run(const Step& interval, const Tensor& x0) const {
     const Ode& ode = interval.ode;
     const Process& process = ode.process();
     const double least = x0.scalar_type() == at::kDouble ? 1e-6 : 1e-4;
     const Tensor end = place(Coordinate::angle, interval.to).clamp_min(least);
     Tensor angle = place(Coordinate::angle, interval.from), h = (end - angle) * first_step_, x = x0.clone(), slope;
-    // The error that a step may have is of the order of its embedded method, plus one.
-    const double power = -1.0 / (order_of(tableau, tableau.embedded) + 1);
 
     for (int64_t round = 0;; ++round) {
       const Tensor active = at::nonzero(angle > end).view({-1});
@@ -50,7 +54,7 @@ class Adaptive {
       const Times from(process, time_at(Coordinate::angle, process, a));
       const Times to(process, time_at(Coordinate::angle, process, a + step));
       StageValues stages{slope.defined() ? slope.index_select(0, there) : Tensor(), {}, {}};
-      const Tensor next = runge_kutta(Step{part, from, to, none, noise}, begin, Coordinate::angle, tableau, &stages);
+      const Tensor next = runge_kutta(Step{part, from, to, none, noise}, begin, Coordinate::angle, pair_, &stages);
 
       const Tensor radius_to = radius(to);
       const Tensor tolerance =
@@ -64,12 +68,12 @@ class Adaptive {
       if (error.isnan().any().item<bool>()) {
         throw Error("the teacher's prediction is not a number");
       }
-      const Tensor factor = (safety * error.clamp_min(1e-10).pow(power)).clamp(shrink_most, grow_most);
+      const Tensor factor = (safety * error.clamp_min(1e-10).pow(power_)).clamp(shrink_most, grow_most);
       const Tensor good = at::nonzero(error <= 1).view({-1});
       const Tensor target = active.index_select(0, good);
       const Tensor good_there = good.to(x.device()), target_there = target.to(x.device());
       x.index_copy_(0, target_there, next.index_select(0, good_there));
-      if (tableau.first_same_as_last()) {
+      if (keeps_slope_) {
         slope = slope.defined() ? slope : at::empty_like(x);
         slope.index_copy_(0, there, stages.first);
         slope.index_copy_(0, target_there, stages.last.index_select(0, good_there));
@@ -97,7 +101,9 @@ class Adaptive {
         [&](const Tensor& i) { return x.index_select(0, i.to(x.device())); });
   }
 
-  double rtol_, atol_, first_step_;
+  Tableau pair_;
+  bool keeps_slope_;  // the last stage is the next step's first
+  double power_, rtol_, atol_, first_step_;
 };
 
 }  // namespace retort

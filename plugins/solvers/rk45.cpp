@@ -18,12 +18,10 @@ using namespace retort;
 
 class Rk45 final : public Solver {
  public:
-  explicit Rk45(Params& p) : adaptive_(p) {}
+  explicit Rk45(Params& p) : adaptive_(p, tableau("dormand_prince_5")) {}
   int order() const override { return 5; }
   int evaluations() const override { return 0; }
-  Tensor step(const Step& step, const Tensor& x) const override {
-    return adaptive_.run(step, x, tableau("dormand_prince_5"));
-  }
+  Tensor step(const Step& step, const Tensor& x) const override { return adaptive_.run(step, x); }
 
  private:
   Adaptive adaptive_;

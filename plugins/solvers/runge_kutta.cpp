@@ -83,7 +83,6 @@ Settings read(Params& p) {
   const bool of_data = p.choice("formulation", "data", {"data", "noise"},
                                 "exponential tableaux: the prediction that is expanded") == "data";
   const bool adapts = p.get("adaptive", false, "adapt the steps between grid times to rtol and atol; needs a pair");
-  const Adaptive adaptive(p, 1e-3);
 
   if (tableau.is_explicit()) {
     if (p.given("iterations")) {
@@ -100,6 +99,7 @@ Settings read(Params& p) {
     }
     tableau = lawson(tableau);
   }
+  const Adaptive adaptive(p, tableau, 1e-3);
   if (tableau.order < 1) {
     throw p.error(
         key, "is of order 0; expected weights b that sum to 1, and rows of a that sum to their nodes c (at z = 0)");
@@ -133,7 +133,7 @@ class RungeKuttaByTableau final : public RungeKutta {
 
   Tensor step(const Step& step, const Tensor& x) const override {
     if (adaptive_) {
-      return adaptive_->run(step, x, method());
+      return adaptive_->run(step, x);
     }
     return method().exponential() ? exponential_runge_kutta(step, x, formulation_, method())
                                   : RungeKutta::step(step, x);
