@@ -25,11 +25,15 @@ struct OptimiseRequest {
   double weight = 1.15;
 };
 
-std::string text_of(const Tensor& times) {
-  std::string out;
+// A configuration of the schedule with these times.
+Value schedule_of(const Tensor& times) {
+  Array list;
   for (int64_t i = 0; i < times.size(0); ++i) {
-    out += (i > 0 ? ", " : "") + Value{times[i].item<double>(), {}}.text();
+    list.push_back(Value{times[i].item<double>(), {}});
   }
+  Value out;
+  out["schedule"]["type"] = Value{std::string(RETORT_SCHEDULE_OF_TIMES), {}};
+  out["schedule"]["times"] = Value{list, {}};
   return out;
 }
 
@@ -90,9 +94,7 @@ void optimise(const OptimiseRequest& request, const Registry& registry) {
                 "mean squared error of the ends, on %lld samples of fresh noise: %.4g, before %.4g (%.2f times)",
                 static_cast<long long>(request.samples), after, before, before / after);
   write_text(request.out, "# Found by `retort optimise`, method " + request.method + ". In units of process '" +
-                              e.process().name() + "'.\n# The " + line +
-                              ".\n[schedule]\ntype = \"" RETORT_SCHEDULE_OF_TIMES "\"\ntimes = [" + text_of(found) +
-                              "]\n");
+                              e.process().name() + "'.\n# The " + line + ".\n" + write_toml(schedule_of(found)));
   log::info(line);
   log::info("the schedule is in " + request.out);
 }

@@ -133,16 +133,6 @@ Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int
   return x;
 }
 
-// One jump after another.
-Tensor by_jumps(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps,
-                const Conditioning& condition) {
-  Tensor x = start;
-  for (int64_t k = 0; k < steps; ++k) {
-    x = model.jump(x, sampler_time(grid, k, steps, x.size(0)), sampler_time(grid, k + 1, steps, x.size(0)), condition);
-  }
-  return x;
-}
-
 }  // namespace
 
 Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
@@ -159,11 +149,10 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
   const Tensor out = in_chunks(
       "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
-        if (gamma && model.makes() != Makes::generator) {
-          return by_moves(model, grid, noise, steps, *gamma, seed, first, condition);
-        }
-        return model.makes() == Makes::flow_map ? by_jumps(model, grid, noise, steps, condition)
-                                                : by_endpoints(model, grid, noise, steps, seed, first, condition);
+        const bool jumps = model.makes() == Makes::flow_map;
+        return jumps || (gamma && model.makes() != Makes::generator)
+                   ? by_moves(model, grid, noise, steps, gamma.value_or(0), seed, first, condition)
+                   : by_endpoints(model, grid, noise, steps, seed, first, condition);
       });
   require_finite(out, "the student's samples" + in_steps);
   return out;
