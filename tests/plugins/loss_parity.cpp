@@ -1,75 +1,13 @@
 // Losses and the gradients of every parameter, held against their peers' numbers (tests/parity/losses.json).
 #include <torch/nn/module.h>
 
-#include <fstream>
-
-#include "io/json.h"
 #include "sample/sampler.h"
-#include "support/parity.h"
-#include "support/support.h"
+#include "support/peer_losses.h"
 
 using namespace retort;
 using namespace retort::test;
 
 namespace {
-
-Tensor tensor_of(const Json& json) {
-  if (json[0].is_array()) {
-    std::vector<Tensor> rows;
-    for (const Json& row : json) {
-      rows.push_back(tensor_of(row));
-    }
-    return at::stack(rows);
-  }
-  return at::tensor(json.get<std::vector<double>>(), at::kDouble);
-}
-
-// F = W2 tanh(W1 [x; c] + b1) + b2, c the noise label and, where it is given, the interval.
-class FileNetwork final : public Network {
- public:
-  explicit FileNetwork(const Json& weights) : module_(std::make_shared<torch::nn::Module>()) {
-    for (const auto& [name, values] : weights.items()) {
-      module_->register_parameter(name, tensor_of(values));
-    }
-  }
-  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
-    std::vector<Tensor> columns = {x, c_noise.to(at::kDouble).unsqueeze(1)};
-    if (const Tensor interval = condition[retort::inputs::end_time]; interval.defined()) {
-      columns.push_back(interval.to(at::kDouble).unsqueeze(1));
-    }
-    const auto p = module_->named_parameters();
-    return at::linear((at::linear(at::cat(columns, 1), p["W1"], p["b1"])).tanh(), p["W2"], p["b2"]);
-  }
-  std::shared_ptr<torch::nn::Module> module() override { return module_; }
-
- private:
-  std::shared_ptr<torch::nn::Module> module_;
-};
-
-// A grid that holds the given times, and draws the given intervals of it.
-class GivenSchedule final : public Schedule {
- public:
-  GivenSchedule(Tensor grid, Tensor intervals) : grid_(std::move(grid)), intervals_(std::move(intervals)) {}
-  Tensor times(const Process&, double) const override { return grid_; }
-  Tensor draw(int64_t, int64_t, at::Generator) const override { return intervals_; }
-
- private:
-  Tensor grid_, intervals_;
-};
-
-// A teacher that says the velocities of the file, whatever it is asked.
-class GivenVelocity final : public Teacher {
- public:
-  GivenVelocity(Process process, Tensor velocity) : process_(std::move(process)), velocity_(std::move(velocity)) {}
-  Tensor predict(const Tensor&, const Tensor&, const Conditioning&) const override { return velocity_; }
-  const Process& process() const override { return process_; }
-  Parametrisation parametrisation() const override { return {Predicts::flow, 1}; }
-  std::vector<int64_t> shape() const override { return {velocity_.size(1)}; }
-
- private:
-  Process process_;
-  Tensor velocity_;
-};
 
 // One case of the file: its networks by role, and a step that is brought its numbers.
 class Case {
@@ -78,7 +16,7 @@ class Case {
        Boundary boundary = {})
       : json_(json), host_(process_toml, ModelSpec{{2}}), form_(form), boundary_(boundary), makes_(makes) {
     for (const auto& [role, name] : json.at("networks").items()) {
-      networks_[role] = std::make_shared<FileNetwork>(file.at("networks").at(name.get<std::string>()));
+      networks_[role] = network_of(file.at("networks").at(name.get<std::string>()));
     }
   }
 
@@ -154,16 +92,13 @@ class Case {
   Parametrisation form_;
   Boundary boundary_;
   Makes makes_;
-  std::map<std::string, std::shared_ptr<FileNetwork>> networks_;
+  std::map<std::string, std::shared_ptr<TinyNetwork>> networks_;
 };
 
 Tensor interleaved(const std::vector<Tensor>& columns) { return at::stack(columns, 1).flatten(); }
 
 const Json& fixture() {
-  static const Json file = [] {
-    std::ifstream in(source_dir() + "/tests/parity/losses.json");
-    return Json::parse(in);
-  }();
+  static const Json file = parity_file("losses.json");
   return file;
 }
 
@@ -180,11 +115,10 @@ int64_t each(const char* loss, F f) {
       ++count;
     }
   }
-  MESSAGE(std::string(loss) << ": " << count << " cases, values and gradients; greatest relative difference " << Case::greatest);
+  MESSAGE(std::string(loss) << ": " << count << " cases, values and gradients; greatest relative difference "
+                            << Case::greatest);
   return count;
 }
-
-std::string number(const Json& json) { return Value{json.get<double>(), {}}.text(); }
 
 }  // namespace
 
@@ -195,7 +129,7 @@ TEST_CASE("improved consistency training is its peers' (tests/parity)") {
           boundary.sigma_min = json.at("settings").at("sigma_min");
           Case c(fixture(), json, "type = \"ve\"", {Predicts::edm, 0.5}, Makes::consistency, boundary);
           const Tensor t = c.input("t"), s = c.input("s");
-          const GivenSchedule schedule(interleaved({t, s}), at::arange(t.size(0), at::kLong) * 2);
+          const ToldSchedule schedule(interleaved({t, s}), at::arange(t.size(0), at::kLong) * 2);
           const LossValue value = c.run("ict", "huber_c = " + number(json.at("settings").at("huber_c")), c.input("x0"),
                                         &schedule, nullptr, {c.input("noise")});
           c.check(value.per_row, {"loss"}, "student");
@@ -280,7 +214,7 @@ TEST_CASE("progressive distillation is its peers' (tests/parity)") {
           const Ode ode(teacher);
           const Tensor t = c.input("t"), s = c.input("s");
           const Tensor grid = at::cat({interleaved({t, c.input("middle"), s, s}), s.narrow(0, 0, 1)});
-          const GivenSchedule schedule(grid, at::arange(t.size(0), at::kLong) * 2);
+          const ToldSchedule schedule(grid, at::arange(t.size(0), at::kLong) * 2);
           const LossValue value =
               c.run("progressive_distillation", "", c.input("x0"), &schedule, &ode, {c.input("noise")});
           c.check(value.per_row, {"loss"}, "student");

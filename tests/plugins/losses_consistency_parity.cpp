@@ -1,12 +1,7 @@
 // Losses of the consistency family and the gradients of every parameter, held against their peers' numbers
 // (tests/parity/consistency.json).
-#include <fstream>
-
-#include "io/json.h"
 #include "sample/sampler.h"
-#include "support/parity.h"
-#include "support/support.h"
-#include "support/tiny_network.h"
+#include "support/peer_losses.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -14,30 +9,12 @@ using namespace retort::test;
 namespace {
 
 const Json& fixture() {
-  static const Json file = [] {
-    std::ifstream in(source_dir() + "/tests/parity/consistency.json");
-    return Json::parse(in);
-  }();
+  static const Json file = parity_file("consistency.json");
   return file;
 }
 
-Tensor tensor_of(const Json& json) {
-  if (json[0].is_array()) {
-    std::vector<Tensor> rows;
-    for (const Json& row : json) {
-      rows.push_back(tensor_of(row));
-    }
-    return at::stack(rows);
-  }
-  return at::tensor(json.get<std::vector<double>>(), at::kDouble);
-}
-
-std::shared_ptr<Network> network_of(const std::string& name) {
-  TinyWeights weights;
-  for (const auto& [key, values] : fixture().at("networks").at(name).items()) {
-    weights.at[key] = tensor_of(values);
-  }
-  return std::make_shared<TinyNetwork>(weights);
+std::shared_ptr<Network> network_named(const std::string& name) {
+  return network_of(fixture().at("networks").at(name));
 }
 
 // Runs every case of a loss by keys that `toml` makes of its settings, with the inputs of these names for what the loss
@@ -69,10 +46,10 @@ int64_t each(const std::string& loss, const std::function<std::string(const Json
       return Model(host.backend().trainable(network), host.process(), {Predicts::edm, 0.5}, boundary, makes);
     };
     const auto role = [&](const char* name) { return names.contains(name) ? name : "student"; };
-    const auto student = network_of(names.at("student"));
-    const Model trained = model(student), target = model(network_of(names.at(role("target")))),
-                first = model(network_of(names.at(role("first"))));
-    const ModelTeacher teacher(model(network_of(names.at(role("teacher"))), Makes::denoiser), ModelSpec{{2}});
+    const auto student = network_named(names.at("student"));
+    const Model trained = model(student), target = model(network_named(names.at(role("target")))),
+                first = model(network_named(names.at(role("first"))));
+    const ModelTeacher teacher(model(network_named(names.at(role("teacher"))), Makes::denoiser), ModelSpec{{2}});
     const Ode ode(teacher);
     const auto solver = host.make_plugin<Solver>("heun");
     size_t next = 0;

@@ -2,28 +2,13 @@
 // (tests/parity/flow_maps.json).
 #include <torch/nn/module.h>
 
-#include <fstream>
-
-#include "io/json.h"
 #include "plugins/losses_flow_map.h"
-#include "support/parity.h"
-#include "support/tiny_network.h"
+#include "support/peer_losses.h"
 
 using namespace retort;
 using namespace retort::test;
 
 namespace {
-
-Tensor tensor_of(const Json& json) {
-  if (json[0].is_array()) {
-    std::vector<Tensor> rows;
-    for (const Json& row : json) {
-      rows.push_back(tensor_of(row));
-    }
-    return at::stack(rows);
-  }
-  return at::tensor(json.get<std::vector<double>>(), at::kDouble);
-}
 
 // The settings of a case, as TOML.
 std::string toml_of(const Json& settings) {
@@ -37,20 +22,14 @@ std::string toml_of(const Json& settings) {
 }  // namespace
 
 TEST_CASE("losses of flow maps are their peers' (tests/parity)") {
-  std::ifstream in(source_dir() + "/tests/parity/flow_maps.json");
-  const Json file = Json::parse(in);
+  const Json file = parity_file("flow_maps.json");
   const auto input = [&](const char* name) { return tensor_of(file.at("inputs").at(name)); };
   const Tensor x0 = input("x0"), noise = input("noise"), t = input("t"), s = input("s");
   for (const Json& json : file.at("cases")) {
     double greatest = 0;
     const std::string name = json.at("name"), loss = json.at("loss");
     CAPTURE(name);
-    TinyWeights weights;
-    for (const auto& [key, values] :
-         file.at("networks").at(json.at("networks").at("student").get<std::string>()).items()) {
-      weights.at[key] = tensor_of(values);
-    }
-    const auto network = std::make_shared<TinyNetwork>(weights);
+    const auto network = network_of(file.at("networks").at(json.at("networks").at("student").get<std::string>()));
     const bool facm = loss == "facm";
     const Tensor z = ((t * (std::numbers::pi / 2)).tan().log() + 0.8) / 1.6;
     const std::vector<Tensor> drawn =

@@ -1,12 +1,7 @@
 // Losses of the trajectory family and the gradients of every parameter, held against their peers' numbers
 // (tests/parity/trajectory.json).
-#include <fstream>
-
-#include "io/json.h"
 #include "sample/sampler.h"
-#include "support/parity.h"
-#include "support/support.h"
-#include "support/tiny_network.h"
+#include "support/peer_losses.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -14,39 +9,9 @@ using namespace retort::test;
 namespace {
 
 const Json& fixture() {
-  static const Json file = [] {
-    std::ifstream in(source_dir() + "/tests/parity/trajectory.json");
-    return Json::parse(in);
-  }();
+  static const Json file = parity_file("trajectory.json");
   return file;
 }
-
-Tensor tensor_of(const Json& json) {
-  if (json[0].is_array()) {
-    std::vector<Tensor> rows;
-    for (const Json& row : json) {
-      rows.push_back(tensor_of(row));
-    }
-    return at::stack(rows);
-  }
-  return at::tensor(json.get<std::vector<double>>(), at::kDouble);
-}
-
-std::string number(const Json& json) { return Value{json.get<double>(), {}}.text(); }
-
-// A teacher that says the velocities that it was given, whatever it is asked.
-class GivenVelocity final : public Teacher {
- public:
-  GivenVelocity(Process process, Tensor velocity) : process_(std::move(process)), velocity_(std::move(velocity)) {}
-  Tensor predict(const Tensor&, const Tensor&, const Conditioning&) const override { return velocity_; }
-  const Process& process() const override { return process_; }
-  Parametrisation parametrisation() const override { return {Predicts::flow, 1}; }
-  std::vector<int64_t> shape() const override { return {velocity_.size(1)}; }
-
- private:
-  Process process_;
-  Tensor velocity_;
-};
 
 // Classifier-free guidance of two networks: by the weight of a row, or by one for all.
 class Guided final : public Teacher {
@@ -73,11 +38,7 @@ class Case {
   Case(const Json& json, const std::string& process_toml, Parametrisation form, Boundary boundary = {})
       : json_(json), host_(process_toml, ModelSpec{{2}}), form_(form), boundary_(boundary) {
     for (const auto& [role, name] : json.at("networks").items()) {
-      TinyWeights weights;
-      for (const auto& [key, values] : fixture().at("networks").at(name.get<std::string>()).items()) {
-        weights.at[key] = tensor_of(values);
-      }
-      networks_[role] = std::make_shared<TinyNetwork>(weights);
+      networks_[role] = network_of(fixture().at("networks").at(name.get<std::string>()));
     }
     if (json.at("inputs").contains("interval")) {
       const Tensor grid = input("grid"), interval = input("interval").to(at::kLong);
