@@ -108,7 +108,9 @@ TEST_CASE("teachers x processes x grids x solvers x reference solvers x metrics:
               table("metric.ode_error.reference", reference) + table("metric.consistency_error", "samples = 4") +
               table("metric.precision_recall", "neighbours = 3") + table("metric.kid", "subset_size = 4\nsubsets = 3") +
               table("metric.sliced_wasserstein", "directions = 8") +
-              table("metric.mode_coverage", "layout = \"ring\"") + table("metric.nll", "samples = 1");
+              table("metric.mode_coverage", "layout = \"ring\"") +
+              table("metric.nll", "samples = 1\ntolerance = 1e3\ndata = false") +
+              table("metric.sinkhorn", "epsilon = 100.0");
           CAPTURE(process);
           CAPTURE(teacher);
           CAPTURE(grid);
