@@ -2,11 +2,14 @@
 /// what the student makes (Yin et al. 2023, arXiv 2311.18828; Luo et al. 2023, arXiv 2305.18455).
 #pragma once
 
+#include <retort/host.h>
 #include <retort/loss.h>
 
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "noise_times.h"
@@ -20,38 +23,35 @@ struct FakeSample {
   Tensor t;       // [B] float64
 };
 
+/// The times of pure noise, where samplers begin: [B] float64.
+inline Tensor noisiest_times(const TrainingStep& step) {
+  const double first = step.schedule != nullptr ? step.schedule->times(step.process, step.progress)[0].item<double>()
+                                                : step.process.t_max();
+  return at::full({step.batch.x.size(0)}, first, at::kDouble);
+}
+
+/// What the student makes of standard normal noise z in one step: [B, …], differentiable where it is due.
+inline Tensor one_step(const TrainingStep& step, const Tensor& z) {
+  const Tensor top = noisiest_times(step);
+  const at::AutoGradMode only_for_the_student(step.due("student"));
+  return step.student.endpoint(rows(step.process.sigma(top), z) * z, top, step.batch.condition);
+}
+
 /// The role "fake", which learns to denoise the student's samples, and the rhythm of both.
-class FakeScore {
+class FakeNetwork {
  public:
-  /// From the keys of NoiseTimes, `student_every`, `fake_learning_rate` and `fake_weight`.
-  explicit FakeScore(Params& p)
-      : times_(p),
-        student_every_(p.get("student_every", 5, "steps of the fake network to one of the student", at_least(1))),
+  /// From the keys `student_every`, `fake_learning_rate` and `fake_weight`.
+  explicit FakeNetwork(Params& p, int64_t student_every = 5, const std::string& weight = "edm")
+      : student_every_(
+            p.get("student_every", student_every, "steps of the fake network to one of the student", at_least(1))),
         rate_(p.get("fake_learning_rate", 0.0, "of the fake network; 0: the student's", at_least(0))),
-        edm_weight_(p.choice("fake_weight", "edm", {"edm", "one"},
-                             "of the fake network's squared error: edm: 1 / s^2 + 1 / sigma_data^2, s the noise "
-                             "level; one: 1") == "edm") {}
+        weight_(p.choice("fake_weight", weight, {"edm", "one", "min_snr"},
+                         "of the fake network's squared error: edm: 1 / s^2 + 1 / sigma_data^2, s the noise level; "
+                         "one: 1; min_snr: 1 / s^2, 5 at most")) {}
 
   std::vector<Role> roles() const {
     return {{.name = "student", .every = student_every_},
             {.name = "fake", .start = Role::Start::teacher, .learning_rate = rate_}};
-  }
-
-  FakeSample draw(const TrainingStep& step) const {
-    const Process& process = step.process;
-    const double first =  // where samplers begin
-        step.schedule != nullptr ? step.schedule->times(process, step.progress)[0].item<double>() : process.t_max();
-    const Tensor top = at::full({step.batch.x.size(0)}, first, at::kDouble);
-    const Tensor z = step.noise();
-    FakeSample out;
-    out.t = times_.draw(step);
-    out.noise = step.noise();
-    {
-      const at::AutoGradMode only_for_the_student(step.due("student"));
-      out.x = step.student.endpoint(rows(process.sigma(top), z) * z, top, step.batch.condition);
-    }
-    out.x_t = process.add_noise(out.x, out.noise, out.t);
-    return out;
   }
 
   /// The fake network's own loss: [B].
@@ -59,19 +59,40 @@ class FakeScore {
     const Model& fake = step.role("fake");
     const Tensor data = fake.data(sample.x_t.detach(), sample.t, step.batch.condition);
     const Tensor error = (data - sample.x.detach()).square().flatten(1).mean(1);
-    if (!edm_weight_) {
+    if (weight_ == "one") {
       return error;
     }
-    const Tensor level = fake.process().noise_level(sample.t);
+    const Tensor inverse = 1 / fake.process().noise_level(sample.t).square();
     const double sd = fake.parametrisation().sigma_data;
-    return error * (1 / level.square() + 1 / (sd * sd)).to(error.options());
+    return error * (weight_ == "edm" ? inverse + 1 / (sd * sd) : inverse.clamp_max(5)).to(error.options());
   }
 
  private:
-  NoiseTimes times_;
   int64_t student_every_;
   double rate_;
-  bool edm_weight_;
+  std::string weight_;
+};
+
+/// It, for samples of one step that are noised to times of a density.
+class FakeScore : public FakeNetwork {
+ public:
+  /// From the keys of NoiseTimes and of FakeNetwork.
+  explicit FakeScore(Params& p) : FakeScore(NoiseTimes(p), p) {}
+
+  FakeSample draw(const TrainingStep& step) const {
+    FakeSample out;
+    const Tensor z = step.noise();
+    out.t = times_.draw(step);
+    out.noise = step.noise();
+    out.x = one_step(step, z);
+    out.x_t = step.process.add_noise(out.x, out.noise, out.t);
+    return out;
+  }
+
+ private:
+  FakeScore(NoiseTimes times, Params& p) : FakeNetwork(p), times_(std::move(times)) {}
+
+  NoiseTimes times_;
 };
 
 /// What both diffusion models say of a noised sample, without gradients.
