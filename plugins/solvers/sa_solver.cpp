@@ -60,7 +60,8 @@ class SaSolver final : public SdeMultistep {
     remember(history, all);
     const int64_t left = lower_order_final_ ? step.remaining : most_;
     const Predictions before = first(all, std::min<int64_t>(predictor_, left));
-    const Tensor predicted = advance(step, eta, x, before, z);
+    const Interval interval(step, eta, static_cast<size_t>(std::max(predictor_, corrector_)));
+    const Tensor predicted = advance(step, interval, x, before, z);
     if (corrector_ == 0 || step.remaining == 1) {
       return predicted;
     }
@@ -71,7 +72,7 @@ class SaSolver final : public SdeMultistep {
     known.lambdas.insert(known.lambdas.begin(), step.to.lambda());
     known.values.insert(known.values.begin(), there);
     known.count = known.count + 1;
-    const Tensor corrected = advance(step, eta, x, known, z);
+    const Tensor corrected = advance(step, interval, x, known, z);
     return finite.all().item<bool>() ? corrected : at::where(rows(finite.to(at::kDouble), x) > 0, corrected, predicted);
   }
 

@@ -28,7 +28,8 @@ class SdeMultistep : public Solver {
     const Tensor data = step.ode.data(x, step.from.t());
     const Predictions known = recall(step, data);
     remember(step.history, known);
-    return advance(step, at::full_like(step.from.lambda(), power_), x, known, draw(step, x));
+    const Interval interval(step, at::full_like(step.from.lambda(), power_), known.values.size());
+    return advance(step, interval, x, known, draw(step, x));
   }
 
  protected:
@@ -79,38 +80,62 @@ class SdeMultistep : public Solver {
     return stochastic() ? step.noise.brownian(x, step.from, step.to, power_) : Tensor();
   }
 
-  /// x moved by the first `count` predictions of each row. eta: [B]
-  Tensor advance(const Step& step, const Tensor& eta, const Tensor& x, const Predictions& known,
+  /// What all moves over a step share. eta: [B]
+  struct Interval {
+    Interval(const Step& step, const Tensor& eta, size_t most)
+        : sde(step.from, step.to, eta), h(step.to.lambda() - step.from.lambda()), scale(step.to.alpha() * sde.length) {
+      std::vector<Tensor> all;
+      double factorial = 1;
+      for (size_t k = 0; k < most; ++k) {
+        factorial *= std::max(static_cast<double>(k), 1.0);
+        all.push_back(factorial * phi(static_cast<int>(k) + 1, -sde.length));
+      }
+      integrals = at::stack(all, 1);
+    }
+    ReverseSde sde;
+    Tensor h;          // [B]
+    Tensor scale;      // [B], alpha_s H
+    Tensor integrals;  // [B, most], of r^k
+  };
+
+  /// x moved by the first `count` predictions of each row.
+  Tensor advance(const Step& step, const Interval& interval, const Tensor& x, const Predictions& known,
                  const Tensor& z) const {
-    const ReverseSde sde(step.from, step.to, eta);
-    const Tensor h = step.to.lambda() - step.from.lambda();
-    std::vector<Tensor> nodes, integrals;
-    double factorial = 1;
-    for (size_t k = 0; k < known.lambdas.size(); ++k) {
-      factorial *= std::max(static_cast<double>(k), 1.0);
-      nodes.push_back((known.lambdas[k] - step.from.lambda()) / h);
-      integrals.push_back(factorial * phi(static_cast<int>(k) + 1, -sde.length));
+    const ReverseSde& sde = interval.sde;
+    std::vector<Tensor> nodes;
+    for (const Tensor& lambda : known.lambdas) {
+      nodes.push_back((lambda - step.from.lambda()) / interval.h);
     }
-    const Tensor r = at::stack(nodes, 1), m = at::stack(integrals, 1), w = at::zeros_like(r);
-    const int64_t columns = r.size(1);
-    for (int64_t row = 0; row < r.size(0); ++row) {
-      const int count = static_cast<int>(known.count.const_data_ptr<int64_t>()[row]);
-      double* const own = m.mutable_data_ptr<double>() + row * columns;
-      moments(count, own);
-      solve_moments(count, r.const_data_ptr<double>() + row * columns, own,
-                    w.mutable_data_ptr<double>() + row * columns);
-    }
+    const Tensor w = weights(known.count, at::stack(nodes, 1), interval.integrals);
+    // With one value the length may be infinite.
+    const Tensor all = w * at::where(known.count == 1, sde.data, interval.scale).unsqueeze(1);
     std::vector<Term> terms = {{sde.x, x}};
-    const Tensor scale = step.to.alpha() * sde.length, zero = at::zeros_like(scale);
-    for (int64_t j = 0; j < columns; ++j) {  // with one value the length may be infinite
-      const Tensor alone = j == 0 ? sde.data : zero;
-      terms.push_back(
-          {at::where(known.count == 1, alone, scale * w.select(1, j)), known.values[static_cast<size_t>(j)]});
+    for (size_t j = 0; j < known.values.size(); ++j) {
+      terms.push_back({all.select(1, static_cast<int64_t>(j)), known.values[j]});
     }
     if (z.defined()) {
       terms.push_back({s_noise_ * sde.noise, z});
     }
     return combine(terms);
+  }
+
+  // w: [B, n], of the first `count` values at r: [B, n]. integrals: [B, n or more]. A single value has 1.
+  Tensor weights(const Tensor& count, const Tensor& r, const Tensor& integrals) const {
+    const Tensor w = at::zeros_like(r);
+    const int64_t columns = r.size(1);
+    std::array<double, most_values> m{};
+    for (int64_t row = 0; row < r.size(0); ++row) {
+      const int n = static_cast<int>(count.const_data_ptr<int64_t>()[row]);
+      double* const own = w.mutable_data_ptr<double>() + row * columns;
+      if (n == 1) {
+        own[0] = 1;
+        continue;
+      }
+      std::copy_n(integrals.const_data_ptr<double>() + row * integrals.size(1), n, m.begin());
+      moments(n, m.data());
+      solve_moments(n, r.const_data_ptr<double>() + row * columns, m.data(), own);
+    }
+    return w;
   }
 
   int most_;

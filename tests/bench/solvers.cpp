@@ -1,6 +1,6 @@
 // What a solver costs beside the network: nanoseconds a row and step of pictures [64, 1, 28, 28], with a teacher that
-// costs next to nothing, and its share of an evaluation of the shipped Fashion-MNIST teacher, timed in the same run.
-//     ./retort build retort_solvers_bench && build/release/bin/retort_solvers_bench
+// costs next to nothing, and its share of an evaluation of the shipped Fashion-MNIST teacher, timed just before it.
+//     ./retort build retort_solvers_bench && OMP_NUM_THREADS=1 build/release/bin/retort_solvers_bench [SOLVER …]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -44,17 +44,15 @@ Value read(const std::string& text) { return parse_toml(text, "bench"); }
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
   const at::NoGradGuard no_grad;
   const Registry registry({RETORT_BENCH_PLUGINS});
   const Experiment shipped(read("[teacher]\ntype = \"network\"\ncheckpoint = \"" RETORT_BENCH_TEACHER "\"\n"), "bench",
                            registry, Parts::solving);
   const Tensor x = at::randn({batch, 1, 28, 28}), t = at::full({batch}, 2.0, at::kDouble);
   const Ode network(*shipped.teacher);
-  const double evaluation = seconds([&] { network.data(x, t); }) / batch;
-  std::printf("An evaluation of the Fashion-MNIST teacher: %.0f ns a row, %d thread(s).\n\n", evaluation * 1e9,
-              at::get_num_threads());
-  std::printf("%-28s  %12s  %12s  %10s\n", "solver", "ns row step", "of the time", "evaluations");
+  std::printf("Fashion-MNIST's teacher, %d thread(s).\n\n", at::get_num_threads());
+  std::printf("%-28s  %12s  %12s  %12s  %10s\n", "solver", "ns row step", "of the time", "ns the net", "evaluations");
 
   const Half teacher;
   const Tensor levels = at::linspace(std::pow(80.0, 1.0 / 7), std::pow(0.002, 1.0 / 7), steps + 1, at::kDouble).pow(7);
@@ -62,19 +60,21 @@ int main() {
     const Ode ode(teacher);
     return seconds([&] { ode.predict(x, t); }) / batch;
   }();
-  for (const std::string& name : registry.names(Solver::kind)) {
+  const std::vector<std::string> chosen(words + 1, words + count);
+  for (const std::string& name : chosen.empty() ? registry.names(Solver::kind) : chosen) {
     if (name == "python") {
       continue;
     }
     try {
       const Experiment built(read("[solver]\ntype = \"" + name + "\"\n"), "bench", registry, Parts::solving);
+      const double evaluation = seconds([&] { network.data(x, t); }) / batch;
       const Ode ode(teacher);
       solve(ode, *built.solver, levels, x * 80);
       const double evaluations = static_cast<double>(ode.evaluations()) / (batch * steps);
       const double each =
           seconds([&] { solve(Ode(teacher), *built.solver, levels, x * 80); }) / (batch * steps) - evaluations * own;
-      std::printf("%-28s  %12.0f  %10.2f %%  %10.2f\n", name.c_str(), each * 1e9,
-                  100 * each / (evaluations * evaluation), evaluations);
+      std::printf("%-28s  %12.0f  %10.2f %%  %12.0f  %10.2f\n", name.c_str(), each * 1e9,
+                  100 * each / (evaluations * evaluation), evaluation * 1e9, evaluations);
     } catch (const Error& e) {
       std::printf("%-28s  %s\n", name.c_str(), e.what());
     }
