@@ -72,11 +72,17 @@ std::vector<Session::Plugin> Session::plugins() const {
 }
 
 std::vector<Session::Cell> Session::plan(const RunRequest& request) {
-  const retort::Plan plan(request, state_->registry, Plan::For::looking);
   std::vector<Cell> out;
-  for (size_t i = 0; i < plan.size(); ++i) {
-    out.push_back({plan.cells()[i].name, plan.cells()[i].config, plan.folder(i), plan[i].finished});
+  const auto add = [&](retort::Work work) {
+    const retort::Plan plan(request, std::move(work), state_->registry, Plan::For::looking);
+    for (size_t i = 0; i < plan.size(); ++i) {
+      out.push_back({plan.cells()[i].name, plan.cells()[i].config, plan.folder(i), plan[i].finished});
+    }
+  };
+  if (std::optional<retort::Work> first = exploring_work(request)) {
+    add(std::move(*first));
   }
+  add(work_of(request));
   return out;
 }
 

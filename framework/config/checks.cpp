@@ -96,6 +96,12 @@ void Experiment::check_parts() const {
                        parametrisation_.name() + "'; " + name + " trains what predicts '" +
                        Parametrisation(*needs.predicts, 1).name() + "'");
   }
+  if (needs.outputs > 1 && student->low_rank) {
+    const Value* place = root_.find("student");
+    throw RequestError(to_string(place != nullptr ? place->origin : root_.origin) +
+                       ": student.adapter: is 'lora', which keeps a teacher's outputs, and " + name +
+                       " trains a network of " + std::to_string(needs.outputs) + "; expected 'none'");
+  }
   if (makes == Makes::denoiser && !evaluate->metrics.empty()) {
     need(solver != nullptr, "solver", "the trained model is sampled with it");
   }
@@ -117,6 +123,19 @@ void Experiment::check_parts() const {
   if (samples_by_itself(makes)) {
     check_sampler_steps();
   }
+  check_averages();
+}
+
+// Averages of other lengths are made of those that the training follows.
+void Experiment::check_averages() const {
+  if (evaluate->ema_lengths.empty() || !train->ema_lengths.empty()) {
+    return;
+  }
+  const Value* list = at_path(root_, "evaluate.ema_lengths");
+  throw RequestError(
+      to_string(list != nullptr ? list->origin : root_.origin) +
+      ": evaluate.ema_lengths: are made of train.ema_lengths, which is empty; expected two lengths there, "
+      "such as [0.05, 0.1], and a training with them");
 }
 
 void Experiment::check_sampler_steps() const {
@@ -180,10 +199,12 @@ void Experiment::check_model(const Checkpoint& checkpoint, const std::string& pa
     throw RequestError(path + ": is a " + is + ", but the configuration's loss makes a " + wanted);
   }
   const Value ours = model_table();
-  const Value automatic{Preconditioning().name(), {}};  // where nothing is said
+  const Value automatic{Preconditioning().name(), {}}, one{int64_t{1}, {}};  // where nothing is said
   for (const char* key : {"shape", "classes", "process", "parametrisation", "sigma_data", "preconditioning", "boundary",
-                          "guided", "inputs"}) {
-    const Value* unsaid = key == std::string_view("preconditioning") ? &automatic : nullptr;
+                          "guided", "inputs", "outputs"}) {
+    const Value* unsaid = key == std::string_view("preconditioning") ? &automatic
+                          : key == std::string_view("outputs")       ? &one
+                                                                     : nullptr;
     const auto said = [&](const Value& model) { return model.find(key) != nullptr ? model.find(key) : unsaid; };
     const Value* want = said(ours);
     const Value* have = said(*checkpoint.config.find("model"));

@@ -261,6 +261,7 @@ void Experiment::build_loss() {
   if (loss && loss->needs().end_time) {
     spec_.inputs.push_back({.name = std::string(inputs::end_time), .dtype = at::kDouble});
   }
+  spec_.outputs = loss ? loss->needs().outputs : 1;
 }
 
 std::string Experiment::loss_name() const {
@@ -302,7 +303,10 @@ void Experiment::build_trained_model() {
     if (teacher_checkpoint_.empty()) {
       throw p.error("init", "\"teacher\" needs a teacher that is read from a checkpoint");
     }
-    if (const Value* network = root_.find("network")) {
+    const Value* network = root_.find("network");
+    // Keys of a network by its name, [network.NAME], are for cells of a sweep that choose it.
+    if (network != nullptr && std::any_of(network->table().begin(), network->table().end(),
+                                          [](const auto& entry) { return !entry.second.is_table(); })) {
       throw RequestError(
           to_string(network->origin) +
           ": [network] has no effect with student.init = \"teacher\"; leave it out, or give student.init = "
@@ -313,7 +317,7 @@ void Experiment::build_trained_model() {
     parametrisation_ = teacher->parametrisation();
     boundary_ = Boundary(p, parametrisation_);
   });
-  if (const Value* network = root_.find("network")) {
+  if (const Value* network = student->from_teacher ? nullptr : root_.find("network")) {
     // Once here, so that errors come before any work.
     const auto built = std::static_pointer_cast<Network>(build_plugin(Network::kind, "network", *network));
     network_table_ = *resolved_.find("network");
@@ -341,6 +345,11 @@ void Experiment::build_trained_model() {
     }
   });
   drop_points_beyond_the_end();
+  drop_steps_of_generators();
+  if (!evaluate->ema_lengths.empty() && train->ema_lengths.size() == 1) {
+    notes_.push_back(
+        "train.ema_lengths has one length; evaluate.ema_lengths come nearer to what they are to be with two");
+  }
   host_table("report", [&](Params& p) { report.emplace(p); });
   const Value* metric_tables = root_.find("metric");
   const Value* metric_list = root_.find("evaluate") != nullptr ? root_.find("evaluate")->find("metrics") : nullptr;
@@ -387,6 +396,18 @@ void Experiment::drop_points_beyond_the_end() {
                 [&](const Value& step) { return beyond(std::get<int64_t>(step.data)); });
 }
 
+// Of a list of sampler steps, what a generator can take.
+void Experiment::drop_steps_of_generators() {
+  std::vector<int64_t>& steps = evaluate->student_steps;
+  if (!loss || loss->makes() != Makes::generator || std::find(steps.begin(), steps.end(), 1) == steps.end() ||
+      steps.size() == 1) {
+    return;
+  }
+  notes_.push_back("evaluate.student_steps: all but 1 are left out; " + loss_name() + " makes samples in one step");
+  steps = {1};
+  resolved_["evaluate"]["student_steps"] = Value{Array{Value{int64_t{1}, {}}}, {}};
+}
+
 Checkpoint Experiment::checkpoint(const std::string& path) {
   last_checkpoint_ = path;
   if (std::filesystem::path(path).extension() == ".toml" && std::filesystem::exists(path)) {
@@ -417,7 +438,7 @@ std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const
 std::shared_ptr<Network> Experiment::new_network() {
   if (student->from_teacher) {
     const std::shared_ptr<Network> made =
-        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs);
+        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs, spec_.outputs);
     training_backend_->place(*made);
     return made;
   }

@@ -124,7 +124,9 @@ class Experiment final : public Host {
   void build_loss();
   void check_network_inputs(const Network& network, const Value& origin) const;
   void check_sampler_steps() const;
+  void check_averages() const;
   void drop_points_beyond_the_end();
+  void drop_steps_of_generators();
   std::shared_ptr<Network> build_features(const Params& p);
   void check_parts() const;
   void check_inputs() const;

@@ -1,6 +1,7 @@
 #include "config/settings.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "config/layers.h"
 
@@ -48,8 +49,28 @@ StudentSettings::StudentSettings(Params& p)
   }
 }
 
+namespace {
+std::vector<double> read_lengths(Params& p, std::string_view doc) {
+  const Range range{.low = 0, .high = longest_average, .low_open = true};
+  std::vector<double> out = p.get("ema_lengths", std::vector<double>{}, doc, range), sorted = out;
+  std::sort(sorted.begin(), sorted.end());
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end()) {
+    throw p.error("ema_lengths", "names " + Value{*twice, {}}.text() + " twice; expected each length once");
+  }
+  return out;
+}
+}  // namespace
+
 TrainSettings::TrainSettings(Params& p)
-    : steps(p.get("steps", 1000, "optimizer steps", at_least(1))),
+    : steps(p.get("steps", 1000, "optimizer steps; fewer where evaluations or seconds run out before", at_least(1))),
+      evaluations(p.get("evaluations", 0,
+                        "teacher evaluations after which training ends, one for each row that the teacher is asked "
+                        "for; 0: steps alone count",
+                        at_least(0))),
+      seconds(p.get("seconds", 0.0,
+                    "seconds after which training ends, evaluations and saving not counted; 0: steps alone count. No "
+                    "two runs take equally many steps then",
+                    at_least(0))),
       batch(p.get("batch", 64, "samples per step and accumulation", at_least(1))),
       gradient_accumulation(
           p.get("gradient_accumulation", 1, "batches whose gradients are averaged before a step", at_least(1))),
@@ -70,12 +91,38 @@ TrainSettings::TrainSettings(Params& p)
           "ema_ramp", true,
           "the average begins short, so that the first weights do not linger in it: after k steps its decay is at "
           "most (1 + k) / (10 + k)")),
+      ema_half_life(p.get("ema_half_life", 0.0,
+                          "in place of ema: samples after which weights count half in their moving average (EDM); 0: "
+                          "none",
+                          at_least(0))),
+      ema_rampup(p.get("ema_rampup", 0.05,
+                       "ema_half_life: it is at most this share of the samples so far, so that the average begins "
+                       "short; 0: at once",
+                       at_least(0))),
+      ema_lengths(read_lengths(
+          p,
+          "lengths of power-function averages, whose snapshots give averages of any length after the training "
+          "(evaluate.ema_lengths): standard deviations of their profiles over the training's length, sigma_rel of "
+          "EDM2; two serve best, such as [0.05, 0.1]")),
+      ema_snapshots(p.get("ema_snapshots", 8,
+                          "ema_lengths: into how many equal parts the training is divided, each of which ends with a "
+                          "snapshot",
+                          at_least(1))),
       log_every(p.get("log_every", 10, "steps per line of metrics.jsonl", at_least(1))),
       save_every(
-          p.get("save_every", 60.0, "seconds between saved states, from which a killed run goes on", more_than(0))) {}
+          p.get("save_every", 60.0, "seconds between saved states, from which a killed run goes on", more_than(0))) {
+  if (ema > 0 && ema_half_life > 0) {
+    throw p.error("ema_half_life", "is given beside train.ema; expected one of the two to be 0");
+  }
+}
 
 double TrainSettings::ema_decay(int64_t step) const {
   const auto k = static_cast<double>(step);
+  if (ema_half_life > 0) {
+    const auto samples = static_cast<double>(batch * gradient_accumulation);
+    const double now = ema_rampup > 0 ? std::min(ema_half_life, ema_rampup * (k - 1) * samples) : ema_half_life;
+    return now > 0 ? std::pow(0.5, samples / now) : 0;
+  }
   return ema_ramp ? std::min(ema, (1 + k) / (10 + k)) : ema;
 }
 
@@ -83,7 +130,7 @@ namespace {
 std::optional<double> read_gamma(Params& p) {
   const double gamma = p.get("gamma", -1.0,
                              "share of the noise that a student's sampler draws anew between steps, 0 to 1; -1: 1 for "
-                             "consistency functions, 0 for flow maps",
+                             "consistency functions, 0 for flow maps and policies",
                              between(-1, 1));
   if (gamma > -1 && gamma < 0) {
     throw p.error("gamma", "lies between -1 and 0; expected 0 to 1, or -1");
@@ -114,9 +161,14 @@ EvaluateSettings::EvaluateSettings(Params& p)
       equal_labels(p.choice("labels", "data", {"data", "equal"},
                             "class labels of samples: in the shares that they have in the training split, or all "
                             "equally often") == "equal"),
-      last_weights(p.choice("weights", "ema", {"ema", "last"},
-                            "which weights are evaluated; \"ema\" needs train.ema > 0, and is \"last\" without") ==
-                   "last"),
+      last_weights(
+          p.choice("weights", "ema", {"ema", "last"},
+                   "which weights are evaluated; \"ema\" needs train.ema or train.ema_half_life, and is \"last\" "
+                   "without") == "last"),
+      ema_lengths(read_lengths(
+          p,
+          "lengths of averages that the last weights are evaluated with besides, each in a row of its own; made of "
+          "the snapshots of train.ema_lengths, so without training anew")),
       batch(p.get("batch", 250, "samples at a time", at_least(1))),
       seed(p.get("seed", 0, "of the evaluation noise, which is the same for every model", at_least(0))),
       pictures(p.get("pictures", 32, "samples shown in the report", at_least(0))) {}

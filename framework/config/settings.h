@@ -35,17 +35,26 @@ struct StudentSettings {
   std::string base;
 };
 
+/// The greatest length of a power-function average, that of the mean over all of a training: sqrt(1 / 12).
+inline constexpr double longest_average = 0.2886;
+
 /// [train]
 struct TrainSettings {
   explicit TrainSettings(Params& p);
-  int64_t steps, batch, gradient_accumulation;
+  int64_t steps, evaluations;
+  double seconds;
+  int64_t batch, gradient_accumulation;
   std::string optimizer;
   double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
   int64_t warmup;
   bool cosine;
   double max_grad_norm, ema;
   bool ema_ramp;
-  /// The moving average's decay at a step, counted from 1.
+  double ema_half_life, ema_rampup;
+  std::vector<double> ema_lengths;
+  int64_t ema_snapshots;
+  /// Whether there is a moving average, which is what is evaluated; its decay at a step, counted from 1.
+  bool averages() const { return ema > 0 || ema_half_life > 0; }
   double ema_decay(int64_t step) const;
   int64_t log_every;
   double save_every;
@@ -65,6 +74,7 @@ struct EvaluateSettings {
   int64_t reference_samples;
   bool equal_labels;
   bool last_weights;
+  std::vector<double> ema_lengths;
   int64_t batch, seed, pictures;
 };
 

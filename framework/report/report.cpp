@@ -136,6 +136,12 @@ Json page_data(const fs::path& folder, const Results& of_run, Parts& parts) {
     }
   }
   page["unfinished"] = std::move(unfinished);
+  page["chosen"] = Json::object();  // by [sweep.tune], of each cell
+  for (const Json& cell : results["cells"]) {
+    if (const Json& chosen = json_at(cell, "chosen"); chosen.is_object()) {
+      page["chosen"][text_at(cell, "name")] = chosen;
+    }
+  }
   page["samples"] = Json::object();
   add_students(folder, of_run.students, parts, page);
   page["samples_left_out"] = parts.left_out();

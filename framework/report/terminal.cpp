@@ -96,11 +96,16 @@ std::vector<std::string> teacher_line(const Json& teacher, const std::vector<std
   return line;
 }
 
+// What is said beside a model's name, where it is an average that was made after the training.
+std::string average_of(std::optional<double> length) {
+  return length ? std::string(", ") + columns::ema_length.terminal + " " + Value{*length, {}}.text() : "";
+}
+
 // A line for each row.
 void add_rows(const std::vector<Row>& rows, const std::vector<std::string>& metrics, Lines& lines) {
   for (const Row& row : rows) {
-    std::vector<std::string> line = {printable(row.cell.empty() ? row.loss : row.cell),
-                                     std::to_string(row.train_steps.value_or(0)),
+    std::vector<std::string> line = {printable(row.cell.empty() ? row.loss : row.cell) + average_of(row.ema_length),
+                                     std::to_string(row.train_steps.value_or(row.optimizer_steps.value_or(0))),
                                      steps_of(row.student_steps.value_or(0))};
     for (const std::string& metric : metrics) {
       line.push_back(measured(row, metric));
@@ -145,8 +150,12 @@ std::string mean_of(const Json& m) {
 void add_means(const Json& groups, const std::vector<std::string>& metrics, Lines& lines) {
   for (const Json& group : groups) {
     const Json& setting = json_at(group, "setting");
-    std::vector<std::string> line = {label(setting), std::to_string(integer_at(setting, columns::train_steps.key)),
-                                     steps_of(integer_at(setting, columns::student_steps.key))};
+    const bool planned = json_at(setting, columns::train_steps.key).is_number();
+    const Json& length = json_at(setting, columns::ema_length.key);
+    std::vector<std::string> line = {
+        label(setting) + average_of(length.is_number() ? std::optional(length.get<double>()) : std::nullopt),
+        planned ? std::to_string(integer_at(setting, columns::train_steps.key)) : "-",
+        steps_of(integer_at(setting, columns::student_steps.key))};
     for (const std::string& metric : metrics) {
       const Json& m = json_at(json_at(group, columns::metrics.key), metric);
       line.push_back(m.is_object() ? mean_of(m) : "-");

@@ -32,23 +32,36 @@ std::string csv_field(const Json& value) {
 }
 
 std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Json& evaluate) {
-  std::vector<std::string> keys, metrics;
+  std::vector<std::string> keys, chosen, metrics;
   for (const Json& cell : cells) {
     add_keys(json_at(cell, "values"), keys);
+    add_keys(json_at(cell, "chosen"), chosen);
   }
-  bool guided = false;
+  bool guided = false, averaged = false, budgeted = false;
   std::unordered_map<std::string, std::vector<const Row*>> rows_of;
   for (const Row& row : rows) {
     add_metrics(row, metrics);
     guided = guided || row.guidance;
+    averaged = averaged || row.ema_length;
+    budgeted = budgeted || row.optimizer_steps;
     rows_of[row.cell].push_back(&row);
   }
   Columns settings = csv_setting_columns();
   if (!guided) {
     std::erase(settings, &columns::guidance);
   }
+  if (!averaged) {
+    std::erase(settings, &columns::ema_length);
+  }
+  Columns costs = csv_cost_columns();
+  if (!budgeted) {
+    std::erase(costs, &columns::optimizer_steps);
+  }
   std::string out = columns::cell.key + std::string(",") + status;
   for (const std::string& key : keys) {
+    out += "," + csv_field(key);
+  }
+  for (const std::string& key : chosen) {
     out += "," + csv_field(key);
   }
   for (const Column* column : settings) {
@@ -57,7 +70,7 @@ std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Jso
   for (const std::string& name : metrics) {
     out += "," + csv_field(name);
   }
-  for (const Column* column : csv_cost_columns()) {
+  for (const Column* column : costs) {
     out += std::string(",") + column->key;
   }
   out += std::string(",") + samples + "," + reference_samples + "\n";
@@ -66,6 +79,9 @@ std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Jso
     for (const std::string& key : keys) {
       out += "," + csv_field(json_at(json_at(cell, "values"), key));
     }
+    for (const std::string& key : chosen) {
+      out += "," + csv_field(json_at(json_at(cell, "chosen"), key));
+    }
     for (const Column* column : settings) {
       out += "," + csv_field(value_of(row, *column));
     }
@@ -73,7 +89,7 @@ std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Jso
     for (const std::string& name : metrics) {
       out += "," + csv_field(json_at(measured, name));
     }
-    for (const Column* column : csv_cost_columns()) {
+    for (const Column* column : costs) {
       out += "," + csv_field(value_of(row, *column));
     }
     out += "," + csv_field(json_at(evaluate, samples)) + "," + csv_field(json_at(evaluate, reference_samples)) + "\n";

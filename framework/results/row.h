@@ -17,13 +17,15 @@ using Points = std::vector<std::pair<double, double>>;
 
 /// What an optional lacks is not written; a number that is not finite is written as null, and read back as NaN.
 struct Row {
-  std::string cell;                               // its name; empty where nothing is swept
-  std::string loss;                               // the type of its loss
-  Json swept = Json::object();                    // the swept keys with this cell's values, which may be any TOML
-  std::optional<int64_t> student_steps;           // of its sampler; 0 for denoisers and classifiers
-  std::optional<double> guidance;                 // the weight it was measured at, for guided models only
-  std::optional<int64_t> train_steps;             // optimizer steps so far
-  std::optional<int64_t> teacher_evaluations;     // what its training cost the teacher so far
+  std::string cell;                            // its name; empty where nothing is swept
+  std::string loss;                            // the type of its loss
+  Json swept = Json::object();                 // the swept keys with this cell's values, which may be any TOML
+  std::optional<int64_t> student_steps;        // of its sampler; 0 for denoisers and classifiers
+  std::optional<double> guidance;              // the weight it was measured at, for guided models only
+  std::optional<double> ema_length;            // of the average that it is, where it was made after the training
+  std::optional<int64_t> train_steps;          // optimizer steps so far, where the configuration says how many
+  std::optional<int64_t> optimizer_steps;      // the same where a budget of evaluations or seconds ended the training
+  std::optional<int64_t> teacher_evaluations;  // what its training cost the teacher so far
   std::optional<int64_t> remembered_evaluations;  // of these, what another cell had done already
   std::optional<double> train_seconds;
   Named<double> metrics;

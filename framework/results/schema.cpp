@@ -12,10 +12,12 @@ const Columns& all_columns() {
                               &swept,
                               &student_steps,
                               &guidance,
+                              &ema_length,
                               &train_steps,
                               &teacher_evaluations,
                               &remembered_evaluations,
                               &train_seconds,
+                              &optimizer_steps,
                               &metrics,
                               &series,
                               &samples};
@@ -23,7 +25,7 @@ const Columns& all_columns() {
 }
 
 const Columns& setting_columns() {
-  static const Columns out = {&train_steps, &student_steps, &guidance};
+  static const Columns out = {&train_steps, &student_steps, &guidance, &ema_length};
   return out;
 }
 
@@ -33,23 +35,23 @@ const Columns& cost_columns() {
 }
 
 const Columns& page_columns() {
-  static const Columns out = {&cell,     &loss,    &train_steps,         &student_steps,
-                              &guidance, &metrics, &teacher_evaluations, &train_seconds};
+  static const Columns out = {&cell,       &loss,    &train_steps,         &student_steps, &guidance,
+                              &ema_length, &metrics, &teacher_evaluations, &train_seconds};
   return out;
 }
 
 const Columns& student_columns() {
-  static const Columns out = {&cell, &student_steps, &train_steps, &guidance, &series};
+  static const Columns out = {&cell, &student_steps, &train_steps, &optimizer_steps, &guidance, &ema_length, &series};
   return out;
 }
 
 const Columns& csv_setting_columns() {
-  static const Columns out = {&student_steps, &train_steps, &guidance};
+  static const Columns out = {&student_steps, &train_steps, &guidance, &ema_length};
   return out;
 }
 
 const Columns& csv_cost_columns() {
-  static const Columns out = {&teacher_evaluations, &remembered_evaluations, &train_seconds};
+  static const Columns out = {&teacher_evaluations, &remembered_evaluations, &train_seconds, &optimizer_steps};
   return out;
 }
 

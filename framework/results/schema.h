@@ -27,12 +27,14 @@ inline constexpr Column swept{"swept", &Row::swept};
 // Settings: rows that are equal in these and in the swept keys but the seed are comparable.
 inline constexpr Column student_steps{"student_steps", &Row::student_steps, "sampler steps", "sampler steps", "steps"};
 inline constexpr Column guidance{"guidance", &Row::guidance, "guidance", "guidance"};
+inline constexpr Column ema_length{"ema_length", &Row::ema_length, "EMA length", "EMA length", "ema"};
 inline constexpr Column train_steps{"train_steps", &Row::train_steps, "trained steps", "trained steps", "trained"};
 // Costs.
 inline constexpr Column teacher_evaluations{"teacher_evaluations", &Row::teacher_evaluations, "teacher evaluations",
                                             "teacher evaluations", "teacher evals"};
 inline constexpr Column remembered_evaluations{"remembered_evaluations", &Row::remembered_evaluations};
 inline constexpr Column train_seconds{"train_seconds", &Row::train_seconds, "training seconds", "seconds", "seconds"};
+inline constexpr Column optimizer_steps{"optimizer_steps", &Row::optimizer_steps, "optimizer steps", "optimizer steps"};
 // What was measured.
 inline constexpr Column metrics{"metrics", &Row::metrics};
 inline constexpr Column series{"series", &Row::series};

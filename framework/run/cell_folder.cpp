@@ -38,9 +38,9 @@ bool CellRun::trained() const {
   if (!trains()) {
     return true;
   }
-  const auto there = [&](int64_t step) { return fs::exists(Trainer::checkpoint_path(folder_, step)); };
-  return there(experiment_->train->steps) &&
-         std::all_of(experiment_->evaluate->at.begin(), experiment_->evaluate->at.end(), there);
+  const std::optional<int64_t> last = Trainer::last_step(folder_, *experiment_->train);
+  const auto there = [&](int64_t step) { return step > *last || fs::exists(Trainer::checkpoint_path(folder_, step)); };
+  return last && std::all_of(experiment_->evaluate->at.begin(), experiment_->evaluate->at.end(), there);
 }
 
 bool CellRun::is_same_training() const {
@@ -59,8 +59,7 @@ std::string CellRun::passed_point() const {
       continue;
     }
     if (reached < 0) {
-      const int64_t last = experiment_->train->steps;
-      reached = fs::exists(Trainer::checkpoint_path(folder_, last)) ? last : Trainer::saved_step(folder_);
+      reached = Trainer::last_step(folder_, *experiment_->train).value_or(Trainer::saved_step(folder_));
     }
     if (step <= reached) {
       return "holds no weights after step " + std::to_string(step) + ", which evaluate.at asks for";

@@ -14,6 +14,7 @@
 #include "results/schema.h"
 #include "run/provenance.h"
 #include "sample/draws.h"
+#include "train/averages.h"
 #include "train/group.h"
 #include "train/trainer.h"
 
@@ -34,6 +35,11 @@ ModelMaker model_maker(const Registry& registry, const Store& store, Models mode
       throw RequestError(config + ": [loss] is missing; expected a configuration that trains a model");
     }
     const TrainSettings& train = *made.experiment().train;
+    if (!Budget(train).counts_steps_alone()) {
+      throw RequestError(config +
+                         ": its training ends by train.evaluations or train.seconds; expected train.steps alone, "
+                         "where its model is used as a checkpoint");
+    }
     const std::string name = Trainer::checkpoint_path("", train.steps).string();
     const std::string key = made.experiment().training_fingerprint();
     const fs::path there = store.folder_of(key) / name;
@@ -162,18 +168,43 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
 }
 
 void CellRun::evaluate_checkpoints(SharedTensors& shared) {
+  const int64_t last = Trainer::last_step(folder_, *experiment_->train).value();
   std::vector<int64_t> steps = experiment_->evaluate->at;
-  steps.push_back(experiment_->train->steps);
+  std::erase_if(steps, [&](int64_t step) { return step > last; });  // training ended before them
+  steps.push_back(last);
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   for (const int64_t step : steps) {
     if (std::find(measured_.begin(), measured_.end(), step) == measured_.end()) {
-      evaluate_checkpoint(shared, step);
+      log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) +
+                " steps");
+      evaluate_checkpoint(shared, Trainer::checkpoint_path(folder_, step), step == last);
       measured_.push_back(step);
-      write_text(folder_ / measured_name,
-                 spell({{"fingerprint", print_}, {"steps", measured_}, {"results", results_}}) + "\n");
+      keep_measured();
     }
   }
+  evaluate_averages(shared, last);
+}
+
+// Averages of the lengths that are asked for, made of the training's snapshots.
+void CellRun::evaluate_averages(SharedTensors& shared, int64_t last) {
+  for (const double length : experiment_->evaluate->ema_lengths) {
+    if (std::find(measured_averages_.begin(), measured_averages_.end(), length) == measured_averages_.end()) {
+      log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " with the average of length " +
+                Value{length, {}}.text());
+      evaluate_checkpoint(shared, reconstruct_average(Trainer::checkpoint_path(folder_, last), length), /*last=*/true,
+                          length);
+      measured_averages_.push_back(length);
+      keep_measured();
+    }
+  }
+}
+
+void CellRun::keep_measured() const {
+  write_text(
+      folder_ / measured_name,
+      spell({{"fingerprint", print_}, {"steps", measured_}, {"averages", measured_averages_}, {"results", results_}}) +
+          "\n");
 }
 
 // The teacher's own samples, by the configured solver and grid, at each guidance weight.
@@ -186,7 +217,7 @@ void CellRun::evaluate_solves(SharedTensors& shared) {
     const double each = static_cast<double>(evaluator.endpoint_evaluations()) /
                         static_cast<double>(std::max<int64_t>(result.samples.size(0), 1));
     result.measurement.values.insert(result.measurement.values.begin(), {"evaluations", each});
-    add_row({}, 0, result, w, /*last=*/true);
+    add_row({.record = {}, .last = true, .ema_length = {}, .guidance = w}, result);
   }
 }
 
@@ -202,6 +233,7 @@ void CellRun::load_measured() {
               {"students", Json::array()},
               {"progress", Json::array()}};
   measured_.clear();
+  measured_averages_.clear();
   if (!fs::exists(folder_ / measured_name)) {
     return;
   }
@@ -209,6 +241,7 @@ void CellRun::load_measured() {
   if (kept.is_object() && kept.value("fingerprint", "") == print_) {
     results_ = kept.at("results");
     measured_ = kept.at("steps").get<std::vector<int64_t>>();
+    measured_averages_ = kept.value("averages", std::vector<double>{});
   }
 }
 
@@ -222,14 +255,13 @@ void CellRun::evaluate_teacher(SharedTensors& shared, double guidance) {
   }
 }
 
-void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
+void CellRun::evaluate_checkpoint(SharedTensors& shared, const fs::path& path, bool last,
+                                  std::optional<double> ema_length) {
   Experiment& e = *experiment_;
-  const fs::path path = Trainer::checkpoint_path(folder_, step);
   const Checkpoint checkpoint = e.checkpoint(path.string());
   const TrainingRecord record = Trainer::record(checkpoint);
   const Model model = e.model(e.backend().compile(e.network(checkpoint, path.string())));
-  const bool last = step == e.train->steps;
-  log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) + " steps");
+  Point point{.record = record, .last = last, .ema_length = ema_length};
   if (samples_by_itself(e.loss->makes())) {
     const std::vector<double> weights = guidance_weights();
     if (e.teacher && e.solver && results_["progress"].empty()) {
@@ -237,8 +269,10 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
     }
     for (const double w : weights) {
       ModelEvaluator evaluator(e, e.teacher.get(), shared, e.teacher_key(), w);
+      point.guidance = w;
       for (const int64_t student_steps : e.evaluate->student_steps) {
-        add_row(record, student_steps, evaluator.measure({&model, student_steps}), w, last);
+        point.student_steps = student_steps;
+        add_row(point, evaluator.measure({&model, student_steps}));
       }
     }
   } else if (e.loss->makes() == Makes::denoiser) {
@@ -246,41 +280,46 @@ void CellRun::evaluate_checkpoint(SharedTensors& shared, int64_t step) {
     const ModelTeacher as_teacher(model, e.spec());
     ModelEvaluator evaluator(e, &as_teacher, own, "");
     const EvaluationResult result = evaluator.measure({});
-    add_row(record, 0, result, 1, last);
-    results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
-                           {columns::metrics.key, to_json(result.measurement)}};
+    add_row(point, result);
+    if (!ema_length) {
+      results_["teacher"] = {{"evaluations", evaluator.endpoint_evaluations()},
+                             {columns::metrics.key, to_json(result.measurement)}};
+    }
   } else {
     ModelEvaluator evaluator(e, nullptr, shared, e.teacher_key());
-    add_row(record, 0, evaluator.measure({&model, 0}), 1, last);
+    add_row(point, evaluator.measure({&model, 0}));
   }
 }
 
-void CellRun::add_row(const TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
-                      double guidance, bool last) {
+void CellRun::add_row(const Point& point, const EvaluationResult& result) {
+  const TrainingRecord& record = point.record;
   Row row;
   row.cell = cell_.name;
   row.loss = experiment_->loss_name();
   for (const auto& [key, value] : cell_.values.table()) {
     row.swept[key] = retort::to_json(value);
   }
-  row.student_steps = student_steps;
+  row.student_steps = point.student_steps;
+  row.ema_length = point.ema_length;
   if (experiment_->spec().has(inputs::guidance)) {
-    row.guidance = guidance;
+    row.guidance = point.guidance;
   }
-  row.train_steps = record.step;
+  const bool planned = !point.last || !trains() || Budget(*experiment_->train).counts_steps_alone();
+  (planned ? row.train_steps : row.optimizer_steps) = record.step;
   row.teacher_evaluations = record.teacher_evaluations;
   row.remembered_evaluations = record.remembered;
   row.train_seconds = record.seconds;
   row.metrics.assign(result.measurement.values.begin(), result.measurement.values.end());
   row.series.assign(result.measurement.series.begin(), result.measurement.series.end());
   if (result.samples.defined()) {
-    row.samples = save_samples(
-        result.samples, "after_" + std::to_string(record.step) +
-                            (student_steps > 0 ? "_in_" + std::to_string(student_steps) : "") +
-                            (experiment_->spec().has(inputs::guidance) ? "_at_" + Value{guidance, {}}.text() : ""));
+    row.samples =
+        save_samples(result.samples, "after_" + std::to_string(record.step) +
+                                         (point.student_steps > 0 ? "_in_" + std::to_string(point.student_steps) : "") +
+                                         (row.guidance ? "_at_" + Value{*row.guidance, {}}.text() : "") +
+                                         (row.ema_length ? "_ema_" + Value{*row.ema_length, {}}.text() : ""));
   }
   results_["progress"].push_back(retort::to_json(row));
-  if (last) {
+  if (point.last) {
     results_["students"].push_back(retort::to_json(row));
   }
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config/experiment.h"
@@ -63,9 +64,19 @@ class CellRun {
   void evaluate_solves(SharedTensors& shared);
   void evaluate_checkpoints(SharedTensors& shared);
   std::vector<double> guidance_weights() const;
-  void evaluate_checkpoint(SharedTensors& shared, int64_t step);
-  void add_row(const struct TrainingRecord& record, int64_t student_steps, const EvaluationResult& result,
-               double guidance, bool last);
+  void evaluate_averages(SharedTensors& shared, int64_t last);
+  void keep_measured() const;
+  // What a row is of, beside the training: whose weights, and how they are sampled.
+  struct Point {
+    const struct TrainingRecord& record;
+    bool last;                         // of the training
+    std::optional<double> ema_length;  // of an average that was made after it
+    int64_t student_steps = 0;
+    double guidance = 1;
+  };
+  void evaluate_checkpoint(SharedTensors& shared, const std::filesystem::path& path, bool last,
+                           std::optional<double> ema_length = {});
+  void add_row(const Point& point, const EvaluationResult& result);
   std::string progress() const;
   bool is_same_training() const;
   std::string passed_point() const;
@@ -81,7 +92,8 @@ class CellRun {
   std::unique_ptr<Experiment> experiment_;
   std::string training_print_, print_;  // SHA-256 of what training, and all results, depend on
   Json results_;
-  std::vector<int64_t> measured_;  // training steps whose rows are in results_
+  std::vector<int64_t> measured_;          // training steps whose rows are in results_
+  std::vector<double> measured_averages_;  // and lengths of averages
 };
 
 /// Keeps what stood in the folder if it belongs to another configuration: "runs/a" becomes "runs/a~1".

@@ -38,6 +38,7 @@ void try_network(const Experiment& e, CompiledNetwork& network) {
     throw RequestError(what + ": " + error.what());
   }
   const std::vector<int64_t> logits = {2, spec.classes()};
+  shape[1] *= spec.outputs;
   const at::IntArrayRef wanted = classifier ? logits : shape;
   if (out.sizes() != wanted) {
     throw RequestError(what + ": of two samples it makes " + spell(out.sizes()) + "; expected " + spell(wanted));

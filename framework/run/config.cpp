@@ -6,6 +6,7 @@
 #include "plugin/registry.h"
 #include "run/run.h"
 #include "sweep/overrides.h"
+#include "sweep/tuning.h"
 
 namespace retort {
 
@@ -64,6 +65,35 @@ fs::path shared_folder(const Value& config, const RunRequest& request) {
     return given;
   }
   return text_at(config, "run.output").empty() ? fs::path("runs/cache") : output_folder(config, request) / "cache";
+}
+
+std::optional<Work> exploring_work(const RunRequest& request) {
+  const Value config = load_config(request);
+  if (!tuning_of(config)) {
+    return std::nullopt;
+  }
+  Work out{exploring(config), {}, output_folder(config, request) / "tuning", shared_folder(config, request)};
+  out.cells = expand(out.config);
+  return out;
+}
+
+Work work_of(const RunRequest& request) {
+  Work out{load_config(request), {}, {}, {}};
+  out.output = output_folder(out.config, request);
+  out.shared = shared_folder(out.config, request);
+  const std::optional<Work> explored = exploring_work(request);
+  if (!explored) {
+    out.cells = expand(out.config);
+    return out;
+  }
+  out.cells = expand(confirming(out.config));
+  std::vector<fs::path> folders;
+  for (const Cell& cell : explored->cells) {
+    folders.push_back(cell_folder(explored->output, cell));
+  }
+  const Choices choices = choose(*tuning_of(out.config), explored->cells, folders);
+  give(choices, out.cells);
+  return out;
 }
 
 fs::path cell_folder(const fs::path& output, const Cell& cell) {

@@ -39,7 +39,14 @@ class Costs {
     if (!batch) {
       return {};
     }
-    return TrainingCost{batch->seconds * plan_[i].batches, batch->evaluations * plan_[i].batches};
+    double batches = plan_[i].batches;
+    if (plan_[i].evaluations > 0 && batch->evaluations > 0) {
+      batches = std::min(batches, plan_[i].evaluations / batch->evaluations);
+    }
+    if (plan_[i].seconds > 0) {
+      batches = std::min(batches, plan_[i].seconds / batch->seconds);
+    }
+    return TrainingCost{batch->seconds * batches, batch->evaluations * batches};
   }
 
   size_t kinds() const { return kinds_; }
@@ -90,8 +97,9 @@ void print_cell(const std::string& name, const std::optional<TrainingCost>& cost
   std::fflush(stdout);
 }
 
-void print_costs(const RunRequest& request, Registry& registry) {
-  Plan plan(request, registry, Plan::For::looking);
+// Returns whether all is done.
+bool print_costs(const RunRequest& request, Work work, Registry& registry) {
+  Plan plan(request, std::move(work), registry, Plan::For::looking);
   Costs costs(plan);
   Total total;
   size_t done = 0;
@@ -115,15 +123,30 @@ void print_costs(const RunRequest& request, Registry& registry) {
     std::printf("Of %zu kinds of cells, %zu were timed; the others are taken to cost as much, batch for batch.\n",
                 costs.kinds(), costs.timed());
   }
+  return plan.complete();
+}
+
+// Of [sweep.tune] first what explores; what comes after is known when that is done.
+void print_works(const RunRequest& request, Registry& registry) {
+  if (std::optional<Work> first = exploring_work(request)) {
+    std::printf("First, to choose what [sweep.tune] asks for:\n\n");
+    if (!print_costs(request, std::move(*first), registry)) {
+      std::printf("\nThen %zu cells, each with what was chosen for it.\n", work_of(request).cells.size());
+      return;
+    }
+    std::printf("\nThen, with what was chosen:\n\n");
+  }
+  print_costs(request, work_of(request), registry);
 }
 
 }  // namespace
 
 void print_plan(const RunRequest& request, Registry& registry) {
   try {
-    print_costs(request, registry);
+    print_works(request, registry);
   } catch (const NotTrained& e) {
-    const std::vector<Cell> cells = expand(load_config(request));
+    const std::optional<Work> first = exploring_work(request);
+    const std::vector<Cell> cells = first ? first->cells : work_of(request).cells;
     for (const Cell& cell : cells) {
       std::printf("%s\n", cell.name.c_str());
     }

@@ -32,14 +32,14 @@ std::string failure_in(const fs::path& folder) {
   return fs::exists(folder / "failed.json", missing) ? read_text(folder / "failed.json") : "";
 }
 
-Plan::Plan(const RunRequest& request, Registry& registry, For purpose)
+Plan::Plan(const RunRequest& request, Work work, Registry& registry, For purpose)
     : request_(request),
       registry_(registry),
       models_(purpose == For::working ? Models::train : Models::find),
-      config_(load_config(request)),
-      cells_(expand(config_)),
-      output_(output_folder(config_, request)),
-      store_(shared_folder(config_, request)),
+      config_(std::move(work.config)),
+      cells_(std::move(work.cells)),
+      output_(std::move(work.output)),
+      store_(work.shared),
       memo_(std::in_place),
       planned_(cells_.size()) {
   if (request.frozen) {
@@ -128,6 +128,8 @@ void Plan::look_at(size_t i, For purpose) {
                                   type_of(e, "loss"));
   planned.cost = sha256_of_text(e.fingerprint(Decides::step_cost) + batch);
   planned.batches = cell->trains() ? static_cast<double>(e.train->steps * e.train->gradient_accumulation) : 0;
+  planned.evaluations = static_cast<double>(e.train->evaluations);
+  planned.seconds = e.train->seconds;
   sharing_[planned.solves] += 1;
   if (is_sweep()) {
     Value resolved = e.resolved_for(output_);

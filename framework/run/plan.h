@@ -23,16 +23,17 @@ class Plan {
   /// What is known of a cell without building it again.
   struct Planned {
     bool finished = false;
-    std::string training;  // SHA-256 of what its weights depend on,
-    std::string results;   // and of what its results do
-    std::string solves;    // which solves of the teacher its training needs
-    std::string cost;      // equal for cells whose steps cost the same
-    double batches = 0;    // that it trains on; 0 where nothing is trained
-    std::string failure;   // of what its folder told when this began
+    std::string training;                 // SHA-256 of what its weights depend on,
+    std::string results;                  // and of what its results do
+    std::string solves;                   // which solves of the teacher its training needs
+    std::string cost;                     // equal for cells whose steps cost the same
+    double batches = 0;                   // that it trains on at most; 0 where nothing is trained
+    double evaluations = 0, seconds = 0;  // that end it before, where they are not 0
+    std::string failure;                  // of what its folder told when this began
   };
 
   /// Looks at every cell, so that errors come before any work.
-  Plan(const RunRequest& request, Registry& registry, For purpose);
+  Plan(const RunRequest& request, Work work, Registry& registry, For purpose);
 
   size_t size() const { return cells_.size(); }
   bool is_sweep() const { return !cells_[0].name.empty(); }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -30,8 +31,8 @@ using Clock = std::chrono::steady_clock;
 
 class Run {
  public:
-  Run(const RunRequest& request, Registry& registry, Plan::For purpose)
-      : request_(request), plan_(request, registry, purpose), shared_(plan_.store()) {}
+  Run(const RunRequest& request, Work work, Registry& registry, Plan::For purpose)
+      : request_(request), plan_(request, std::move(work), registry, purpose), shared_(plan_.store()) {}
 
   const Plan& plan() const { return plan_; }
   size_t failed() const { return failed_; }
@@ -156,7 +157,9 @@ class Run {
       if (stages != Stages::evaluate) {
         say_begin(*cell);
         const Store solves(plan_.store().folder() / "solves");
-        cell->train(plan_.sharing(i) > 1 ? stored_solves(solves, cell->experiment().solve_key()) : nullptr);
+        // Solves that another cell has made would be a present to one that is given seconds.
+        const bool share = plan_.sharing(i) > 1 && cell->experiment().train->seconds == 0;
+        cell->train(share ? stored_solves(solves, cell->experiment().solve_key()) : nullptr);
       }
       if (claim && claim->lost()) {  // this process was suspended for so long that another took the cell over
         return CellState::elsewhere;
@@ -197,10 +200,13 @@ class Run {
     const Experiment& e = cell.experiment();
     if (!cell.trained()) {
       log::info(
-          "training: " + std::to_string(e.train->steps) + " steps of " +
+          "training: " + Budget(*e.train).text() + ", batches of " +
           std::to_string(e.train->batch * e.train->gradient_accumulation) + " on " + e.training_backend().describe() +
           (e.automatic_backend() ? " (chosen by auto)" : "") +
           (Group::world().size() > 1 ? ", shared by " + std::to_string(Group::world().size()) + " processes" : ""));
+      if (!Budget(*e.train).counts_steps_alone()) {
+        return;
+      }
       const int64_t stages = e.loss->stages();
       const int64_t last_stage = e.train->steps - ((stages - 1) * e.train->steps + stages - 1) / stages;
       if (const double last = e.train->ema_decay(last_stage); last < e.train->ema) {
@@ -224,11 +230,34 @@ class Run {
 
 }  // namespace
 
-RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
-  if (!Group::world().first()) {
-    log::be_quiet();
+namespace {
+
+// Finds what each cell of [sweep.tune] takes, by a sweep of its own.
+void explore(const RunRequest& request, Work work, Registry& registry) {
+  log::done("exploring: " + std::to_string(work.cells.size()) + " cells, to choose what [sweep.tune] asks for");
+  Run all(request, std::move(work), registry, Plan::For::working);
+  if (!all.plan().complete()) {
+    all.work(Stages::everything);
+    if (all.failed() == all.plan().size()) {
+      throw Error("all cells that explore failed, for the reasons above; the same command tries them again");
+    }
+    all.finish();
   }
-  Run all(request, registry, stages == Stages::evaluate ? Plan::For::measuring : Plan::For::working);
+}
+
+void say_choices(const Work& work) {
+  std::set<std::string> said;
+  for (const Cell& cell : work.cells) {
+    Value kind = cell.values;
+    kind.erase("run.seed");
+    if (said.insert(kind.text()).second) {
+      log::done("chosen for " + kind.text() + ": " + cell.chosen.text());
+    }
+  }
+}
+
+RunOutcome run_work(const RunRequest& request, Work work, Registry& registry, Stages stages) {
+  Run all(request, std::move(work), registry, stages == Stages::evaluate ? Plan::For::measuring : Plan::For::working);
   if (stages == Stages::train && all.plan()[0].batches == 0) {
     throw RequestError(request.config + ": [loss] is missing; there is nothing to train");
   }
@@ -244,6 +273,27 @@ RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
     out.reported = !request.worker && Group::world().first();
   }
   return out;
+}
+
+}  // namespace
+
+RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
+  if (!Group::world().first()) {
+    log::be_quiet();
+  }
+  RunRequest rest = request;
+  if (std::optional<Work> first = stages != Stages::evaluate ? exploring_work(request) : std::nullopt) {
+    const fs::path output = first->output.parent_path();
+    if (request.fresh && Group::world().first() && fs::exists(output)) {
+      set_aside(output, "--fresh begins anew");
+    }
+    rest.fresh = false;  // for both sweeps at once
+    explore(rest, std::move(*first), registry);
+    Work second = work_of(rest);
+    say_choices(second);
+    return run_work(rest, std::move(second), registry, stages);
+  }
+  return run_work(rest, work_of(request), registry, stages);
 }
 
 void RunOutcome::require_all() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,17 @@ Value load_config(const RunRequest& request);
 /// Where results go, and where what runs share.
 std::filesystem::path output_folder(const Value& config, const RunRequest& request);
 std::filesystem::path shared_folder(const Value& config, const RunRequest& request);
+/// What there is to be done, and where. Of a configuration with [sweep.tune] there are two, one after the other.
+struct Work {
+  Value config;  // as written and overridden; the sweep that explores has its own [sweep]
+  std::vector<Cell> cells;
+  std::filesystem::path output, shared;
+};
+/// Without [sweep.tune] what is asked for; with it, what follows when the exploring is done.
+Work work_of(const RunRequest& request);
+/// The sweep that explores, in "tuning" within the run's folder; nothing without [sweep.tune].
+std::optional<Work> exploring_work(const RunRequest& request);
+
 /// The folder of a cell within a run's.
 std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);
 

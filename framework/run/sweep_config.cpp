@@ -35,6 +35,9 @@ Value SweepConfig::whole(const std::vector<Cell>& cells, const Value& sweep) con
     for (const auto& [key, value] : cell.values.table()) {
       swept.insert(key);
     }
+    for (const auto& [key, value] : cell.chosen.table()) {
+      swept.insert(key);
+    }
   }
   for (const std::string& key : swept) {
     unset(config, key);

@@ -10,7 +10,9 @@ namespace retort {
 
 namespace {
 
-const std::vector<std::string> words = {"zip", "cells", "exclude", "seeds"};
+const std::vector<std::string> words = {"zip", "cells", "exclude", "seeds", "tune"};
+
+const std::vector<std::string> tune_words = {"by", "seeds", "student_steps"};
 
 RequestError wrong(const Origin& at, const std::string& what) { return RequestError(to_string(at) + ": " + what); }
 
@@ -76,6 +78,20 @@ Value flat_tables(const Value& value) {
     }
   }
   return out;
+}
+
+Value flat_tune(const Value& tune) {
+  if (!tune.is_table()) {
+    return tune;
+  }
+  Value said, rest;
+  said.origin = rest.origin = tune.origin;
+  for (const auto& [key, value] : tune.table()) {
+    (is_tune_word(key) ? said : rest)[key] = value;
+  }
+  const Value lists = flat(rest);
+  said.table().insert(said.table().begin(), lists.table().begin(), lists.table().end());
+  return said;
 }
 
 Axis seeds_axis(const Value& value) {
@@ -149,6 +165,10 @@ Axis zip_axis(const Value& table) {
 
 bool is_sweep_word(const std::string& key) { return std::find(words.begin(), words.end(), key) != words.end(); }
 
+bool is_tune_word(const std::string& key) {
+  return std::find(tune_words.begin(), tune_words.end(), key) != tune_words.end();
+}
+
 Value flat_sweep(const Value& sweep) {
   if (!sweep.is_table()) {
     throw wrong(sweep.origin, "sweep is " + sweep.type_name() + "; expected a table of lists");
@@ -157,7 +177,7 @@ Value flat_sweep(const Value& sweep) {
   out.origin = rest.origin = sweep.origin;
   for (const auto& [key, value] : sweep.table()) {
     if (is_sweep_word(key)) {
-      out[key] = key == "seeds" ? value : flat_tables(value);
+      out[key] = key == "seeds" ? value : key == "tune" ? flat_tune(value) : flat_tables(value);
       continue;
     }
     Value one = flat(Value{Table{{key, value}}, value.origin});
@@ -194,11 +214,11 @@ std::vector<Axis> axes_of(const Value& sweep) {
         axis.places.emplace_back(table.table());
       }
       axes.push_back(std::move(axis));
-    } else if (key != "exclude") {
+    } else if (key != "exclude" && key != "tune") {
       if (split_key(key).size() < 2) {
         throw wrong(value.origin,
                     "sweep." + key + " is no key to sweep" + did_you_mean(key, words) +
-                        "; expected a dotted key such as \"loss.type\", or one of zip, cells, exclude, seeds");
+                        "; expected a dotted key such as \"loss.type\", or one of zip, cells, exclude, seeds, tune");
       }
       axes.push_back(list_axis(key, value));
     }

@@ -8,6 +8,7 @@
 ///   cells = [{ "loss.type" = "one", "loss.target" = "ema" }, { "loss.type" = "other" }]
 ///                                                      one axis whose values are tables
 ///   exclude = [{ "loss.type" = "other", "solver.type" = "slow" }]      no cell that has all of these
+///   [sweep.tune]                                       what each cell takes at its best: sweep/tuning.h
 ///
 /// All of them are axes of one product. Keys are dotted paths, however they are quoted.
 #pragma once
@@ -44,7 +45,10 @@ std::vector<Axis> axes_of(const Value& sweep);
 /// What cells must not be, each of it a set of values. `swept` are the keys that it may speak of.
 std::vector<Assignments> exclusions_of(const Value& sweep, const std::set<std::string>& swept);
 
-/// Whether a key of [sweep] is one of its own words: zip, cells, exclude, seeds.
+/// Whether a key of [sweep.tune] says how to choose, not what.
+bool is_tune_word(const std::string& key);
+
+/// Whether a key of [sweep] is one of its own words: zip, cells, exclude, seeds, tune.
 bool is_sweep_word(const std::string& key);
 
 }  // namespace retort

@@ -101,7 +101,7 @@ std::vector<Cell> expand(const Value& config) {
     std::vector<Cell> next;
     for (const Cell& cell : cells) {
       for (const Assignments& place : axis.places) {
-        next.push_back({"", cell.values, cell.config});
+        next.push_back({"", cell.values, cell.config, {}});
         for (const auto& [key, value] : place) {
           next.back().values[key] = value;
         }

@@ -9,9 +9,10 @@
 namespace retort {
 
 struct Cell {
-  std::string name;  // its swept values joined by "_", for folders and tables; empty where nothing is swept
-  Value values;      // swept key to value
-  Value config;      // the configuration without [sweep], with these values
+  std::string name;   // its swept values joined by "_", for folders and tables; empty where nothing is swept
+  Value values;       // swept key to value
+  Value config;       // the configuration without [sweep], with these values
+  Value chosen = {};  // what [sweep.tune] found best for it, which `config` has too
 };
 
 /// The cells in order, the last axis running fastest and seeds fastest of all. Throws RequestError for whatever is

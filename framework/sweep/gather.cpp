@@ -67,6 +67,9 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
   std::vector<Row> students, progress;
   for (size_t i = 0; i < cells.size(); ++i) {
     Json cell = {{"name", cells[i].name}, {"values", to_json(cells[i].values)}};
+    if (!cells[i].chosen.table().empty()) {
+      cell["chosen"] = to_json(cells[i].chosen);
+    }
     const Json results = read_json(folders[i] / "results.json");
     const Json failed = read_failure(folders[i] / "failed.json");
     if (failed.is_object()) {

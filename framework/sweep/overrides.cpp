@@ -88,6 +88,11 @@ void lay_in_sweep(Value& config, const std::vector<std::string>& parts, const Va
     inner.insert(inner.end(), more.begin(), more.end());
   }
   const std::string key = present_key(join_key(inner), {});
+  if (inner.size() > 1 && inner[0] == "tune" && sweep.find("tune") != nullptr && sweep["tune"].is_table()) {
+    sweep["tune"][join_key({inner.begin() + 1, inner.end()})] = value;
+    config["sweep"] = std::move(sweep);
+    return;
+  }
   if (inner.size() > 1 && is_sweep_word(inner[0])) {
     throw RequestError("sweep." + key + ": sweep." + inner[0] + " is given as a whole; expected sweep." + inner[0] +
                        "=[…]");
@@ -114,6 +119,11 @@ void no_longer_swept(Value& config, const std::string& key, const Value& value) 
   for (auto& [swept, list] : sweep.table()) {
     if (swept == "zip" || swept == "cells") {
       change_tables(list, [&](Value& table) { erase_within(table, key); });
+    } else if (swept == "tune" && list.is_table()) {
+      erase_within(list, key);
+      if (std::all_of(list.table().begin(), list.table().end(), [](const auto& e) { return is_tune_word(e.first); })) {
+        list.table().clear();  // nothing is left to choose
+      }
     } else if (swept == "exclude") {
       change_tables(list, [&](Value& table) { narrow_exclusion(table, key, value); });
     } else {

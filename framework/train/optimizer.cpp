@@ -15,22 +15,23 @@ Optimizer::Optimizer(const Weights& weights, const TrainSettings& settings)
   }
 }
 
-double Optimizer::rate(int64_t step) const {
+double Optimizer::rate(int64_t step, double spent) const {
   const auto k = static_cast<double>(step);
   const auto warmup = static_cast<double>(settings_.warmup);
   double rate = settings_.learning_rate;
   if (k < warmup) {
     rate *= (k + 1) / warmup;
   } else if (settings_.cosine) {
-    const double share = (k - warmup) / std::max(1.0, static_cast<double>(settings_.steps) - warmup);
+    const double of_steps = (k - warmup) / std::max(1.0, static_cast<double>(settings_.steps) - warmup);
+    const double share = std::max(of_steps, std::min(spent, 1.0));
     rate *= 0.5 * (1 + std::cos(std::numbers::pi * share));
   }
   return rate;
 }
 
-void Optimizer::step(int64_t step, int64_t before) {
+void Optimizer::step(int64_t step, int64_t before, double spent) {
   const at::NoGradGuard no_grad;
-  const double lr = rate(step);
+  const double lr = rate(step, spent);
   std::vector<Tensor> gradients;
   std::vector<Tensor> steps;
   for (Tensor& p : parameters_) {

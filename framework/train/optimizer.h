@@ -17,14 +17,14 @@ class Optimizer {
   Optimizer(const Weights& weights, const TrainSettings& settings);
 
   /// One step with the gradients that the parameters hold, which are cleared. `step` is the training's, counted from 0,
-  /// and gives the learning rate; `before` is how many steps this optimizer has taken.
-  void step(int64_t step, int64_t before);
+  /// and gives the learning rate with `spent`, as `rate` does; `before` is how many steps this optimizer has taken.
+  void step(int64_t step, int64_t before, double spent = 0);
   /// Forgets its moments, as if it had taken no step.
   void reset();
   /// Clears the gradients without a step.
   void skip();
-  /// The learning rate of that step.
-  double rate(int64_t step) const;
+  /// The learning rate of that step. `spent` is the share of what ends the training beside the steps (`Budget::spent`).
+  double rate(int64_t step, double spent = 0) const;
 
   /// Under the names PREFIXoptimizer/….
   void store(std::map<std::string, Tensor>& out, const std::string& prefix = "") const;

@@ -124,10 +124,10 @@ bool RoleSet::clip(int64_t index, double most, double scale) const {
   return finite;
 }
 
-void RoleSet::step(int64_t index) {
+void RoleSet::step(int64_t index, double spent) {
   for (Member& m : members_) {
     if (m.trained() && m.due(index)) {
-      m.optimizer->step(index, index / m.role.every);
+      m.optimizer->step(index, index / m.role.every, spent);
     }
   }
 }

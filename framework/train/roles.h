@@ -35,8 +35,8 @@ class RoleSet {
   void backward(const std::string& name, const Tensor& loss) const;
   /// Of the roles that are due, and hold gradients: clipped, after division by `scale`. Returns whether all are finite.
   bool clip(int64_t index, double most, double scale) const;
-  /// The optimizers' steps of the roles that are due.
-  void step(int64_t index);
+  /// The optimizers' steps of the roles that are due. `spent` is as in `Optimizer::rate`.
+  void step(int64_t index, double spent = 0);
   /// Clears the gradients without a step.
   void skip();
   /// Moves the averages towards the student's weights (as `Weights::tensors`).

@@ -26,14 +26,33 @@ namespace {
 fs::path state_path(const fs::path& folder) { return folder / "checkpoints" / "state.safetensors"; }
 }  // namespace
 
-int64_t Trainer::saved_step(const fs::path& folder) {
+namespace {
+TrainingRecord saved_record(const fs::path& folder) {
   if (!fs::exists(state_path(folder))) {
-    return 0;
+    return {};
   }
   const TensorFile file = read_safetensors(state_path(folder));
   const auto found = file.metadata.find("state");
   const Json state = found != file.metadata.end() ? Json::parse(found->second, nullptr, false) : Json();
-  return state.is_object() ? state.value("step", int64_t{0}) : 0;
+  if (!state.is_object()) {
+    return {};
+  }
+  return {state.value("step", int64_t{0}), state.value("teacher_evaluations", int64_t{0}),
+          state.value("remembered", int64_t{0}), state.value("seconds", 0.0)};
+}
+}  // namespace
+
+int64_t Trainer::saved_step(const fs::path& folder) { return saved_record(folder).step; }
+
+std::optional<int64_t> Trainer::last_step(const fs::path& folder, const TrainSettings& settings) {
+  const Budget budget(settings);
+  TrainingRecord record;
+  record.step = settings.steps;
+  if (!budget.counts_steps_alone()) {
+    record = saved_record(folder);
+  }
+  const bool there = budget.is_over(record) && fs::exists(checkpoint_path(folder, record.step));
+  return there ? std::optional(record.step) : std::nullopt;
 }
 
 void Trainer::save_state() const {
@@ -45,6 +64,7 @@ void Trainer::save_state() const {
   if (!average_.empty()) {
     trained_.store("average/", average_, file.tensors);
   }
+  averages_.store(file.tensors);
   roles_->store(file.tensors);
   optimizer_.store(file.tensors);
   Json state = {{"step", record_.step},
@@ -54,8 +74,13 @@ void Trainer::save_state() const {
                 {"loss_sum", loss_sum_},
                 {"loss_count", loss_count_},
                 {"student_steps", student_steps_},
+                {"stage", stage_},
+                {"stage_begin", stage_begin_},
                 {"loss_scale", loss_scale_.factor()},
                 {"good_steps", loss_scale_.good_steps()}};
+  if (!averages_.empty()) {
+    state["averages"] = averages_.described();
+  }
   if (gradient_norm_.defined()) {  // the student's last one, which steps that do not train it tell again
     state["gradient_norm"] = gradient_norm_.item<double>();
   }
@@ -82,12 +107,16 @@ void Trainer::restore_state() {
     std::istringstream in(std::move(bytes));
     file = read_safetensors(in, size, path.string());
   }
+  Json averages;
   try {
     const Json state = Json::parse(file.metadata.at("state"));
+    averages = state.value("averages", Json());
     record_ = {state.at("step"), state.at("teacher_evaluations"), state.at("remembered"), state.at("seconds")};
     loss_sum_ = state.at("loss_sum");
     loss_count_ = state.at("loss_count");
     student_steps_ = state.value("student_steps", record_.step);  // of before there were rhythms and stages
+    stage_ = state.at("stage");
+    stage_begin_ = state.at("stage_begin");
     loss_scale_.restore(state.at("loss_scale"), state.at("good_steps"));
     if (const Json norm = state.value("gradient_norm", Json()); norm.is_number()) {
       gradient_norm_ = at::scalar_tensor(norm.get<double>(), at::kDouble);
@@ -104,13 +133,14 @@ void Trainer::restore_state() {
   if (!average_.empty()) {
     average_ = trained_.restore("average/", file.tensors);
   }
+  averages_.restore(file.tensors, averages);
   if (adapter_) {
     load(*network_, trained_.tensors);
   }
   roles_->restore(file.tensors);
   optimizer_.restore(file.tensors);
   begin_log();
-  if (group_.first() && record_.step < experiment_.train->steps) {
+  if (group_.first() && !budget_.is_over(record_)) {
     log::info("goes on from step " + std::to_string(record_.step));
   }
 }
@@ -131,6 +161,9 @@ void Trainer::save_weights() const {
                       {"teacher_evaluations", record_.teacher_evaluations},
                       {"remembered", record_.remembered},
                       {"seconds", record_.seconds}};
+  if (!averages_.empty()) {
+    json["training"]["averages"] = averages_.described();
+  }
   const fs::path path = checkpoint_path(folder_, record_.step);
   TensorFile file;
   file.metadata["format"] = "pt";

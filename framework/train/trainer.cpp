@@ -47,6 +47,8 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
                                             : std::nullopt),
       trained_(adapter_ ? adapter_->factors() : weights_),
       optimizer_(trained_, *experiment.train),
+      averages_(trained_, *experiment.train),
+      budget_(*experiment.train),
       loss_scale_(experiment.training_backend().loss_scale()),
       group_(Group::world()) {
   const int64_t batch = experiment_.train->batch;
@@ -58,7 +60,7 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   rows_ = batch * (group_.rank() + 1) / group_.size() - first_row_;
   batches_.emplace(experiment_, first_row_, rows_);
   roles_ = std::make_unique<RoleSet>(experiment_, weights_);
-  if (experiment_.train->ema > 0) {
+  if (experiment_.train->averages()) {
     average_ = trained_.copy();
   }
   if (group_.first()) {
@@ -98,15 +100,10 @@ double Trainer::read_losses() {
   return sum;
 }
 
-int64_t Trainer::stage() const { return record_.step * experiment_.loss->stages() / experiment_.train->steps; }
-
-int64_t Trainer::stage_begin() const {
-  const int64_t stages = experiment_.loss->stages();
-  return (stage() * experiment_.train->steps + stages - 1) / stages;
-}
-
 // A new stage has a student that begins anew, at its own weights.
 void Trainer::begin_stage() {
+  stage_ = stage();
+  stage_begin_ = record_.step;
   roles_->begin_stage(weights_.tensors);
   student_steps_ = 0;
   if (record_.step > 0) {
@@ -114,6 +111,7 @@ void Trainer::begin_stage() {
     if (!average_.empty()) {
       average_ = trained_.copy();
     }
+    averages_.begin(record_.step);
   }
 }
 
@@ -127,7 +125,7 @@ TrainingStep Trainer::step_of(const Batch& batch, const Ode* ode, int64_t index)
           .schedule = experiment_.schedule.get(),
           .process = experiment_.process(),
           .generator = seeded(static_cast<uint64_t>(experiment_.run->seed), "train", static_cast<uint64_t>(index)),
-          .progress = static_cast<double>(record_.step) / static_cast<double>(experiment_.train->steps),
+          .progress = budget_.progress(record_),
           .spec = experiment_.spec(),
           .index = record_.step,
           .stage = stage(),
@@ -254,7 +252,7 @@ void Trainer::train_step(const Ode* ode) {
   if (!student_) {
     make_models();
   }
-  if (record_.step == stage_begin()) {
+  if (stage() != stage_) {
     begin_stage();
   }
   frozen_student_->network().refresh();  // its weights moved with the last step
@@ -309,9 +307,9 @@ void Trainer::take_optimizer_steps() {
   const bool roles_finite = !trains_roles || roles_->clip(record_.step, clip, loss_scale_.factor());
   const auto take = [&] {
     if (student_is_due_) {
-      optimizer_.step(record_.step, student_steps_++);
+      optimizer_.step(record_.step, student_steps_++, budget_.spent(record_));
     }
-    roles_->step(record_.step);
+    roles_->step(record_.step, budget_.spent(record_));
   };
   if (!norm.is_cpu() && !loss_scale_.is_on() && !trains_roles) {
     take();
@@ -343,7 +341,7 @@ void Trainer::log(double loss, double norm) {
   }
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   Scalars scalars = {{"loss", loss_count_ > 0 ? loss : none},  // no number where the student was not due
-                     {"learning_rate", optimizer_.rate(record_.step - 1)},
+                     {"learning_rate", rate_},
                      {"gradient_norm", norm},
                      {"teacher_evaluations", record_.teacher_evaluations},
                      {"seconds", record_.seconds}};
@@ -356,8 +354,16 @@ void Trainer::log(double loss, double norm) {
   }
 }
 
+// A clock that ends the training must be the same for all processes.
+void Trainer::count_seconds(double seconds) {
+  record_.seconds += seconds;
+  if (experiment_.train->seconds > 0 && group_.size() > 1) {
+    record_.seconds = 1e-6 * static_cast<double>(group_.from_first(static_cast<int64_t>(1e6 * record_.seconds)));
+  }
+}
+
 std::string Trainer::interrupted() const {
-  return "interrupted at step " + std::to_string(record_.step) + " of " + std::to_string(experiment_.train->steps) +
+  return "interrupted at step " + std::to_string(record_.step) + " of " + budget_.text() +
          "; the same command goes on from there";
 }
 
@@ -384,6 +390,12 @@ void Trainer::save_where_sound() {
   }
 }
 
+// Whether a part of the training that ends with a snapshot is over; `part`: the one that the last step belongs to.
+bool Trainer::ends_part(int64_t part) const {
+  const bool over = budget_.is_over(record_) || budget_.stage(record_, experiment_.train->ema_snapshots) > part;
+  return !averages_.empty() && over;
+}
+
 void Trainer::run() {
   const TrainSettings& settings = *experiment_.train;
   const std::vector<int64_t>& at = experiment_.evaluate->at;
@@ -395,10 +407,15 @@ void Trainer::run() {
     }
   }
   network_->module()->train();
-  log::Progress progress("training", settings.steps, record_.step);
+  // The number of steps is not known where something else may end them: then the budget is shown, in thousandths.
+  const auto shown = [&] {
+    return budget_.counts_steps_alone() ? record_.step : static_cast<int64_t>(1000 * budget_.progress(record_));
+  };
+  log::Progress progress("training", budget_.counts_steps_alone() ? settings.steps : 1000, shown());
   auto saved = Clock::now();
-  while (record_.step < settings.steps) {
+  while (!budget_.is_over(record_)) {
     const auto begin = Clock::now();
+    const int64_t part = budget_.stage(record_, settings.ema_snapshots);
     const std::map<std::string, Noted> noted = noted_;
     const auto [sum, count] = std::pair(loss_sum_, loss_count_);
     try {
@@ -411,19 +428,20 @@ void Trainer::run() {
       save_where_sound();
       throw;
     }
-    const int64_t begin_of_stage = stage_begin();
+    rate_ = optimizer_.rate(record_.step, budget_.spent(record_));
     record_.step += 1;
     if (adapter_) {
       load(*network_, trained_.tensors);
     }
     roles_->follow(weights_.tensors);
     if (!average_.empty()) {
-      move_average(average_, trained_.tensors, settings.ema_decay(record_.step - begin_of_stage));
+      move_average(average_, trained_.tensors, settings.ema_decay(record_.step - stage_begin_));
     }
+    averages_.follow(record_.step);
     record_.teacher_evaluations += evaluations_;
     record_.remembered += remembered_;
-    record_.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
-    const bool last = record_.step == settings.steps;
+    count_seconds(std::chrono::duration<double>(Clock::now() - begin).count());
+    const bool last = budget_.is_over(record_);
     if (record_.step % settings.log_every == 0 || last) {
       loss_sum_ += read_losses();
       const double mean = loss_sum_ / static_cast<double>(std::max<int64_t>(loss_count_, 1));
@@ -432,18 +450,22 @@ void Trainer::run() {
       if (loss_count_ > 0) {
         std::snprintf(note, sizeof note, "loss %.4g", mean);
       }
-      progress.update(record_.step, note);
+      progress.update(shown(), note);
       loss_sum_ = 0;
       loss_count_ = 0;
     }
     const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every;
     const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();
-    if (due || wanted || stop_) {
+    const bool part_is_over = ends_part(part);
+    if (due || wanted || stop_ || part_is_over) {
       loss_sum_ += read_losses();
       if (const std::string name = not_finite(); !name.empty()) {
         throw Error("step " + std::to_string(record_.step) + ": the weights '" + name +
                     "' are not finite; the last state that was is in " + folder_.string());
       }
+    }
+    if (part_is_over) {  // before the state that says that it is there
+      averages_.snapshot(folder_ / "checkpoints", record_.step, group_.first());
     }
     if (wanted) {
       save_weights();

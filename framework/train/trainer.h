@@ -8,7 +8,9 @@
 
 #include "config/experiment.h"
 #include "train/adapter.h"
+#include "train/averages.h"
 #include "train/batches.h"
+#include "train/budget.h"
 #include "train/group.h"
 #include "train/loss_scale.h"
 #include "train/optimizer.h"
@@ -18,25 +20,21 @@
 
 namespace retort {
 
-struct TrainingRecord {
-  int64_t step = 0;
-  int64_t teacher_evaluations = 0;
-  int64_t remembered = 0;  // of those, what other runs had done already
-  double seconds = 0;
-};
-
 class Trainer {
  public:
   /// Begins anew, or from the state in `folder` if there is one. `memory`, if any, remembers the teacher's solves.
   Trainer(Experiment& experiment, std::filesystem::path folder, std::shared_ptr<SolveMemory> memory = nullptr);
 
-  /// Trains to the last step. After each step of evaluate.at and the last one, weights for evaluation are saved.
+  /// Trains until the budget is spent. After each step of evaluate.at and the last one, weights for evaluation are
+  /// saved.
   void run();
 
   /// Where the weights of a step are saved.
   static std::filesystem::path checkpoint_path(const std::filesystem::path& folder, int64_t step);
   /// The step of the state that is saved in a folder; 0 where there is none.
   static int64_t saved_step(const std::filesystem::path& folder);
+  /// The step after which training in a folder ended, whose weights are there; nothing where it has not ended.
+  static std::optional<int64_t> last_step(const std::filesystem::path& folder, const TrainSettings& settings);
   /// What is recorded in a saved checkpoint.
   static TrainingRecord record(const Checkpoint& checkpoint);
 
@@ -44,8 +42,7 @@ class Trainer {
   TrainingStep step_of(const Batch& batch, const Ode* ode, int64_t index) const;
   double share_gradients(double loss);
   void load(Network& network, const std::vector<Tensor>& trained) const;
-  int64_t stage() const;
-  int64_t stage_begin() const;
+  int64_t stage() const { return budget_.stage(record_, experiment_.loss->stages()); }
   void begin_stage();
   void check_loss(const LossValue& value, const TrainingStep& step) const;
   Tensor mean_of(const Tensor& per_row) const;
@@ -60,8 +57,10 @@ class Trainer {
   std::string interrupted() const;
   void save_state() const;
   void save_weights() const;
+  bool ends_part(int64_t part) const;
   void restore_state();
   void begin_log();
+  void count_seconds(double seconds);
   void log(double loss, double norm);
 
   Experiment& experiment_;
@@ -77,10 +76,14 @@ class Trainer {
   std::unique_ptr<RoleSet> roles_;
   std::optional<Batches> batches_;
   std::vector<Tensor> average_;  // of what is trained
+  PowerAverages averages_;       // of the same, in other lengths
   TrainingRecord record_;
+  Budget budget_;
+  int64_t stage_ = -1, stage_begin_ = 0;      // the stage that was begun, and with which step
   std::vector<std::unique_ptr<Sink>> sinks_;  // of the first process alone
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
+  double rate_ = 0;       // learning rate of the last step
   Group& group_;
   int64_t first_row_, rows_;                  // this process's share of each batch
   bool stop_ = false;                         // whether any of the processes was asked to stop

@@ -8,7 +8,7 @@ section("plots", () => {
     const shown = choice(lines, line => line.name);
     const sets = shown.map((line, i) => {
       const shows = g => same(g.setting.student_steps, steps) && measured(g, x) && measured(g, y);
-      const data = line.groups.filter(shows).sort((a, b) => a.setting.train_steps - b.setting.train_steps).map(g => {
+      const data = line.groups.filter(shows).sort((a, b) => a.trained - b.trained).map(g => {
         const [a, b] = [measured(g, x), measured(g, y)];
         return { x: a.mean, y: b.mean, xRange: range(a), yRange: range(b), step: g.setting.train_steps };
       });
@@ -40,10 +40,10 @@ section("overPlots", () => {
     const found = new Map();
     for (const g of groups) {
       if (!measured(g, measure) || g.setting[k] === undefined) continue;
-      if (k !== "train_steps" && g.setting.train_steps !== g.line.last && Number.isFinite(g.line.last)) continue;
+      if (k !== "train_steps" && g.trained !== g.line.last) continue;
       if (k !== "student_steps" && !same(g.setting.student_steps, steps)) continue;
       const { [k]: x, train_steps, student_steps, ...rest } = g.setting, key = JSON.stringify(rest);
-      const name = nameOf(g.setting, k) + (k === "guidance" ? "" : guided(g.setting)), m = measured(g, measure);
+      const name = nameOf(g.setting, k) + guided(g.setting, k), m = measured(g, measure);
       if (!found.has(key)) found.set(key, { name, color: palette[found.size % palette.length], data: [] });
       found.get(key).data.push({ x, y: m.mean, yRange: range(m) });
     }

@@ -10,7 +10,7 @@ section("ranks", () => {
     $("rankTables").replaceChildren();
     for (const part of parts) {
       const here = groups.filter(g => measured(g, measure) && (!within || same(g.setting[within], part)) &&
-        same(g.setting.student_steps, steps) && (g.setting.train_steps === g.line.last || !Number.isFinite(g.line.last)));
+        same(g.setting.student_steps, steps) && g.trained === g.line.last);
       if (!here.length) continue;
       const table = element("table", undefined, element("div", undefined, $("rankTables"), "card"), "ranks");
       if (within) element("caption", `${short(within)} ${exact(part)}`, table);

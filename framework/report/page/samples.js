@@ -4,7 +4,8 @@ section("samples", () => {
   const noteOf = r => [
     r.student_steps && plural(r.student_steps, "sampler step"),
     several("guidance") && r.guidance !== undefined && `guidance ${exact(r.guidance)}`,
-    `after ${exact(r.train_steps)} training steps`,
+    given(r.ema_length) && `EMA ${exact(r.ema_length)}`,
+    `after ${exact(r.train_steps ?? r.optimizer_steps)} training steps`,
   ].filter(Boolean).join(", ");
   const items = [
     { part: get(page.samples, "data"), heading: "data", color: "#667085", note: "test split" },

@@ -25,8 +25,10 @@ const fallback = (rows[0] || {}).loss || "model";
 const word = (key, v) => typeof v === "string" ? v : v === undefined ? "" : `${short(key)} ${exact(v)}`;
 const nameOf = (setting, less) =>
   swept.filter(k => k !== less).map(k => word(k, setting[k])).filter(Boolean).join(", ") || fallback;
-const guided = setting =>
-  several("guidance") && setting.guidance !== undefined ? `, guidance ${exact(setting.guidance)}` : "";
+// What the evaluation adds to a name, less one key.
+const guided = (setting, less) =>
+  (less !== "guidance" && several("guidance") && given(setting.guidance) ? `, guidance ${exact(setting.guidance)}` : "") +
+  (less !== "ema_length" && given(setting.ema_length) ? `, EMA ${exact(setting.ema_length)}` : "");
 
 // A line of a plot: one setting over its training and its sampler steps.
 const lines = [];
@@ -41,7 +43,8 @@ const lines = [];
     }
     g.line = lines[known.get(key)];
     g.line.groups.push(g);
-    if (g.setting.train_steps > g.line.last) g.line.last = g.setting.train_steps;
+    g.trained = g.setting.train_steps ?? Infinity; // a budget ended it: nothing comes after
+    if (g.trained > g.line.last) g.line.last = g.trained;
   }
 }
 // A setting has a colour of its own where there are no more settings than colours; else those shown together differ.

@@ -68,8 +68,10 @@ const sortable = (holder, controls, columns, items, nameOf, fixed) => {
 
 section("results", () => {
   const hasSteps = groups.some(g => g.setting.student_steps);
-  const shownSetting = k => k === "train_steps" || (k === "guidance" ? several(k) : hasSteps);
+  const shownSetting = k => k === "train_steps" ||
+    (k === "guidance" ? several(k) : k === "ema_length" ? valuesOf(k).length : hasSteps);
   const hosts = page.settings.filter(c => shownSetting(c.key));
+  const chosenKeys = distinct(Object.values(page.chosen || {}).flatMap(Object.keys)); // what [sweep.tune] found best
   const name = (td, text, color) => {
     td.className = "name";
     if (color) element("span", undefined, td, "swatch").style.background = color;
@@ -82,6 +84,7 @@ section("results", () => {
   const columnsOf = (nameOf, colorOf, hostOf, metric) => [
     { head: "model", kind: "name", value: nameOf,
       fill: (td, x) => x.isTeacher ? name(td, "teacher") : name(td, nameOf(x), colorOf(x)) },
+    ...chosenKeys.map(k => ({ head: short(k), value: x => get(get(page.chosen, x.cell), k) })),
     ...hosts.map(({ key: k, heading }) => ({ head: heading, value: x => k === "guidance" ? hostOf(x, k) : hostOf(x, k) || undefined })),
     ...metrics.map(metric),
     ...page.costs.map(c => cost(c.key, c.heading)),

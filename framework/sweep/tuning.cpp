@@ -1,0 +1,208 @@
+#include "sweep/tuning.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "config/layers.h"
+#include "config/toml.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "results/row.h"
+#include "retort/error.h"
+#include "sweep/axes.h"
+
+namespace retort {
+
+namespace {
+
+constexpr const char* table_name = "tune";
+
+RequestError wrong(const Value& at, const std::string& what) {
+  return RequestError(to_string(at.origin) + ": " + what);
+}
+
+const Value* tune_table(const Value& config) {
+  const Value* sweep = config.find("sweep");
+  return sweep != nullptr ? sweep->find(table_name) : nullptr;
+}
+
+// What is chosen, as lists by dotted key.
+Value lists_of(const Value& tune) {
+  Value rest = tune;
+  std::erase_if(rest.table(), [](const auto& entry) { return is_tune_word(entry.first); });
+  Value out = flat_sweep(rest);
+  for (const auto& [key, value] : out.table()) {
+    if (is_sweep_word(key)) {
+      throw wrong(value, "sweep.tune." + key + " is not for what is chosen; expected lists by dotted key");
+    }
+  }
+  return out;
+}
+
+std::set<std::string> seeds_of(const Value& sweep, const Value& config) {
+  Value alone;
+  alone.origin = sweep.origin;
+  std::set<std::string> out;
+  if (const Value* seeds = sweep.find("seeds")) {
+    alone["seeds"] = *seeds;
+    const std::vector<Axis> axes = axes_of(alone);
+    for (const Assignments& place : axes.at(0).places) {
+      out.insert(place.at(0).second.text());
+    }
+    return out;
+  }
+  const Value* seed = at_path(config, "run.seed");
+  return {seed != nullptr ? seed->text() : "0"};
+}
+
+// A cell's settings but its seed and the choices.
+std::string kind_of(const Cell& cell, const std::vector<std::string>& without) {
+  Value values = cell.values;
+  values.erase("run.seed");
+  for (const std::string& key : without) {
+    values.erase(key);
+  }
+  return values.text();
+}
+
+// What is compared of a cell: infinite where it has no such number.
+double measured(const Tuning& tuning, const std::filesystem::path& folder) {
+  constexpr double none = std::numeric_limits<double>::infinity();
+  std::error_code missing;
+  const std::filesystem::path file = folder / "results.json";
+  if (!std::filesystem::exists(file, missing) || std::filesystem::exists(folder / "failed.json", missing)) {
+    return none;
+  }
+  const Json results = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
+  for (const Row& row : rows_from(json_at(results, "students"))) {
+    if (!tuning.student_steps || row.student_steps == tuning.student_steps) {
+      const double* value = metric_of(row, tuning.by);
+      return value != nullptr && std::isfinite(*value) ? *value : none;
+    }
+  }
+  return none;
+}
+
+}  // namespace
+
+std::optional<Tuning> tuning_of(const Value& config) {
+  const Value* tune = tune_table(config);
+  if (tune == nullptr) {
+    return std::nullopt;
+  }
+  if (!tune->is_table()) {
+    throw wrong(*tune, "sweep.tune is " + tune->type_name() + "; expected a table");
+  }
+  Tuning out;
+  const Value* by = tune->find("by");
+  const std::string* name = by != nullptr ? std::get_if<std::string>(&by->data) : nullptr;
+  if (name == nullptr || name->empty()) {
+    throw wrong(by != nullptr ? *by : *tune, "sweep.tune.by is missing; expected the metric whose smallest mean wins");
+  }
+  out.by = *name;
+  if (const Value* steps = tune->find("student_steps")) {
+    const int64_t* number = std::get_if<int64_t>(&steps->data);
+    if (number == nullptr || *number < 0) {
+      throw wrong(*steps, "sweep.tune.student_steps is " + steps->text() + "; expected a number of steps");
+    }
+    out.student_steps = *number;
+  }
+  const Value lists = lists_of(*tune);
+  std::set<std::string> keys;  // a type may bring others with it
+  const std::vector<Axis> axes = axes_of(lists);
+  for (const Axis& axis : axes) {
+    for (const Assignments& place : axis.places) {
+      for (const auto& [key, value] : place) {
+        keys.insert(key);
+      }
+    }
+  }
+  out.keys.assign(keys.begin(), keys.end());
+  if (out.keys.empty()) {
+    throw wrong(*tune, "sweep.tune chooses nothing; expected lists of values, such as \"train.learning_rate\" = […]");
+  }
+  if (tune->find("seeds") == nullptr) {
+    throw wrong(*tune, "sweep.tune.seeds is missing; expected seeds to choose on, none of sweep.seeds");
+  }
+  const std::set<std::string> confirming = seeds_of(*config.find("sweep"), config);
+  for (const std::string& seed : seeds_of(*tune, config)) {
+    if (confirming.contains(seed)) {
+      throw wrong(*tune->find("seeds"), "sweep.tune.seeds holds " + seed +
+                                            ", which is one of sweep.seeds; expected other ones: what is chosen on a "
+                                            "seed is not confirmed by it");
+    }
+  }
+  return out;
+}
+
+Value confirming(const Value& config) {
+  Value out = config;
+  out.find("sweep")->erase(table_name);
+  return out;
+}
+
+Value exploring(const Value& config) {
+  const Value& tune = *tune_table(config);
+  Value out = confirming(config);
+  Value sweep = flat_sweep(*out.find("sweep"));
+  sweep["seeds"] = *tune.find("seeds");
+  const Value lists = lists_of(tune);
+  for (const auto& [key, list] : lists.table()) {
+    if (sweep.find(key) != nullptr) {
+      throw wrong(list, "sweep.tune: \"" + key + "\" is swept already");
+    }
+    sweep[key] = list;
+  }
+  out["sweep"] = sweep;
+  return out;
+}
+
+Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
+               const std::vector<std::filesystem::path>& folders) {
+  struct Tried {
+    Table values;
+    double sum = 0;
+  };
+  std::map<std::string, std::map<std::string, Tried>> kinds;  // kind to choice
+  std::map<std::string, std::vector<std::string>> order;
+  for (size_t i = 0; i < explored.size(); ++i) {
+    Value chosen;
+    for (const std::string& key : tuning.keys) {
+      if (const Value* value = explored[i].values.find(key)) {
+        chosen[key] = *value;
+      }
+    }
+    const std::string kind = kind_of(explored[i], tuning.keys), choice = chosen.text();
+    const auto [place, is_new] = kinds[kind].try_emplace(choice, Tried{chosen.table()});
+    if (is_new) {
+      order[kind].push_back(choice);
+    }
+    place->second.sum += measured(tuning, folders[i]);  // each choice has as many seeds
+  }
+  Choices out;
+  for (const auto& [kind, choices] : order) {
+    Choice& best = out[kind];
+    double least = std::numeric_limits<double>::infinity();
+    for (const std::string& choice : choices) {
+      const Tried& tried = kinds[kind].at(choice);
+      if (tried.sum < least || best.values.empty()) {
+        least = tried.sum;
+        best = {tried.values, std::isfinite(tried.sum)};
+      }
+    }
+  }
+  return out;
+}
+
+void give(const Choices& choices, std::vector<Cell>& cells) {
+  for (Cell& cell : cells) {
+    for (const auto& [key, value] : choices.at(kind_of(cell, {})).values) {
+      lay(cell.config, key, value);
+      cell.chosen[key] = value;
+    }
+  }
+}
+
+}  // namespace retort

@@ -1,0 +1,50 @@
+/// [sweep.tune]: settings that each cell of a sweep takes at their best, which is found on seeds of its own.
+///
+///   [sweep]
+///   "loss.type" = ["cm", "direct_cm"]
+///   seeds = [10, 11, 12, 13, 14]                  what is confirmed
+///   [sweep.tune]
+///   "train.learning_rate" = [3e-4, 1e-3, 3e-3]    what is chosen; several lists: all their combinations
+///   seeds = [0, 1]                                what it is chosen on; none of those that confirm
+///   by = "fd"                                     the smallest mean wins
+///   student_steps = 1                             of which sampler; left out: the first of evaluate.student_steps
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sweep/cells.h"
+
+namespace retort {
+
+struct Tuning {
+  std::string by;                        // a metric
+  std::optional<int64_t> student_steps;  // of the rows that are compared
+  std::vector<std::string> keys;         // what is chosen
+};
+
+/// What [sweep.tune] asks for; nothing where it is not there. Throws RequestError for whatever is wrong in it.
+std::optional<Tuning> tuning_of(const Value& config);
+
+/// The sweep that explores: every cell's settings, each with every choice, on the seeds that explore.
+Value exploring(const Value& config);
+/// The sweep that confirms, without its choices: [sweep] less [sweep.tune].
+Value confirming(const Value& config);
+
+struct Choice {
+  Table values;      // of Tuning::keys
+  bool told = true;  // whether it gave a number on every seed; where none did, the first is taken
+};
+
+/// What was chosen for each kind of cell, which is its settings less the seed. Of equal choices the first wins.
+using Choices = std::map<std::string, Choice>;
+Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
+               const std::vector<std::filesystem::path>& folders);
+
+/// Gives each cell what was chosen for its kind.
+void give(const Choices& choices, std::vector<Cell>& cells);
+
+}  // namespace retort
