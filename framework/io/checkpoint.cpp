@@ -83,6 +83,8 @@ const char* name_of(Makes makes) {
       return "one-step generator";
     case Makes::classifier:
       return "classifier";
+    case Makes::policy:
+      return "policy";
   }
   return "";
 }
@@ -123,9 +125,30 @@ Checkpoint read_checkpoint(const std::string& path, const std::vector<std::strin
   return out;
 }
 
+namespace {
+
+// A checkpoint's weights as a network of that shape wants them: where that gives several samples' worth, the rows of
+// its last layer are the checkpoint's, once for each. Undefined where they do not fit.
+Tensor fitted(const Tensor& weights, at::IntArrayRef wanted, int64_t outputs) {
+  if (weights.sizes() == wanted) {
+    return weights;
+  }
+  std::vector<int64_t> shape = weights.sizes().vec(), times(shape.size(), 1);
+  if (shape.empty() || outputs == 1) {
+    return {};
+  }
+  shape[0] *= outputs;
+  times[0] = outputs;
+  return at::IntArrayRef(shape) == wanted ? weights.repeat(times) : Tensor();
+}
+
+}  // namespace
+
 std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
-                                       const std::vector<Input>& more) {
+                                       const std::vector<Input>& more, int64_t outputs) {
   ModelSpec spec = checkpoint.spec();
+  const int64_t repeated = spec.outputs == 1 ? outputs : 1;
+  spec.outputs *= repeated;
   std::vector<std::string> added;
   for (const Input& input : more) {
     if (!spec.has(input.name)) {
@@ -157,11 +180,12 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     if (found == checkpoint.tensors.end()) {
       throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
     }
-    if (found->second.sizes() != parameter.value().sizes()) {
+    Tensor weights = parameter.value();
+    const Tensor given = fitted(found->second, weights.sizes(), repeated);
+    if (!given.defined()) {
       throw RequestError(path + ": the weights '" + parameter.key() + "' have another shape than its network's");
     }
-    Tensor weights = parameter.value();
-    weights.copy_(found->second);
+    weights.copy_(given);
   }
   for (const auto& buffer : network->module()->named_buffers()) {
     const auto found = checkpoint.tensors.find(buffer.key());

@@ -21,8 +21,9 @@ Checkpoint read_checkpoint(const std::string& path, const std::vector<std::strin
 Value read_checkpoint_config(const std::string& path);
 
 /// The network of a checkpoint with its weights, for evaluation; not yet placed on a backend. `more` are
-/// inputs that it is to take besides, whether the checkpoint has weights for them or not.
+/// inputs that it is to take besides, whether the checkpoint has weights for them or not. With more `outputs` than it
+/// was built for (`ModelSpec::outputs`), each of them begins as its one.
 std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
-                                       const std::vector<Input>& more = {});
+                                       const std::vector<Input>& more = {}, int64_t outputs = 1);
 
 }  // namespace retort

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include <algorithm>
 
 #include "interrupt.h"
 #include "log.h"
@@ -85,9 +85,7 @@ namespace {
 
 // Where the sampler's k-th of `steps` steps begins on the grid.
 Tensor sampler_time(const Tensor& grid, int64_t k, int64_t steps, int64_t rows) {
-  const auto intervals = static_cast<double>(grid.size(0) - 1);
-  const auto index = std::lround(static_cast<double>(k) * intervals / static_cast<double>(steps));
-  return grid[index].expand({rows}).contiguous();
+  return grid[part_of_grid(k, grid.size(0) - 1, steps)].expand({rows}).contiguous();
 }
 
 // The noise before the sampler's k-th step.
@@ -111,6 +109,9 @@ Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start,
   return clean;
 }
 
+// Whether it leads from one time to another by itself.
+bool jumps(const Model& model) { return model.makes() == Makes::flow_map || model.makes() == Makes::policy; }
+
 // A move below the next time, noise up to it, and again; the last move is to the end.
 Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, double gamma, int64_t seed,
                 int64_t first, const Conditioning& condition) {
@@ -120,7 +121,7 @@ Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int
     const Tensor t = sampler_time(grid, k, steps, x.size(0)), next = sampler_time(grid, k + 1, steps, x.size(0));
     const bool last = k + 1 == steps;
     const Tensor below = last ? next : at::maximum((1 - gamma) * next, grid[-1].expand_as(next));
-    if (model.makes() == Makes::flow_map) {
+    if (jumps(model)) {
       x = model.jump(x, t, below, condition);
     } else {
       const Tensor end = model.endpoint(x, t, condition);
@@ -149,8 +150,7 @@ Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
   const Tensor out = in_chunks(
       "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
-        const bool jumps = model.makes() == Makes::flow_map;
-        return jumps || (gamma && model.makes() != Makes::generator)
+        return jumps(model) || (gamma && model.makes() != Makes::generator)
                    ? by_moves(model, grid, noise, steps, gamma.value_or(0), seed, first, condition)
                    : by_endpoints(model, grid, noise, steps, seed, first, condition);
       });

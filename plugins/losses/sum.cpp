@@ -41,6 +41,7 @@ class Sum final : public Loss {
       all.solver |= own.solver;
       all.schedule |= own.schedule;
       all.end_time |= own.end_time;
+      all.outputs = std::max(all.outputs, own.outputs);
       all.predicts = own.predicts ? own.predicts : all.predicts;
     }
     return all;
@@ -107,6 +108,9 @@ class Sum final : public Loss {
     return out;
   }
 
+  // Whether its D(x, t_max) is a sample. A policy's is the beginning of a way.
+  static bool steps_at_once(Makes makes) { return samples_by_itself(makes) && makes != Makes::policy; }
+
   void check(const Params& p) const {
     std::set<std::string> names;
     std::optional<Predicts> predicts;
@@ -118,8 +122,11 @@ class Sum final : public Loss {
       if (loss->makes() == Makes::flow_map && loss->needs().end_time != needs().end_time) {
         throw p.error("terms", "hold a flow map that is told both of its times, and one that is told the first alone");
       }
-      if (loss->makes() == Makes::generator && (makes() == Makes::denoiser || makes() == Makes::classifier)) {
+      if (loss->makes() == Makes::generator && !steps_at_once(makes())) {
         throw p.error("terms", "hold a loss for one-step generators beside one whose student is none");
+      }
+      if (loss->needs().outputs != needs().outputs) {
+        throw p.error("terms", "want networks of different numbers of outputs; expected losses that agree");
       }
       const std::optional<Predicts> own = loss->needs().predicts;
       if (own && predicts && *own != *predicts) {

@@ -2,20 +2,31 @@
 #pragma once
 
 #include <retort/conditioning.h>
+#include <retort/params.h>
 
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 #include <torch/nn/modules/linear.h>
 
+#include <cmath>
 #include <numbers>
 
 namespace retort {
 
-/// noise: [B], of order one. Returns [B, width] cosines and sines at frequencies even in logarithm between 1/4 and 16
-/// cycles per unit.
-inline Tensor sinusoidal_embedding(const Tensor& noise, int64_t width, at::ScalarType dtype) {
+/// The key of a network that says `sinusoidal_embedding`'s greatest frequency.
+inline double embedding_frequency(Params& p) {
+  return p.get("embedding_frequency", 16.0,
+               "greatest frequency of the embeddings of noise and end times, in cycles per unit of these. Losses that "
+               "derive the network by time want 1: its derivative grows with this (Lu & Song 2024, arXiv 2410.11081, "
+               "section 4.1)",
+               {.low = 0.25, .low_open = true});
+}
+
+/// noise: [B], of order one. Returns [B, width] cosines and sines at frequencies even in logarithm between 1/4 and
+/// `most` cycles per unit.
+inline Tensor sinusoidal_embedding(const Tensor& noise, int64_t width, double most, at::ScalarType dtype) {
   const Tensor frequency =
-      at::logspace(-2, 4, width / 2, 2.0, noise.options().dtype(at::kDouble)) * (2 * std::numbers::pi);
+      at::logspace(-2, std::log2(most), width / 2, 2.0, noise.options().dtype(at::kDouble)) * (2 * std::numbers::pi);
   const Tensor angle = noise.to(at::kDouble).unsqueeze(1) * frequency;
   return at::cat({angle.cos(), angle.sin()}, 1).to(dtype);
 }
@@ -25,8 +36,9 @@ inline Tensor sinusoidal_embedding(const Tensor& noise, int64_t width, at::Scala
 class NumberInputs {
  public:
   NumberInputs() = default;
-  /// `width` cosines and sines of each number; `embedding` features that come out.
-  NumberInputs(torch::nn::Module& owner, const ModelSpec& spec, int64_t width, int64_t embedding) : width_(width) {
+  /// `width` cosines and sines of each number, of frequencies up to `most`; `embedding` features that come out.
+  NumberInputs(torch::nn::Module& owner, const ModelSpec& spec, int64_t width, double most, int64_t embedding)
+      : width_(width), most_(most) {
     const at::NoGradGuard no_grad;
     for (const Input& input : spec.inputs) {
       if (input.shape.empty() && input.classes == 0) {
@@ -41,7 +53,7 @@ class NumberInputs {
   Tensor add_to(Tensor features, const Conditioning& condition) const {
     for (auto& [name, layer] : layers_) {
       if (const Tensor number = condition[name]; number.defined()) {
-        features = features + layer->forward(sinusoidal_embedding(number, width_, features.scalar_type()));
+        features = features + layer->forward(sinusoidal_embedding(number, width_, most_, features.scalar_type()));
       }
     }
     return features;
@@ -66,6 +78,7 @@ class NumberInputs {
 
  private:
   int64_t width_ = 0;
+  double most_ = 0;
   mutable std::vector<std::pair<std::string, torch::nn::Linear>> layers_;
 };
 

@@ -96,12 +96,13 @@ struct Shape {
   int64_t channels, patch, blocks, embedding, groups;
   std::vector<int64_t> widths;
   std::vector<int64_t> attention;
-  double dropout;
+  double dropout, frequency;
   bool attention_behind = false;  // something behind the blocks attends in their place
 };
 
 struct Body : nn::Module {
-  Body(const Shape& shape, const ModelSpec& spec) : patch(shape.patch), frequencies(shape.embedding / 2) {
+  Body(const Shape& shape, const ModelSpec& spec)
+      : patch(shape.patch), frequencies(shape.embedding / 2), frequency(shape.frequency) {
     const int64_t folded = shape.channels * patch * patch;
     const auto levels = static_cast<int64_t>(shape.widths.size());
     noise0 = register_module("noise0", nn::Linear(frequencies, shape.embedding));
@@ -109,7 +110,7 @@ struct Body : nn::Module {
     if (spec.classes() > 0) {
       label = register_module("label", nn::Embedding(spec.classes() + 1, shape.embedding));
     }
-    numbers = NumberInputs(*this, spec, frequencies, shape.embedding);
+    numbers = NumberInputs(*this, spec, frequencies, frequency, shape.embedding);
     int64_t width = shape.widths[0];
     input = register_module("input", conv(folded, width, 3));
     std::vector<int64_t> skips = {width};
@@ -149,12 +150,12 @@ struct Body : nn::Module {
       }
     }
     norm = register_module("norm", nn::GroupNorm(shape.groups, width));
-    output = register_module("output", zeroed(conv(width, folded, 3)));
+    output = register_module("output", zeroed(conv(width, folded * spec.outputs, 3)));
   }
 
   /// What the blocks are told of noise level, class and numbers, less the last nonlinearity. [B, embedding]
   Tensor embed(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) {
-    Tensor embedding = noise0(sinusoidal_embedding(c_noise, frequencies, x.scalar_type()));
+    Tensor embedding = noise0(sinusoidal_embedding(c_noise, frequencies, frequency, x.scalar_type()));
     embedding = noise1(at::silu(numbers.add_to(embedding, condition)));
     if (const Tensor labels = condition[inputs::labels]; !label.is_empty() && labels.defined()) {
       embedding = embedding + label(labels);
@@ -189,6 +190,7 @@ struct Body : nn::Module {
 
   int64_t patch;
   int64_t frequencies;
+  double frequency;
   nn::Linear noise0{nullptr}, noise1{nullptr};
   NumberInputs numbers;
   nn::Embedding label{nullptr};
@@ -228,6 +230,7 @@ inline Shape read_shape(Params& p, const char* attention) {
   shape.blocks = p.get("blocks", 1, "residual blocks per level on the way down; one more on the way up", at_least(1));
   shape.attention = p.get("attention", std::vector<int64_t>{1}, attention, at_least(0));
   shape.embedding = p.get("embedding", 128, "features of the noise and class embedding; a multiple of 4", at_least(4));
+  shape.frequency = embedding_frequency(p);
   shape.groups = p.get("groups", 8, "groups of each GroupNorm; divides every width", at_least(1));
   shape.dropout =
       p.get("dropout", 0.0, "share of features dropped in training", {.low = 0, .high = 1, .high_open = true});

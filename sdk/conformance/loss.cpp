@@ -24,6 +24,11 @@ class Lesson {
   /// The exact student knows where ways end, not what lies between: its best is known where it is to say the end of the
   /// teacher's solve, or follows no teacher.
   bool perfect_is_known() const {
+    for (const Role& role : loss_->roles()) {
+      if (role.name != "student" && role.update == Role::Update::trained) {
+        return false;  // what a network that is in training, too, says of it
+      }
+    }
     return loss_->needs().solver ? loss_->makes() != Makes::flow_map : !loss_->needs().teacher;
   }
 

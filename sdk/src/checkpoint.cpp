@@ -7,9 +7,9 @@ namespace {
 
 // The types of inputs, as safetensors and NumPy call them.
 constexpr std::pair<const char*, at::ScalarType> types[] = {{"float32", at::ScalarType::Float},
-                                                           {"float64", at::ScalarType::Double},
-                                                           {"int64", at::ScalarType::Long},
-                                                           {"bool", at::ScalarType::Bool}};
+                                                            {"float64", at::ScalarType::Double},
+                                                            {"int64", at::ScalarType::Long},
+                                                            {"bool", at::ScalarType::Bool}};
 
 Value to_value(const Input& input) {
   Value out;
@@ -55,7 +55,8 @@ ModelSpec Checkpoint::spec() const {
     return {};
   }
   Params p(*model, "model", nullptr);
-  ModelSpec out{p.get("shape", std::vector<int64_t>{}, ""), label_inputs(p.get("classes", 0, ""))};
+  ModelSpec out{p.get("shape", std::vector<int64_t>{}, ""), label_inputs(p.get("classes", 0, "")),
+                p.get("outputs", 1, "")};
   if (p.get("guided", false, "")) {
     out.inputs.push_back(guidance_input());
   }
@@ -82,6 +83,9 @@ void write_spec(const ModelSpec& spec, Value& model) {
   model["guided"] = Value{spec.has(inputs::guidance), {}};
   if (!more.empty()) {
     model["inputs"] = Value{more, {}};
+  }
+  if (spec.outputs > 1) {
+    model["outputs"] = Value{spec.outputs, {}};
   }
 }
 

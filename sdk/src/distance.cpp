@@ -1,23 +1,75 @@
 #include "retort/distance.h"
 
 #include <ATen/ATen.h>
+#include <torch/nn/module.h>
 
 #include <cmath>
 
 #include "retort/fused.h"
+#include "retort/host.h"
+#include "retort/network.h"
 
 namespace retort {
 
+std::shared_ptr<Network> feature_network(Params& p, const std::string& key, const std::string& doc) {
+  const std::string path = p.path(key, "", doc);
+  if (p.is_describing() || path.empty()) {
+    return nullptr;
+  }
+  std::shared_ptr<Network> out = p.host().network(p.host().checkpoint(path), path);
+  for (const Tensor& weights : out->module()->parameters()) {
+    Tensor(weights).set_requires_grad(false);
+  }
+  const Backend& backend = p.host().backend();
+  std::vector<int64_t> shape = p.host().spec().shape;
+  shape.insert(shape.begin(), 1);
+  const at::NoGradGuard no_grad;
+  try {
+    out->features(at::zeros(shape, at::TensorOptions().dtype(backend.dtype()).device(backend.device())));
+  } catch (const Error& e) {
+    throw p.error(key, path + " cannot serve: " + e.what());
+  }
+  return out;
+}
+
+namespace {
+
+// The channels of every place, brought to length 1.
+Tensor of_length_one(const Tensor& maps) {
+  return maps / (maps.square().sum(1, true) + 1e-10).sqrt();  // the root has no slope at 0
+}
+
+// a, b: [B, F] or maps [B, C, …]. Returns [B].
+Tensor between_features(const Tensor& a, const Tensor& b) {
+  if (a.dim() == 2) {
+    return (a - b).square().sum(1);
+  }
+  return (of_length_one(a) - of_length_one(b)).square().sum(1).flatten(1).mean(1);
+}
+
+}  // namespace
+
 Distance::Distance(Params& p, const std::string& fallback)
-    : name_(p.choice("distance", fallback, {"l2", "l2_sum", "l1", "pseudo_huber", "pseudo_huber_vector", "cauchy"},
-                     "between prediction and target; pseudo_huber per element, pseudo_huber_vector and cauchy per "
-                     "sample")),
+    : name_(p.choice(
+          "distance", fallback, {"l2", "l2_sum", "l1", "pseudo_huber", "pseudo_huber_vector", "cauchy", "features"},
+          "between prediction and target; pseudo_huber per element, pseudo_huber_vector and cauchy per sample")),
       c_(p.get("huber_c", 0.0,
                "c of the pseudo-Huber and Cauchy distances; 0: 0.001 per element, 0.00054 sqrt(dimension) per sample",
-               at_least(0))) {}
+               at_least(0))) {
+  if (p.is_describing() || name_ == "features") {
+    features_ = feature_network(p, "distance_features",
+                                "distance = \"features\": safetensors file of the network whose features are compared");
+    if (!p.is_describing() && features_ == nullptr) {
+      throw p.error("distance_features", "missing; distance = \"features\" needs a network");
+    }
+  }
+}
 
 Tensor Distance::operator()(const Tensor& prediction, const Tensor& target) const {
   using arithmetic::Measure;
+  if (features_ != nullptr) {
+    return between_features(features_->features(prediction), features_->features(target));
+  }
   if (name_ == "l2") {
     return mean_measure(Measure::square, prediction, target);
   }

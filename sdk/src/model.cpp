@@ -64,13 +64,27 @@ Tensor Model::endpoint(const Tensor& x, const Tensor& t, const Conditioning& con
     case Makes::consistency:
       return consistency(x, t, condition);
     case Makes::flow_map:
+    case Makes::policy:
       return jump(x, t, end.defined() ? end : at::zeros_like(t), condition);
     default:
       return data(x, t, condition);
   }
 }
 
+Policy Model::policy(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const {
+  const Tensor out = raw(x, t, two_times_ ? condition.with(inputs::end_time, s) : condition);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.insert(shape.begin() + 1, out.size(1) / x.size(1));
+  const Tensor data = parametrisation_.to_data(process_, t)(x.unsqueeze(1).expand(shape), out.reshape(shape));
+  return {flow_form::time(process_, t), flow_form::time(process_, s), data};
+}
+
 Tensor Model::jump(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const {
+  if (makes_ == Makes::policy) {
+    const Tensor y = flow_form::state(process_, x, t);
+    const Policy way = policy(x, t, s, condition);
+    return flow_form::state_back(process_, way.walk(y, flow_form::time(process_, t), flow_form::time(process_, s)), s);
+  }
   if (two_times_) {
     return x + rows(s - t, x) * raw(x, t, condition.with(inputs::end_time, s));
   }
@@ -112,7 +126,11 @@ Model::Tangent Model::tangent(const Tensor& x, const Tensor& t, const Conditioni
 }
 
 Tensor Model::data(const Tensor& x, const Tensor& t, const Conditioning& condition) const {
-  return parametrisation_.to_data(process_, t)(x, raw(x, t, condition));
+  Tensor out = raw(x, t, condition);
+  if (makes_ == Makes::policy) {
+    out = out.narrow(1, out.size(1) - x.size(1), x.size(1));
+  }
+  return parametrisation_.to_data(process_, t)(x, out);
 }
 
 Tensor Model::consistency(const Tensor& x, const Tensor& t, const Conditioning& condition) const {

@@ -42,6 +42,13 @@ Tensor History::take(const std::string& name, const std::function<Tensor(const T
   return left.index_copy(0, joined.to(left.device()), compute(joined));
 }
 
+std::optional<Times> Step::later(int64_t ahead) const {
+  if (!grid.defined() || ahead >= remaining) {
+    return {};
+  }
+  return Times(ode.process(), grid[grid.size(0) - remaining + ahead].expand_as(to.t()).contiguous());
+}
+
 bool Solver::interior() const { return false; }
 bool Solver::stochastic() const { return false; }
 Tensor Solver::edge_step(const Step& step, const Tensor& x) const {
@@ -66,7 +73,7 @@ Tensor take_step(const Solver& solver, const Step& step, const Tensor& x) {
     const Noise noise = step.noise.select(index);
     History none;
     none.grow(index.size(0));
-    return work(Step{ode, step.from.select(index), step.to.select(index), none, noise, step.remaining},
+    return work(Step{ode, step.from.select(index), step.to.select(index), none, noise, step.remaining, step.grid},
                 x.index_select(0, index.to(x.device())));
   };
   return by_rows(
@@ -161,7 +168,8 @@ Tensor solve_anew(const Ode& ode, const Solver& solver, const Tensor& grid, cons
     const Ode under_way = active == batch ? all : all.first(active);
     const Noise of_step = (active == batch ? drawn : drawn.select(at::arange(active, at::kLong))).at(i);
     const Tensor next = take_step(
-        solver, Step{under_way, Times(ode.process(), t), Times(ode.process(), s), history, of_step, intervals - i},
+        solver,
+        Step{under_way, Times(ode.process(), t), Times(ode.process(), s), history, of_step, intervals - i, grid},
         current);
     history.steps = history.steps + 1;
     current.copy_(next);

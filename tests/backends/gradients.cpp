@@ -164,7 +164,8 @@ class Training {
     for (const Role& role : loss_->roles()) {
       if (role.name != "student" && role.name != "target") {  // another student stands for every network of the loss
         other_ = new_network(begin);
-        if (lesson.loss == "sid") {  // a network of zeros is this very teacher, where sid's gradient is all rounding
+        // A network of zeros is this very teacher, where the gradients of these are all rounding.
+        if (lesson.loss == "sid" || lesson.loss == "tdm") {
           each_by(*other_->module(), [](Tensor& p) { p.add_(0.05); });
         }
         other_model_.emplace(model(backend_->trainable(other_)));
@@ -398,12 +399,25 @@ TEST_CASE(
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
     lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures, true});
   }
-  // Divided by so much, sid's ten steps stay small.
-  for (const auto& [loss, toml] : {std::pair("diff_instruct", ""), std::pair("sid", "norm_eps = 1e4"),
-                                   std::pair("f_distill", "divergence = \"kl\"")}) {
+  // Divided by so much, the ten steps of sid and tdm stay small.
+  for (const auto& [loss, toml] :
+       {std::pair("diff_instruct", ""), std::pair("sid", "norm_eps = 1e4"),
+        std::pair("f_distill", "divergence = \"kl\""), std::pair("gan", "discriminator = \"mlp\"\nr1_weight = 0.1"),
+        std::pair("tdm", "steps = 2\nnorm_eps = 1e4"), std::pair("drifting", "scale_forces = false")}) {
     lessons.push_back({"mlp", "width = 16\ndepth = 2\nembedding = 8", loss, toml, labelled});
     lessons.push_back({"unet", "widths = [16, 16]\nattention = [0, 1]\nembedding = 16", loss, toml, pictures, true});
   }
+  lessons.push_back({"mlp",
+                     "width = 16\ndepth = 2\nembedding = 8",
+                     "pi_flow",
+                     "outputs = 3\nsegments = [2]\nwindow = 0",
+                     {{2}, {}, 3}});
+  lessons.push_back({"unet",
+                     "widths = [16, 16]\nattention = [0, 1]\nembedding = 16",
+                     "pi_flow",
+                     "outputs = 3\nsegments = [2]\nwindow = 4",
+                     {{1, 8, 8}, label_inputs(3), 3},
+                     true});
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

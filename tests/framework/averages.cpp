@@ -8,7 +8,6 @@
 
 #include "io/files.h"
 #include "io/safetensors.h"
-#include "support/parity.h"
 #include "support/support.h"
 #include "train/profiles.h"
 
@@ -188,7 +187,6 @@ TEST_CASE("averages, shares and reconstructions are EDM2's, and sums over all we
   }
   CHECK(of_shares < 1e-9);  // the largest is 10
   CHECK(worst < 1e-10);
-  note_difference("averages", "train.ema_lengths", "edm2", worst);
 }
 
 TEST_CASE("many snapshots give the average that the sum over all weights is") {

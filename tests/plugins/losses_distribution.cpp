@@ -2,119 +2,11 @@
 // "rectified_flow", x_t = (1 - t) x + t n, and what they lead a Gaussian generator to with exact networks.
 #include <cmath>
 
-#include "support/support.h"
-#include "support/tiny_network.h"
+#include "plugins/losses_distribution.h"
 
 using namespace retort;
 using namespace retort::test;
-
-namespace {
-
-constexpr int64_t batch_rows = 6;
-const char* const mixture = "means = [[-1, 0.5], [0.6, -0.7]]\nstds = [0.3, 0.5]";
-
-Tensor col(const Tensor& c) { return c.unsqueeze(1); }
-Tensor told(const Tensor& t) { return t.to(at::kFloat).to(at::kDouble); }
-
-// The mixture's E[x0 | x_t], differentiable.
-Tensor denoised(const Tensor& x, const Tensor& t) {
-  std::vector<Tensor> logs, data;
-  for (const auto& [mean, std] : {std::pair(times({-1, 0.5}), 0.3), std::pair(times({0.6, -0.7}), 0.5)}) {
-    const Tensor alpha = 1 - t, variance = alpha.square() * std * std + t.square();
-    const Tensor offset = x - col(alpha) * mean;
-    logs.push_back(-offset.square().sum(1) / (2 * variance) - variance.log());
-    data.push_back(mean + col(alpha * std * std / variance) * offset);
-  }
-  const Tensor share = at::softmax(at::stack(logs), 0);
-  return col(share[0]) * data[0] + col(share[1]) * data[1];
-}
-
-// A step on tiny networks whose draws are brought, and the same networks for a formula.
-struct World {
-  TestHost host{"type = \"rectified_flow\"", ModelSpec{{2}}};
-  std::shared_ptr<Teacher> teacher = host.make_plugin<Teacher>("gaussian_mixture", mixture);
-  Tensor real = normal({batch_rows, 2}, 1) * 0.5, z = normal({batch_rows, 2}, 2), noise = normal({batch_rows, 2}, 3);
-  Tensor place = times({-1.5, -0.7, 0, 0.4, 1, 2});
-  std::map<std::string, TinyWeights> weights;
-  std::map<std::string, std::shared_ptr<TinyNetwork>> networks;
-  Tensor level = (place * 1.2 - 1.2).exp(), t = level / (1 + level);
-  Tensor x, x_t, d_teacher, d_fake;  // the formula's
-
-  World() {
-    uint64_t seed = 1;
-    for (const char* name : {"student", "fake", "discriminator"}) {
-      weights[name] = TinyWeights::random(seed++, 2, 1, 2).leaves();
-      networks[name] = std::make_shared<TinyNetwork>(weights[name]);
-    }
-    x = z - weights["student"](z, {at::ones({batch_rows}, at::kDouble)});
-    x_t = col(1 - t) * x + col(t) * noise;
-    d_teacher = denoised(x_t, t);
-    d_fake = x_t - col(t) * weights["fake"](x_t, {told(t)});
-  }
-
-  LossValue run(const std::string& name, const std::string& toml, bool student_due = true) {
-    const auto loss = host.make_plugin<Loss>(name, toml);
-    std::map<std::string, Model> models;
-    for (const auto& [role, network] : networks) {
-      models.emplace(
-          role, Model(host.backend().trainable(network), host.process(), {Predicts::flow, 0.5}, {}, Makes::generator));
-    }
-    const Ode ode(*teacher);
-    const std::vector<Tensor> numbers = {z, place, noise};
-    size_t next = 0;
-    TrainingStep step{.batch = {real, {}},
-                      .student = models.at("student"),
-                      .target = models.at("student"),
-                      .ode = &ode,
-                      .process = host.process(),
-                      .generator = seeded(0, "unused"),
-                      .spec = {{2}},
-                      .brought = [&](std::string_view) { return numbers.at(next++); }};
-    for (const Role& role : loss->roles()) {
-      step.roles.push_back(
-          {role.name, role.name == "student" ? nullptr : &models.at(role.name), role.name != "student" || student_due});
-    }
-    LossValue out = (*loss)(step);
-    CHECK(next == numbers.size());
-    return out;
-  }
-
-  // A value, and the gradient of every parameter of the network that it trains.
-  void agree(const Tensor& got, const Tensor& formula, const std::string& name, double tolerance = 1e-11) {
-    CHECK(most(got - formula) < 1e-12 * (1 + most(formula)));
-    const std::vector<Tensor> own = networks.at(name)->module()->parameters();
-    std::vector<Tensor> leaves;
-    for (auto& [key, leaf] : weights.at(name).at) {
-      leaf.mutable_grad() = Tensor();
-      leaves.push_back(leaf);
-    }
-    formula.mean().backward({}, /*retain_graph=*/true, /*create_graph=*/false, leaves);
-    got.mean().backward({}, /*retain_graph=*/true, /*create_graph=*/false, own);
-    for (const auto& p : networks.at(name)->module()->named_parameters()) {
-      CAPTURE(name);
-      CAPTURE(p.key());
-      const Tensor wanted = weights.at(name).at.at(p.key()).grad();
-      REQUIRE(p.value().grad().defined());
-      CHECK(most(p.value().grad() - wanted) < tolerance * (1 + most(wanted)));
-      CHECK(most(wanted) > 1e-7);
-    }
-  }
-
-  Tensor half_square(const Tensor& step) const {  // whose gradient in x is the step
-    return 0.5 * (x - (x - step).detach()).square().mean(1);
-  }
-  Tensor over_size(const Tensor& step) const { return step / col((x - d_teacher).abs().mean(1) + 1e-6); }
-  Tensor fake_loss() {
-    const Tensor from = x_t.detach(), d = from - col(t) * weights["fake"](from, {told(t)});
-    return (d - x.detach()).square().mean(1) * (1 / level.square() + 4);
-  }
-  Tensor logit(const Tensor& at) { return weights["discriminator"](at, {told(t)}).mean(1); }
-};
-
-// log(1 + e^v)
-Tensor soft(const Tensor& v) { return v.exp().log1p(); }
-
-}  // namespace
+using namespace retort::test::distribution;
 
 TEST_CASE("diff_instruct moves the sample against the difference of both scores, weighted by the noise level") {
   for (const bool one : {false, true}) {
@@ -202,59 +94,6 @@ TEST_CASE("a student that is not due has no value, and its networks learn the sa
 }
 
 namespace {
-
-// Whatever a function of x: [B, 1] and t: [B, 1] says.
-class Said final : public CompiledNetwork {
- public:
-  explicit Said(std::function<Tensor(const Tensor&, const Tensor&)> f) : f_(std::move(f)) {}
-  Tensor operator()(const Tensor& x, const Tensor& t, const Conditioning&) override {
-    return f_(x, t.to(at::kDouble).unsqueeze(1));
-  }
-
- private:
-  std::function<Tensor(const Tensor&, const Tensor&)> f_;
-};
-
-// A generator b + a z, its exact diffusion model, and the exact discriminator from N(0.3, 0.16).
-struct Gaussians {
-  TestHost host{"type = \"rectified_flow\"", ModelSpec{{1}}};
-  std::shared_ptr<Teacher> teacher = host.make_plugin<Teacher>("gaussian_mixture", "means = [[0.3]]\nstds = [0.4]");
-  Tensor a, b;
-
-  Gaussians(double a0, double b0) : a(times({a0}).requires_grad_(true)), b(times({b0}).requires_grad_(true)) {}
-
-  // The gradients of a step, in a and b.
-  void step(const Loss& loss, uint64_t seed) {
-    const Tensor mean = b.detach(), variance = a.detach().square();
-    const auto wide = [](const Tensor& v, const Tensor& t) { return (1 - t).square() * v + t.square(); };
-    const auto log_density = [&](const Tensor& x, const Tensor& t, const Tensor& m, const Tensor& v) {
-      return -(x - (1 - t) * m).square() / (2 * wide(v, t)) - 0.5 * wide(v, t).log();
-    };
-    const auto model = [&](std::function<Tensor(const Tensor&, const Tensor&)> f) {
-      return Model(std::make_shared<Said>(std::move(f)), host.process(), {Predicts::data, 0.5}, {}, Makes::generator);
-    };
-    const Model student = model([&](const Tensor& z, const Tensor&) { return b + a * z; });
-    const Model fake = model([&](const Tensor& x, const Tensor& t) {
-      return mean + (1 - t) * variance / wide(variance, t) * (x - (1 - t) * mean);
-    });
-    const Model discriminator = model([&](const Tensor& x, const Tensor& t) {
-      return log_density(x, t, times({0.3}), times({0.16})) - log_density(x, t, mean, variance);
-    });
-    const Ode ode(*teacher);
-    TrainingStep step{.batch = {0.3 + 0.4 * normal({256, 1}, seed), {}},
-                      .student = student,
-                      .target = student,
-                      .ode = &ode,
-                      .process = host.process(),
-                      .generator = seeded(seed, "training"),
-                      .spec = {{1}}};
-    for (const Role& role : loss.roles()) {
-      step.roles.push_back({role.name, role.name == "fake" ? &fake : &discriminator, true});
-    }
-    a.mutable_grad() = b.mutable_grad() = Tensor();
-    loss(step).per_row.mean().backward();
-  }
-};
 
 const std::pair<std::string, std::string> with_exact_networks[] = {
     {"dmd2", ""},

@@ -77,6 +77,8 @@ struct Input {
 struct RETORT_API ModelSpec {
   std::vector<int64_t> shape;  // of one sample
   std::vector<Input> inputs = {};
+  /// How many samples' worth of numbers a denoiser's network gives for a row; more than 1 for policies.
+  int64_t outputs = 1;
 
   /// Null where the model has no such input.
   const Input* find(std::string_view name) const;

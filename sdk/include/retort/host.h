@@ -19,7 +19,7 @@ struct Checkpoint {
   RETORT_API ModelSpec spec() const;
 };
 
-/// The same as keys of a table "model": shape, classes, guided, and the further inputs.
+/// The same as keys of a table "model": shape, classes, guided, the further inputs, and more outputs than 1.
 RETORT_API void write_spec(const ModelSpec& spec, Value& model);
 
 class RETORT_API Host {
@@ -36,7 +36,7 @@ class RETORT_API Host {
   /// The experiment's process, from its [process] table; "ve" where there is none.
   virtual const Process& process() const = 0;
   virtual bool process_given() const = 0;
-  /// What networks are built for: the data set's (or teacher's) sample and inputs.
+  /// What networks are built for: the data set's (or teacher's) sample and inputs, and the loss's outputs.
   virtual ModelSpec spec() const = 0;
   virtual const Backend& backend() const = 0;
   /// Reads a checkpoint. Throws RequestError where the file is missing or is none.

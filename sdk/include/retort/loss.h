@@ -23,6 +23,8 @@ struct Needs {
   bool end_time = false;
   /// The one thing that the student may predict.
   std::optional<Predicts> predicts = {};
+  /// How many samples' worth of numbers the student's network is to give (`ModelSpec::outputs`).
+  int64_t outputs = 1;
 };
 
 /// A network that a loss keeps beside the student. The host builds it, shares it over processes, saves it with the
@@ -71,7 +73,7 @@ struct TrainingStep {
   const Process& process;
   at::Generator generator;            // of this step alone: losses that draw in the same order see the same numbers
   double progress = 0;                // 0 at the first step, towards 1 at the last
-  ModelSpec spec = {};                // of the student: the sample's shape, and the inputs of its network
+  ModelSpec spec = {};                // of the student: the sample's shape, its network's inputs and outputs
   int64_t index = 0;                  // of the step, counted from 0
   int64_t stage = 0;                  // 0 … Loss::stages() - 1
   std::vector<RoleModel> roles = {};  // the student's rhythm among them, where the loss says any

@@ -5,6 +5,7 @@
 
 #include "retort/network.h"
 #include "retort/parametrisation.h"
+#include "retort/policy.h"
 
 namespace retort {
 
@@ -32,12 +33,11 @@ struct RETORT_API Boundary {
 ///   flow_map     X(x, t, s): the state at time s of the way through x (Boffi et al. 2024)
 ///   generator    D(x, t_max) alone, from pure noise: one step
 ///   classifier   logits of clean samples
-enum class Makes { denoiser, consistency, flow_map, generator, classifier };
+///   policy       a way from x over a segment of time, laid out in one evaluation (Chen et al. 2025, pi-Flow)
+enum class Makes { denoiser, consistency, flow_map, generator, classifier, policy };
 
 /// Whether it makes samples in a few steps of its own, without a solver.
-inline bool samples_by_itself(Makes makes) {
-  return makes == Makes::consistency || makes == Makes::flow_map || makes == Makes::generator;
-}
+inline bool samples_by_itself(Makes makes) { return makes != Makes::denoiser && makes != Makes::classifier; }
 
 class RETORT_API Model {
  public:
@@ -49,19 +49,23 @@ class RETORT_API Model {
   Makes makes() const { return makes_; }
   CompiledNetwork& network() const { return *network_; }
 
-  /// The network's output. x: [B, …], t: [B] float64. Guidance weights w go to it as log(1 + w), an end time s as
-  /// c_noise(t) - c_noise(s).
+  /// The network's output, of `ModelSpec::outputs` samples' worth. x: [B, …], t: [B] float64. Guidance weights w go to
+  /// it as log(1 + w), an end time s as c_noise(t) - c_noise(s).
   Tensor raw(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
-  /// D(x, t), the predicted clean data.
+  /// D(x, t), the predicted clean data; of several, as a policy has them, the last one: that at t itself.
   Tensor data(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
   /// f(x, t), the consistency function.
   Tensor consistency(const Tensor& x, const Tensor& t, const Conditioning& condition) const;
 
-  /// The state at time s: [B] of the way through x at time t. With an end time in the network, x + (s - t) u(x, t, s),
-  /// where u is its output (Geng et al. 2025, MeanFlow, eq. 4); without, the DDIM step from D(x, t).
+  /// The way from x at time t to time s: [B], as the network lays it out: clean data at as many times as its outputs.
+  Policy policy(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const;
+
+  /// The state at time s: [B] of the way through x at time t. A policy is walked. With an end time in the network, x +
+  /// (s - t) u(x, t, s), where u is its output (Geng et al. 2025, MeanFlow, eq. 4); without, the DDIM step from D(x,
+  /// t).
   Tensor jump(const Tensor& x, const Tensor& t, const Tensor& s, const Conditioning& condition) const;
   /// Where the way through x at time t ends, as the model says: f of a consistency function; the jump to time `end`:
-  /// [B] of a flow map (to 0, where that is undefined); D of any other.
+  /// [B] of a flow map or a policy (to 0, where that is undefined); D of any other.
   Tensor endpoint(const Tensor& x, const Tensor& t, const Conditioning& condition, const Tensor& end = {}) const;
 
   /// An output and its derivative along (dx, dt).

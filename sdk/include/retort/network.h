@@ -21,8 +21,9 @@ class RETORT_API Network {
 
   /// x: [B, …]; c_noise: [B] float32, of order one (undefined for a classifier); condition: the inputs of the model
   /// that it was built for (`Host::spec`), those of them that are given. Guidance weights are given as log(1 + w), end
-  /// times as c_noise is. Returns x's shape for a denoiser, [B, classes] for a classifier. Must treat every row alike
-  /// and alone.
+  /// times as c_noise is. Returns x's shape for a denoiser, or [B, outputs * C, …] for x: [B, C, …] where
+  /// `ModelSpec::outputs` is more than 1, one sample's channels behind the other's; [B, classes] for a classifier. Must
+  /// treat every row alike and alone.
   virtual Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) = 0;
 
   /// The inputs beside x and c_noise that this network, as it was built, reads. By default only class labels.

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "retort/noise.h"
@@ -32,6 +33,10 @@ struct Step {
   History& history;
   const Noise& noise;
   int64_t remaining = 1;  // intervals to the end of the grid, this one counted
+  Tensor grid = {};       // [N + 1] float64, all times of the grid; undefined where a step stands alone
+
+  /// The time `ahead` intervals behind `to`, for each row; none behind the end of the grid, or without one.
+  RETORT_API std::optional<Times> later(int64_t ahead = 1) const;
 };
 
 class RETORT_API Solver {
