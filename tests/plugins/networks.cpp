@@ -46,6 +46,20 @@ TEST_CASE("the U-Net keeps shapes, odd ones too, and treats rows alone") {
   }
 }
 
+TEST_CASE("a network of low embedding frequencies changes slowly with the noise label") {
+  TestHost host("type = \"ve\"", ModelSpec{{1, 8, 8}, {}});
+  const std::string shape = "widths = [8]\nattention = []\n";
+  const Tensor x = normal({8, 1, 8, 8}), label = normal({8}, 2).abs();
+  const at::NoGradGuard no_grad;
+  const auto speed = [&](const std::string& more) {
+    const auto network = unet(host, shape + more);
+    network->module()->eval();
+    return (network->forward(x, label + 1e-4, {}) - network->forward(x, label, {})).norm().item<double>() * 1e4;
+  };
+  CHECK(speed("") == speed("embedding_frequency = 16.0"));
+  CHECK(speed("embedding_frequency = 1.0") < 0.3 * speed(""));
+}
+
 TEST_CASE("gradients reach every parameter") {
   TestHost host("type = \"ve\"", ModelSpec{{1, 8, 8}, label_inputs(3)});
   const auto network = unet(host, "widths = [8, 16]\nattention = [0, 1]");
