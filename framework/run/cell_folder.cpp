@@ -59,7 +59,8 @@ std::string CellRun::passed_point() const {
       continue;
     }
     if (reached < 0) {
-      reached = Trainer::last_step(folder_, *experiment_->train).value_or(Trainer::saved_step(folder_));
+      const std::optional<int64_t> last = Trainer::last_step(folder_, *experiment_->train);
+      reached = last ? *last : Trainer::saved_step(folder_);
     }
     if (step <= reached) {
       return "holds no weights after step " + std::to_string(step) + ", which evaluate.at asks for";

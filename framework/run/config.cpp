@@ -2,11 +2,14 @@
 #include "config/keys.h"
 #include "config/layers.h"
 #include "config/toml.h"
+#include "io/files.h"
 #include "io/names.h"
+#include "log.h"
 #include "plugin/registry.h"
 #include "run/run.h"
 #include "sweep/overrides.h"
 #include "sweep/tuning.h"
+#include "train/group.h"
 
 namespace retort {
 
@@ -33,7 +36,7 @@ Value load_config(const RunRequest& request) {
 }
 
 namespace {
-std::string text_at(const Value& config, const char* path) {
+std::string word_at(const Value& config, const char* path) {
   const Value* value = at_path(config, path);
   const std::string* found = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
   return found != nullptr ? *found : "";
@@ -41,11 +44,11 @@ std::string text_at(const Value& config, const char* path) {
 }  // namespace
 
 fs::path output_folder(const Value& config, const RunRequest& request) {
-  const std::string output = text_at(config, "run.output");
+  const std::string output = word_at(config, "run.output");
   if (!output.empty()) {
     return output;
   }
-  std::string name = text_at(config, "run.name");
+  std::string name = word_at(config, "run.name");
   if (name.empty()) {
     name = fs::path(request.config).stem().string();
   }
@@ -60,11 +63,11 @@ fs::path output_folder(const Value& config, const RunRequest& request) {
 }
 
 fs::path shared_folder(const Value& config, const RunRequest& request) {
-  const std::string given = text_at(config, "run.cache");
+  const std::string given = word_at(config, "run.cache");
   if (!given.empty()) {
     return given;
   }
-  return text_at(config, "run.output").empty() ? fs::path("runs/cache") : output_folder(config, request) / "cache";
+  return word_at(config, "run.output").empty() ? fs::path("runs/cache") : output_folder(config, request) / "cache";
 }
 
 std::optional<Work> exploring_work(const RunRequest& request) {
@@ -74,7 +77,25 @@ std::optional<Work> exploring_work(const RunRequest& request) {
   }
   Work out{exploring(config), {}, output_folder(config, request) / "tuning", shared_folder(config, request)};
   out.cells = expand(out.config);
+  expand(confirming(config));  // so that what is wrong in it is told before the work
   return out;
+}
+
+namespace {
+fs::path choices_path(const fs::path& tuning) { return tuning / "chosen.json"; }
+}  // namespace
+
+Json known_choices(const fs::path& tuning, const std::string& prints) {
+  if (!fs::exists(choices_path(tuning))) {
+    return nullptr;
+  }
+  const Json kept = Json::parse(read_text(choices_path(tuning)), nullptr, /*allow_exceptions=*/false);
+  const bool same = prints.empty() || text_at(kept, "fingerprint") == prints;
+  return same ? json_at(kept, "chosen") : Json();
+}
+
+void keep_choices(const fs::path& tuning, const std::string& prints, const Json& choices) {
+  write_text(choices_path(tuning), spell({{"fingerprint", prints}, {"chosen", choices}}, 1) + "\n");
 }
 
 Work work_of(const RunRequest& request) {
@@ -87,12 +108,16 @@ Work work_of(const RunRequest& request) {
     return out;
   }
   out.cells = expand(confirming(out.config));
-  std::vector<fs::path> folders;
-  for (const Cell& cell : explored->cells) {
-    folders.push_back(cell_folder(explored->output, cell));
+  // The first process of a group has chosen; the others may have disks of their own.
+  const Json choices = Json::parse(Group::world().from_first(spell(known_choices(explored->output))));
+  if (choices.is_object()) {
+    for (const std::string& name : give(choices, out.cells)) {
+      log::warn(name + " is left out: no choice of [sweep.tune] gave a number on every seed that explored");
+    }
+    if (out.cells.empty()) {
+      throw RequestError("sweep.tune: no choice gave a number on every seed that explored, for any cell");
+    }
   }
-  const Choices choices = choose(*tuning_of(out.config), explored->cells, folders);
-  give(choices, out.cells);
   return out;
 }
 

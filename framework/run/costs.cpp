@@ -97,7 +97,7 @@ void print_cell(const std::string& name, const std::optional<TrainingCost>& cost
   std::fflush(stdout);
 }
 
-// Returns whether all is done.
+// Returns whether all is done, or has told what it was for.
 bool print_costs(const RunRequest& request, Work work, Registry& registry) {
   Plan plan(request, std::move(work), registry, Plan::For::looking);
   Costs costs(plan);
@@ -123,7 +123,7 @@ bool print_costs(const RunRequest& request, Work work, Registry& registry) {
     std::printf("Of %zu kinds of cells, %zu were timed; the others are taken to cost as much, batch for batch.\n",
                 costs.kinds(), costs.timed());
   }
-  return plan.complete();
+  return plan.complete() || known_choices(plan.output(), plan.prints()).is_object();
 }
 
 // Of [sweep.tune] first what explores; what comes after is known when that is done.

@@ -65,6 +65,14 @@ bool Plan::complete() const {
   return std::all_of(planned_.begin(), planned_.end(), [](const Planned& p) { return p.finished; });
 }
 
+std::string Plan::prints() const {
+  std::string all;
+  for (const Planned& planned : planned_) {
+    all += planned.results + "\n";
+  }
+  return sha256_of_text(all);
+}
+
 std::unique_ptr<CellRun> Plan::open(size_t i) {
   return std::make_unique<CellRun>(cells_[i], fs::path(request_.config).stem().string(), folder(i), registry_, store_,
                                    models_, memo_ ? &*memo_ : nullptr);

@@ -38,6 +38,8 @@ class Plan {
   size_t size() const { return cells_.size(); }
   bool is_sweep() const { return !cells_[0].name.empty(); }
   bool complete() const;
+  /// Of what all results depend on.
+  std::string prints() const;
   /// Whether a cell's results are there by now, whoever made them.
   bool is_done(size_t i) const { return CellRun::holds_results(folder(i), planned_[i].results); }
   const std::vector<Cell>& cells() const { return cells_; }

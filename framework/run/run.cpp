@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "run/provenance.h"
 #include "share/claim.h"
 #include "sweep/gather.h"
+#include "sweep/tuning.h"
 #include "train/group.h"
 
 namespace retort {
@@ -37,13 +39,17 @@ class Run {
   const Plan& plan() const { return plan_; }
   size_t failed() const { return failed_; }
 
-  // Takes one cell after another, until all are done by somebody.
-  void work(Stages stages) {
+  // Takes one cell after another, until all are done by somebody. `after` sees the folder of each that this process has
+  // done, and may throw.
+  void work(Stages stages, const std::function<void(const fs::path&)>& after = {}) {
     std::vector<CellState> states(plan_.size(), CellState::open);
     log::Cells display(plan_.size());
     for (int64_t i = 0; (i = next(states)) >= 0;) {
       display.begin(plan_.cells()[static_cast<size_t>(i)].name, count(states, CellState::done));
       states[static_cast<size_t>(i)] = take(static_cast<size_t>(i), stages);
+      if (after && states[static_cast<size_t>(i)] == CellState::done && Group::world().first()) {
+        after(plan_.folder(static_cast<size_t>(i)));
+      }
     }
     failed_ = count(states, CellState::failed);
     if (Group::world().first()) {
@@ -232,17 +238,30 @@ class Run {
 
 namespace {
 
-// Finds what each cell of [sweep.tune] takes, by a sweep of its own.
+// Finds what each cell of [sweep.tune] takes, by a sweep of its own. Once that is done it is not asked again, also not
+// for choices that failed: they have lost.
 void explore(const RunRequest& request, Work work, Registry& registry) {
-  log::done("exploring: " + std::to_string(work.cells.size()) + " cells, to choose what [sweep.tune] asks for");
-  Run all(request, std::move(work), registry, Plan::For::working);
-  if (!all.plan().complete()) {
-    all.work(Stages::everything);
-    if (all.failed() == all.plan().size()) {
-      throw Error("all cells that explore failed, for the reasons above; the same command tries them again");
-    }
-    all.finish();
+  const fs::path folder = work.output;
+  const Tuning tuning = *tuning_of(load_config(request));
+  Run all(request, work, registry, Plan::For::working);
+  const bool known = Group::world().from_first(known_choices(folder, all.plan().prints()).is_object());
+  if (known) {
+    return;
   }
+  log::done("exploring: " + std::to_string(work.cells.size()) + " cells, to choose what [sweep.tune] asks for");
+  all.work(Stages::everything, [&](const fs::path& done) { judged(tuning, done); });
+  if (all.failed() == all.plan().size()) {
+    throw Error("all cells that explore failed, for the reasons above; the same command tries them again");
+  }
+  all.finish();
+  if (Group::world().first()) {
+    std::vector<fs::path> folders;
+    for (const Cell& cell : work.cells) {
+      folders.push_back(cell_folder(folder, cell));
+    }
+    keep_choices(folder, all.plan().prints(), choose(tuning, work.cells, folders));
+  }
+  Group::world().meet();
 }
 
 void say_choices(const Work& work) {
@@ -254,6 +273,15 @@ void say_choices(const Work& work) {
       log::done("chosen for " + kind.text() + ": " + cell.chosen.text());
     }
   }
+}
+
+// What stands where a tuned sweep is to be, if that is to go: before the exploring begins in it.
+void clear_for_exploring(const fs::path& output, bool fresh) {
+  const bool single = fs::exists(output / "config.toml") && !fs::exists(output / "cells");
+  if (Group::world().first() && fs::exists(output) && (fresh || single)) {
+    set_aside(output, fresh ? "--fresh begins anew" : "it holds a single run, not a sweep");
+  }
+  Group::world().meet();
 }
 
 RunOutcome run_work(const RunRequest& request, Work work, Registry& registry, Stages stages) {
@@ -282,13 +310,15 @@ RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
     log::be_quiet();
   }
   RunRequest rest = request;
-  if (std::optional<Work> first = stages != Stages::evaluate ? exploring_work(request) : std::nullopt) {
-    const fs::path output = first->output.parent_path();
-    if (request.fresh && Group::world().first() && fs::exists(output)) {
-      set_aside(output, "--fresh begins anew");
+  if (std::optional<Work> first = exploring_work(request)) {
+    if (stages != Stages::evaluate) {
+      clear_for_exploring(first->output.parent_path(), request.fresh);
+      rest.fresh = false;  // for both sweeps at once
+      explore(rest, std::move(*first), registry);
+    } else if (!known_choices(first->output).is_object()) {
+      throw RequestError(first->output.string() +
+                         ": holds no choice of [sweep.tune] yet; `retort run` explores, and trains what is chosen");
     }
-    rest.fresh = false;  // for both sweeps at once
-    explore(rest, std::move(*first), registry);
     Work second = work_of(rest);
     say_choices(second);
     return run_work(rest, std::move(second), registry, stages);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "io/json.h"
 #include "plugin/registry.h"
 #include "retort/session.h"
 #include "retort/value.h"
@@ -24,10 +25,14 @@ struct Work {
   std::vector<Cell> cells;
   std::filesystem::path output, shared;
 };
-/// Without [sweep.tune] what is asked for; with it, what follows when the exploring is done.
+/// Without [sweep.tune] what is asked for; with it, what follows when the exploring is done: with what was chosen, or
+/// as it is asked for where nothing is chosen yet.
 Work work_of(const RunRequest& request);
 /// The sweep that explores, in "tuning" within the run's folder; nothing without [sweep.tune].
 std::optional<Work> exploring_work(const RunRequest& request);
+/// What was chosen, as that folder tells; null where it tells nothing, or of cells with other prints.
+Json known_choices(const std::filesystem::path& tuning, const std::string& prints = "");
+void keep_choices(const std::filesystem::path& tuning, const std::string& prints, const Json& choices);
 
 /// The folder of a cell within a run's.
 std::filesystem::path cell_folder(const std::filesystem::path& output, const Cell& cell);

@@ -7,7 +7,9 @@
 namespace retort {
 
 void SweepConfig::note(const Cell& cell, const Value& resolved) {
-  for (const auto& [key, value] : cell.values.table()) {
+  Table all = cell.values.table();
+  all.insert(all.end(), cell.chosen.table().begin(), cell.chosen.table().end());
+  for (const auto& [key, value] : all) {
     if (!key.ends_with(".type")) {
       continue;
     }

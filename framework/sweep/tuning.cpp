@@ -67,24 +67,6 @@ std::string kind_of(const Cell& cell, const std::vector<std::string>& without) {
   return values.text();
 }
 
-// What is compared of a cell: infinite where it has no such number.
-double measured(const Tuning& tuning, const std::filesystem::path& folder) {
-  constexpr double none = std::numeric_limits<double>::infinity();
-  std::error_code missing;
-  const std::filesystem::path file = folder / "results.json";
-  if (!std::filesystem::exists(file, missing) || std::filesystem::exists(folder / "failed.json", missing)) {
-    return none;
-  }
-  const Json results = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-  for (const Row& row : rows_from(json_at(results, "students"))) {
-    if (!tuning.student_steps || row.student_steps == tuning.student_steps) {
-      const double* value = metric_of(row, tuning.by);
-      return value != nullptr && std::isfinite(*value) ? *value : none;
-    }
-  }
-  return none;
-}
-
 }  // namespace
 
 std::optional<Tuning> tuning_of(const Value& config) {
@@ -138,15 +120,32 @@ std::optional<Tuning> tuning_of(const Value& config) {
 }
 
 Value confirming(const Value& config) {
+  const std::vector<std::string> chosen = tuning_of(config)->keys;
+  const auto speaks_of_choices = [&](const Value& exclusion) {
+    return exclusion.is_table() && std::any_of(chosen.begin(), chosen.end(),
+                                               [&](const std::string& key) { return exclusion.find(key) != nullptr; });
+  };
   Value out = config;
-  out.find("sweep")->erase(table_name);
+  Value sweep = flat_sweep(*config.find("sweep"));
+  sweep.erase(table_name);
+  if (Value* exclude = sweep.find("exclude")) {
+    if (Array* list = std::get_if<Array>(&exclude->data)) {
+      std::erase_if(*list, speaks_of_choices);
+    }
+    const Array* left = std::get_if<Array>(&exclude->data);
+    if (speaks_of_choices(*exclude) || (left != nullptr && left->empty())) {
+      sweep.erase("exclude");
+    }
+  }
+  out["sweep"] = sweep;
   return out;
 }
 
 Value exploring(const Value& config) {
   const Value& tune = *tune_table(config);
-  Value out = confirming(config);
-  Value sweep = flat_sweep(*out.find("sweep"));
+  Value out = config;
+  Value sweep = flat_sweep(*config.find("sweep"));
+  sweep.erase(table_name);
   sweep["seeds"] = *tune.find("seeds");
   const Value lists = lists_of(tune);
   for (const auto& [key, list] : lists.table()) {
@@ -159,50 +158,93 @@ Value exploring(const Value& config) {
   return out;
 }
 
+double judged(const Tuning& tuning, const std::filesystem::path& folder) {
+  constexpr double none = std::numeric_limits<double>::infinity();
+  std::error_code missing;
+  const std::filesystem::path file = folder / "results.json";
+  if (!std::filesystem::exists(file, missing) || std::filesystem::exists(folder / "failed.json", missing)) {
+    return none;
+  }
+  const Json results = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
+  std::optional<Row> best;
+  for (const Row& row : rows_from(json_at(results, "students"))) {
+    const int64_t steps = row.student_steps.value_or(0);
+    const bool meant = tuning.student_steps ? steps <= *tuning.student_steps : !best;
+    if (!row.ema_length && meant && (!best || steps > best->student_steps.value_or(0))) {
+      best = row;
+    }
+  }
+  const double* value = best ? metric_of(*best, tuning.by) : nullptr;
+  if (value == nullptr) {
+    std::vector<std::string> names;
+    if (best) {
+      add_metrics(*best, names);
+    }
+    throw RequestError(best ? "sweep.tune.by: '" + tuning.by + "' is not measured" + did_you_mean(tuning.by, names)
+                            : "sweep.tune.student_steps: no sampler of evaluate.student_steps takes so few steps");
+  }
+  return std::isfinite(*value) ? *value : none;
+}
+
 Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
                const std::vector<std::filesystem::path>& folders) {
   struct Tried {
-    Table values;
+    Value values;
     double sum = 0;
+    int64_t seeds = 0;
   };
-  std::map<std::string, std::map<std::string, Tried>> kinds;  // kind to choice
-  std::map<std::string, std::vector<std::string>> order;
+  std::vector<std::pair<std::string, std::vector<Tried>>> kinds;  // in order
   for (size_t i = 0; i < explored.size(); ++i) {
-    Value chosen;
+    Tried own;
     for (const std::string& key : tuning.keys) {
       if (const Value* value = explored[i].values.find(key)) {
-        chosen[key] = *value;
+        own.values[key] = *value;
       }
     }
-    const std::string kind = kind_of(explored[i], tuning.keys), choice = chosen.text();
-    const auto [place, is_new] = kinds[kind].try_emplace(choice, Tried{chosen.table()});
-    if (is_new) {
-      order[kind].push_back(choice);
+    const std::string kind = kind_of(explored[i], tuning.keys);
+    auto of_kind = std::find_if(kinds.begin(), kinds.end(), [&](const auto& k) { return k.first == kind; });
+    if (of_kind == kinds.end()) {
+      of_kind = kinds.insert(of_kind, {kind, {}});
     }
-    place->second.sum += measured(tuning, folders[i]);  // each choice has as many seeds
+    auto& tried = of_kind->second;
+    auto place = std::find_if(tried.begin(), tried.end(), [&](const Tried& t) { return t.values == own.values; });
+    if (place == tried.end()) {
+      place = tried.insert(place, own);
+    }
+    place->sum += judged(tuning, folders[i]);
+    place->seeds += 1;
   }
-  Choices out;
-  for (const auto& [kind, choices] : order) {
-    Choice& best = out[kind];
+  Choices out = Json::object();
+  for (const auto& [kind, tried] : kinds) {
     double least = std::numeric_limits<double>::infinity();
-    for (const std::string& choice : choices) {
-      const Tried& tried = kinds[kind].at(choice);
-      if (tried.sum < least || best.values.empty()) {
-        least = tried.sum;
-        best = {tried.values, std::isfinite(tried.sum)};
+    out[kind] = nullptr;
+    for (const Tried& t : tried) {
+      if (const double mean = t.sum / static_cast<double>(t.seeds); mean < least) {
+        least = mean;
+        out[kind] = to_json(t.values);
       }
     }
   }
   return out;
 }
 
-void give(const Choices& choices, std::vector<Cell>& cells) {
+std::vector<std::string> give(const Choices& choices, std::vector<Cell>& cells) {
+  std::vector<std::string> lost;
   for (Cell& cell : cells) {
-    for (const auto& [key, value] : choices.at(kind_of(cell, {})).values) {
+    cell.chosen = {};
+    const Json& chosen = json_at(choices, kind_of(cell, {}));
+    if (!chosen.is_object()) {
+      lost.push_back(cell.name);
+      continue;
+    }
+    const Value values = from_json(chosen, "sweep.tune");
+    for (const auto& [key, value] : values.table()) {
       lay(cell.config, key, value);
       cell.chosen[key] = value;
     }
   }
+  std::erase_if(cells, [](const Cell& cell) { return cell.chosen.table().empty(); });
+  return lost;
 }
 
 }  // namespace retort

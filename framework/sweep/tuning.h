@@ -11,11 +11,11 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "io/json.h"
 #include "sweep/cells.h"
 
 namespace retort {
@@ -31,20 +31,21 @@ std::optional<Tuning> tuning_of(const Value& config);
 
 /// The sweep that explores: every cell's settings, each with every choice, on the seeds that explore.
 Value exploring(const Value& config);
-/// The sweep that confirms, without its choices: [sweep] less [sweep.tune].
+/// The sweep that confirms, without its choices: [sweep] less [sweep.tune], and less exclusions of what is chosen.
 Value confirming(const Value& config);
 
-struct Choice {
-  Table values;      // of Tuning::keys
-  bool told = true;  // whether it gave a number on every seed; where none did, the first is taken
-};
+/// The number that a cell is judged by: of the plain weights at the end of training, by the sampler of that many steps,
+/// or of the most steps that are fewer. Infinite for a cell that failed, or whose number is none. Throws RequestError
+/// where the cell measured no such metric, or has no such sampler.
+double judged(const Tuning& tuning, const std::filesystem::path& folder);
 
-/// What was chosen for each kind of cell, which is its settings less the seed. Of equal choices the first wins.
-using Choices = std::map<std::string, Choice>;
+/// What was chosen for each kind of cell, which is its settings less the seed: the choice of the smallest mean, of
+/// equal ones the first. Null where no choice gave a number on every seed.
+using Choices = Json;
 Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
                const std::vector<std::filesystem::path>& folders);
 
-/// Gives each cell what was chosen for its kind.
-void give(const Choices& choices, std::vector<Cell>& cells);
+/// Gives each cell what was chosen for its kind. Cells without a choice are taken out, and their names returned.
+std::vector<std::string> give(const Choices& choices, std::vector<Cell>& cells);
 
 }  // namespace retort

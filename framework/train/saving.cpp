@@ -24,16 +24,14 @@ fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
 
 namespace {
 fs::path state_path(const fs::path& folder) { return folder / "checkpoints" / "state.safetensors"; }
-}  // namespace
 
-namespace {
 TrainingRecord saved_record(const fs::path& folder) {
   if (!fs::exists(state_path(folder))) {
     return {};
   }
-  const TensorFile file = read_safetensors(state_path(folder));
-  const auto found = file.metadata.find("state");
-  const Json state = found != file.metadata.end() ? Json::parse(found->second, nullptr, false) : Json();
+  const std::map<std::string, std::string> metadata = read_metadata(state_path(folder));
+  const auto found = metadata.find("state");
+  const Json state = found != metadata.end() ? Json::parse(found->second, nullptr, false) : Json();
   if (!state.is_object()) {
     return {};
   }

@@ -440,6 +440,9 @@ void Trainer::run() {
     averages_.follow(record_.step);
     record_.teacher_evaluations += evaluations_;
     record_.remembered += remembered_;
+    if (settings.seconds > 0) {
+      gradient_norm_.item<double>();  // waits for the device: what is queued is work as well
+    }
     count_seconds(std::chrono::duration<double>(Clock::now() - begin).count());
     const bool last = budget_.is_over(record_);
     if (record_.step % settings.log_every == 0 || last) {

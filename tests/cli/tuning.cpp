@@ -113,11 +113,51 @@ TEST_CASE("each cell takes what was best for it on other seeds") {
   CHECK(contains(run_retort("sweep " + config + "--dry-run train.learning_rate=1e-3").output, "4 cells, 0 done"));
 }
 
-TEST_CASE("seeds that explore do not confirm, and a model of unknown length is no checkpoint") {
+TEST_CASE("a type is chosen with its own keys, choices that fail lose and are not tried again") {
   Folder folder;
-  const std::string config = config_with(folder,
-                                         "[sweep]\nseeds = [0, 1]\n[sweep.tune]\n\"train.learning_rate\" = [1e-3]\n"
-                                         "seeds = [1]\nby = \"fd\"\n");
-  CHECK(one_line(run_retort("sweep " + config), 2, {"tuned.toml:", "sweep.tune.seeds holds 1"}));
+  const std::string config =
+      config_with(folder,
+                  "[sweep]\nseeds = [5, 6]\n[sweep.tune]\n\"solver.type\" = [\"euler\", { type = \"dpm_solver\", "
+                  "order = 2 }]\n\"train.learning_rate\" = [1e-3, 1e30]\nseeds = [0]\nby = \"fd\"\n") +
+      "loss.type=cm ";
+  const Outcome first = run_retort("sweep " + config + "--worker");
+  CAPTURE(first.output);
+  REQUIRE(first.code == 0);
+  CHECK(contains(first.output, "not finite"));
+  const Outcome again = run_retort("sweep " + config + "--worker");
+  CHECK(again.code == 0);
+  CHECK(!contains(again.output, "not finite"));
+  CHECK(contains(again.output, "these results are complete"));
+  // The configuration that the folder keeps makes the same cells, of whatever type.
+  const Outcome saved = run_retort("sweep " + folder.string() + "/out/config.toml --dry-run");
+  CAPTURE(saved.output);
+  CHECK(saved.code == 0);
+  CHECK(contains(saved.output, "2 cells, 2 done"));
+}
+
+TEST_CASE("what cannot be chosen by, or confirmed, is one line") {
+  Folder folder;
+  const std::string rate = "[sweep.tune]\n\"train.learning_rate\" = [1e-3]\n";
+  const std::string same = config_with(folder, "[sweep]\nseeds = [0, 1]\n" + rate + "seeds = [1]\nby = \"fd\"\n");
+  CHECK(one_line(run_retort("sweep " + same), 2, {"tuned.toml:", "sweep.tune.seeds holds 1"}));
   CHECK(!std::filesystem::exists(folder / "out"));
+
+  const std::string typo = config_with(folder, "[sweep]\nseeds = [0]\n" + rate + "seeds = [1]\nby = \"fid\"\n");
+  const Outcome out = run_retort("sweep " + typo + "--worker");
+  CHECK(out.code == 2);
+  CHECK(contains(out.output, "error: sweep.tune.by: 'fid' is not measured; did you mean 'fd'?"));
+  CHECK(one_line(run_retort("evaluate " + typo), 2, {"tuning: holds no choice of [sweep.tune] yet"}));
+}
+
+TEST_CASE("a training of unknown length makes no checkpoint for others") {
+  Folder folder;
+  write_text(folder / "teacher.toml",
+             "[dataset]\ntype = \"moons\"\n[network]\ntype = \"mlp\"\n[loss]\ntype = "
+             "\"denoising\"\n[train]\nseconds = 1.0\n");
+  write_text(
+      folder / "student.toml",
+      "[dataset]\ntype = \"moons\"\n[teacher]\ntype = \"network\"\ncheckpoint = \"teacher.toml\"\n[student]\ninit = "
+      "\"teacher\"\n[loss]\ntype = \"cm\"\n[solver]\ntype = \"heun\"\n[schedule]\ntype = \"karras\"\n");
+  CHECK(one_line(run_retort("run " + (folder / "student.toml").string() + " run.output=" + folder.string() + "/out"), 2,
+                 {"teacher.toml: its training ends by train.evaluations or train.seconds"}));
 }

@@ -1,5 +1,6 @@
 #include "sweep/tuning.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include "io/files.h"
@@ -81,14 +82,32 @@ TEST_CASE("the smallest mean over the exploring seeds is chosen, for each kind o
   give(choose(by_one, explored, folders), cells);
   CHECK(rate_of(cells[0]) == 0.3);
 
-  // What failed loses; where all failed, the first is taken, and it is known that it was not chosen.
+  // A sampler of more steps than there are is the one of most steps.
+  by_one.student_steps = 100;
+  give(choose(by_one, explored, folders), cells);
+  CHECK(rate_of(cells[0]) == 0.2);
+
+  // What failed loses; where all failed, the cells are left out, and named.
   for (size_t i = 0; i < 6; ++i) {
     std::filesystem::remove(folders[i] / "results.json");
   }
-  const Choices choices = choose(tuning, explored, folders);
-  give(choices, cells);
-  CHECK(rate_of(cells[0]) == 0.1);
-  CHECK(std::count_if(choices.begin(), choices.end(), [](const auto& c) { return c.second.told; }) == 1);
+  const std::vector<std::string> lost = give(choose(tuning, explored, folders), cells);
+  CHECK(lost == std::vector<std::string>{"cm_seed=10", "cm_seed=11"});
+  REQUIRE(cells.size() == 2);
+  CHECK(cells[0].name == "direct_cm_seed=10");
+}
+
+TEST_CASE("a metric or a sampler that is not there is told, and never chosen by") {
+  Folder folder;
+  measure(folder / "cell", {{1, 1.0}, {2, 2.0}});
+  Tuning tuning = tuning_of(config_of(rates)).value();
+  CHECK(judged(tuning, folder / "cell") == 1.0);  // the first
+  tuning.by = "fid";
+  CHECK(contains(request_error([&] { judged(tuning, folder / "cell"); }), "'fid' is not measured; did you mean 'fd'?"));
+  tuning.by = "fd";
+  tuning.student_steps = 0;
+  CHECK(contains(request_error([&] { judged(tuning, folder / "cell"); }), "no sampler"));
+  CHECK(std::isinf(judged(tuning, folder / "nothing")));
 }
 
 TEST_CASE("a type may be chosen with keys of its own") {
@@ -96,6 +115,14 @@ TEST_CASE("a type may be chosen with keys of its own") {
       "\"solver.type\" = [\"euler\", { type = \"heun\", variable = \"lambda\" }]\nseeds = [0]\nby = \"fd\"\n");
   CHECK(tuning_of(config)->keys == std::vector<std::string>{"solver.type", "solver.variable"});
   CHECK(expand(exploring(config)).size() == 4);
+}
+
+TEST_CASE("what may not be explored is excluded, and confirming knows nothing of it") {
+  const Value config = parse_toml(
+      plain + "exclude = [{ \"loss.type\" = \"cm\", \"train.learning_rate\" = 0.3 }]\n[sweep.tune]\n" + rates,
+      "test.toml");
+  CHECK(expand(exploring(config)).size() == 10);
+  CHECK(expand(confirming(config)).size() == 4);
 }
 
 TEST_CASE("what is wrong in [sweep.tune] is one line that says where") {
