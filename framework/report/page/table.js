@@ -68,7 +68,8 @@ const sortable = (holder, controls, columns, items, nameOf, fixed) => {
 
 section("results", () => {
   const hasSteps = groups.some(g => g.setting.student_steps);
-  const shownSetting = k => k === "train_steps" ||
+  const planned = !rows.length || rows.some(r => finite(r.train_steps)); // else budgets ended all trainings
+  const shownSetting = k => k === "train_steps" ? planned :
     (k === "guidance" ? several(k) : k === "ema_length" ? valuesOf(k).length : hasSteps);
   const hosts = page.settings.filter(c => shownSetting(c.key));
   const chosenKeys = distinct(Object.values(page.chosen || {}).flatMap(Object.keys)); // what [sweep.tune] found best
