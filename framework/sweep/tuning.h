@@ -1,12 +1,12 @@
 /// [sweep.tune]: settings that each cell of a sweep takes at their best, which is found on seeds of its own.
 ///
 ///   [sweep]
-///   "loss.type" = ["cm", "direct_cm"]
+///   "loss.type" = ["one", "other"]
 ///   seeds = [10, 11, 12, 13, 14]                  what is confirmed
 ///   [sweep.tune]
 ///   "train.learning_rate" = [3e-4, 1e-3, 3e-3]    what is chosen; several lists: all their combinations
 ///   seeds = [0, 1]                                what it is chosen on; none of those that confirm
-///   by = "fd"                                     the smallest mean wins
+///   by = "some_metric"                                     the smallest mean wins
 ///   student_steps = 1                             of which sampler; left out: the first of evaluate.student_steps
 #pragma once
 
