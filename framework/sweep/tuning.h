@@ -6,7 +6,7 @@
 ///   [sweep.tune]
 ///   "train.learning_rate" = [3e-4, 1e-3, 3e-3]    what is chosen; several lists: all their combinations
 ///   seeds = [0, 1]                                what it is chosen on; none of those that confirm
-///   by = "some_metric"                                     the smallest mean wins
+///   by = "some_metric"                            the smallest mean wins
 ///   student_steps = 1                             of which sampler; left out: the first of evaluate.student_steps
 #pragma once
 
