@@ -166,24 +166,35 @@ double judged(const Tuning& tuning, const std::filesystem::path& folder) {
     return none;
   }
   const Json results = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
-  std::optional<Row> best;
-  for (const Row& row : rows_from(json_at(results, "students"))) {
-    const int64_t steps = row.student_steps.value_or(0);
-    const bool meant = tuning.student_steps ? steps <= *tuning.student_steps : !best;
-    if (!row.ema_length && meant && (!best || steps > best->student_steps.value_or(0))) {
-      best = row;
+  // The rows that count: of one sampler, or of all.
+  std::vector<Row> rows;
+  std::vector<Row> all = rows_from(json_at(results, "students"));
+  for (Row& row : all) {
+    const bool meant = !tuning.student_steps || row.student_steps.value_or(0) <= *tuning.student_steps;
+    if (!row.ema_length && meant) {
+      rows.push_back(std::move(row));
     }
   }
-  const double* value = best ? metric_of(*best, tuning.by) : nullptr;
-  if (value == nullptr) {
-    std::vector<std::string> names;
-    if (best) {
-      add_metrics(*best, names);
-    }
-    throw RequestError(best ? "sweep.tune.by: '" + tuning.by + "' is not measured" + did_you_mean(tuning.by, names)
-                            : "sweep.tune.student_steps: no sampler of evaluate.student_steps takes so few steps");
+  if (tuning.student_steps && !rows.empty()) {
+    const auto fewer = [](const Row& a, const Row& b) { return a.student_steps < b.student_steps; };
+    rows = {*std::max_element(rows.begin(), rows.end(), fewer)};
   }
-  return std::isfinite(*value) ? *value : none;
+  double sum = 0;
+  int64_t count = 0;
+  std::vector<std::string> names;
+  for (const Row& row : rows) {
+    add_metrics(row, names);
+    if (const double* value = metric_of(row, tuning.by)) {
+      sum += std::isfinite(*value) ? *value : none;
+      count += 1;
+    }
+  }
+  if (count == 0) {
+    throw RequestError(rows.empty()
+                           ? "sweep.tune.student_steps: no sampler of evaluate.student_steps takes so few steps"
+                           : "sweep.tune.by: '" + tuning.by + "' is not measured" + did_you_mean(tuning.by, names));
+  }
+  return sum / static_cast<double>(count);
 }
 
 Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,

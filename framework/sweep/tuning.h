@@ -7,7 +7,7 @@
 ///   "train.learning_rate" = [3e-4, 1e-3, 3e-3]    what is chosen; several lists: all their combinations
 ///   seeds = [0, 1]                                what it is chosen on; none of those that confirm
 ///   by = "some_metric"                            the smallest mean wins
-///   student_steps = 1                             of which sampler; left out: the first of evaluate.student_steps
+///   student_steps = 1                             of which sampler; left out: the mean over evaluate.student_steps
 #pragma once
 
 #include <filesystem>
@@ -22,7 +22,7 @@ namespace retort {
 
 struct Tuning {
   std::string by;                        // a metric
-  std::optional<int64_t> student_steps;  // of the rows that are compared
+  std::optional<int64_t> student_steps;  // of the sampler that counts; nothing: all do
   std::vector<std::string> keys;         // what is chosen
 };
 
@@ -34,9 +34,9 @@ Value exploring(const Value& config);
 /// The sweep that confirms, without its choices: [sweep] less [sweep.tune], and less exclusions of what is chosen.
 Value confirming(const Value& config);
 
-/// The number that a cell is judged by: of the plain weights at the end of training, by the sampler of that many steps,
-/// or of the most steps that are fewer. Infinite for a cell that failed, or whose number is none. Throws RequestError
-/// where the cell measured no such metric, or has no such sampler.
+/// The number that a cell is judged by, at the end of training, less averages of other lengths: the mean over its
+/// samplers, or that of so many steps, or of the most steps that are fewer. Infinite for a cell that failed, or whose
+/// number is none. Throws RequestError where the cell measured no such metric, or has no such sampler.
 double judged(const Tuning& tuning, const std::filesystem::path& folder);
 
 /// What was chosen for each kind of cell, which is its settings less the seed: the choice of the smallest mean, of

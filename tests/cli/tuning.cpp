@@ -64,7 +64,7 @@ TEST_CASE("each cell takes what was best for it on other seeds") {
   const std::string config = config_with(folder,
                                          "[sweep]\n\"loss.type\" = [\"cm\", \"direct_cm\"]\nseeds = [5, 6]\n"
                                          "[sweep.tune]\n\"train.learning_rate\" = [1e-6, 1e-2]\nseeds = [0]\n"
-                                         "by = \"sliced_wasserstein\"\n");
+                                         "by = \"sliced_wasserstein\"\nstudent_steps = 1\n");
   const Outcome plan = run_retort("sweep " + config + "--dry-run");
   CAPTURE(plan.output);
   CHECK(plan.code == 0);
