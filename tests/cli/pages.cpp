@@ -138,6 +138,9 @@ void small_configurations(const fs::path& to) {
     less("evaluate", "samples", Value{int64_t{16}, {}});
     less("sweep", "seeds", Value{int64_t{1}, {}});
     less("train", "batch", Value{int64_t{16}, {}});
+    if (Value* tune = at_path(config, "sweep.tune")) {  // on another seed than that one
+      (*tune)["seeds"] = Value{Array{Value{int64_t{1}, {}}}, {}};
+    }
     if (!mixture) {  // whose training is short, and whose commands speak of its length
       config["train"]["steps"] = Value{int64_t{3}, {}};
       config["train"]["batch"] = Value{int64_t{4}, {}};
