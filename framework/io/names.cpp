@@ -31,4 +31,11 @@ std::string file_name(const std::string& text, size_t longest) {
   return out + tail;
 }
 
+std::string step_number(int64_t step) {
+  constexpr size_t digits = 6;
+  std::string out = std::to_string(step);
+  out.insert(0, out.size() < digits ? digits - out.size() : 0, '0');
+  return out;
+}
+
 }  // namespace retort

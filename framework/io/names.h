@@ -1,6 +1,7 @@
 /// File names made of any text.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace retort {
@@ -12,5 +13,8 @@ std::string short_hash(const std::string& text);
 /// replaced, what is too long is cut at a character's end, and "~" with the text's short hash follows, so that names of
 /// different texts differ.
 std::string file_name(const std::string& text, size_t longest);
+
+/// The number of a training step in a file's name: six digits or more, so that names sort as steps do.
+std::string step_number(int64_t step);
 
 }  // namespace retort

@@ -1,6 +1,8 @@
 #include "results/csv.h"
 
+#include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "results/schema.h"
 
@@ -10,6 +12,16 @@ namespace {
 
 // Columns that are no row's own.
 constexpr const char *status = "status", *samples = "samples", *reference_samples = "reference_samples";
+
+// Of these columns, those that are always there, and those that some row has.
+Columns there(Columns from, const std::vector<Row>& rows) {
+  for (const Column* column : {&columns::guidance, &columns::ema_length, &columns::optimizer_steps}) {
+    if (std::all_of(rows.begin(), rows.end(), [&](const Row& row) { return value_of(row, *column).is_null(); })) {
+      std::erase(from, column);
+    }
+  }
+  return from;
+}
 
 }  // namespace
 
@@ -32,36 +44,26 @@ std::string csv_field(const Json& value) {
 }
 
 std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Json& evaluate) {
-  std::vector<std::string> keys, chosen, metrics;
-  for (const Json& cell : cells) {
-    add_keys(json_at(cell, "values"), keys);
-    add_keys(json_at(cell, "chosen"), chosen);
+  const char* const settings_of_cells[] = {"values", "chosen"};  // what was swept, and what [sweep.tune] found
+  std::vector<std::pair<const char*, std::string>> keys;         // of these
+  for (const char* const kind : settings_of_cells) {
+    std::vector<std::string> own;
+    for (const Json& cell : cells) {
+      add_keys(json_at(cell, kind), own);
+    }
+    for (const std::string& key : own) {
+      keys.emplace_back(kind, key);
+    }
   }
-  bool guided = false, averaged = false, budgeted = false;
+  std::vector<std::string> metrics;
   std::unordered_map<std::string, std::vector<const Row*>> rows_of;
   for (const Row& row : rows) {
     add_metrics(row, metrics);
-    guided = guided || row.guidance;
-    averaged = averaged || row.ema_length;
-    budgeted = budgeted || row.optimizer_steps;
     rows_of[row.cell].push_back(&row);
   }
-  Columns settings = csv_setting_columns();
-  if (!guided) {
-    std::erase(settings, &columns::guidance);
-  }
-  if (!averaged) {
-    std::erase(settings, &columns::ema_length);
-  }
-  Columns costs = csv_cost_columns();
-  if (!budgeted) {
-    std::erase(costs, &columns::optimizer_steps);
-  }
+  const Columns settings = there(csv_setting_columns(), rows), costs = there(csv_cost_columns(), rows);
   std::string out = columns::cell.key + std::string(",") + status;
-  for (const std::string& key : keys) {
-    out += "," + csv_field(key);
-  }
-  for (const std::string& key : chosen) {
+  for (const auto& [kind, key] : keys) {
     out += "," + csv_field(key);
   }
   for (const Column* column : settings) {
@@ -76,11 +78,8 @@ std::string csv_table(const std::vector<Row>& rows, const Json& cells, const Jso
   out += std::string(",") + samples + "," + reference_samples + "\n";
   const auto line = [&](const Json& cell, const Row& row) {
     out += csv_field(json_at(cell, "name")) + "," + csv_field(json_at(cell, status));
-    for (const std::string& key : keys) {
-      out += "," + csv_field(json_at(json_at(cell, "values"), key));
-    }
-    for (const std::string& key : chosen) {
-      out += "," + csv_field(json_at(json_at(cell, "chosen"), key));
+    for (const auto& [kind, key] : keys) {
+      out += "," + csv_field(json_at(json_at(cell, kind), key));
     }
     for (const Column* column : settings) {
       out += "," + csv_field(value_of(row, *column));

@@ -4,6 +4,7 @@
 #include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
+#include "io/json_file.h"
 #include "log.h"
 #include "run/cell_run.h"
 #include "run/provenance.h"
@@ -27,10 +28,7 @@ void set_aside(const fs::path& folder, const std::string& why) {
 }
 
 bool CellRun::holds_results(const fs::path& folder, const std::string& print) {
-  if (!fs::exists(folder / "results.json")) {
-    return false;
-  }
-  const Json results = Json::parse(read_text(folder / "results.json"), nullptr, false);
+  const Json results = read_json(folder / "results.json");
   return results.is_object() && results.value("fingerprint", "") == print;
 }
 
@@ -168,8 +166,7 @@ std::string CellRun::progress() const {
 void CellRun::count_death(bool died) {
   constexpr int64_t most = 3;  // it is likely to bring the next worker down too
   const fs::path file = folder_ / "deaths.json";
-  const Json before =
-      fs::exists(file) ? Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false) : Json::object();
+  const Json before = read_json(file);
   const std::string now = progress();
   const bool same = before.is_object() && before.value("at", "") == now;
   const int64_t deaths = died ? (same ? before.value("deaths", int64_t{0}) : 0) + 1 : 0;

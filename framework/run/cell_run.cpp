@@ -9,6 +9,7 @@
 #include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
+#include "io/json_file.h"
 #include "io/png.h"
 #include "log.h"
 #include "results/schema.h"
@@ -234,10 +235,7 @@ void CellRun::load_measured() {
               {"progress", Json::array()}};
   measured_.clear();
   measured_averages_.clear();
-  if (!fs::exists(folder_ / measured_name)) {
-    return;
-  }
-  const Json kept = Json::parse(read_text(folder_ / measured_name), nullptr, /*allow_exceptions=*/false);
+  const Json kept = read_json(folder_ / measured_name);
   if (kept.is_object() && kept.value("fingerprint", "") == print_) {
     results_ = kept.at("results");
     measured_ = kept.at("steps").get<std::vector<int64_t>>();

@@ -3,6 +3,7 @@
 #include "config/layers.h"
 #include "config/toml.h"
 #include "io/files.h"
+#include "io/json_file.h"
 #include "io/names.h"
 #include "log.h"
 #include "plugin/registry.h"
@@ -70,12 +71,16 @@ fs::path shared_folder(const Value& config, const RunRequest& request) {
   return word_at(config, "run.output").empty() ? fs::path("runs/cache") : output_folder(config, request) / "cache";
 }
 
+namespace {
+fs::path tuning_folder(const fs::path& output) { return output / "tuning"; }
+}  // namespace
+
 std::optional<Work> exploring_work(const RunRequest& request) {
   const Value config = load_config(request);
   if (!tuning_of(config)) {
     return std::nullopt;
   }
-  Work out{exploring(config), {}, output_folder(config, request) / "tuning", shared_folder(config, request)};
+  Work out{exploring(config), {}, tuning_folder(output_folder(config, request)), shared_folder(config, request)};
   out.cells = expand(out.config);
   expand(confirming(config));  // so that what is wrong in it is told before the work
   return out;
@@ -86,10 +91,7 @@ fs::path choices_path(const fs::path& tuning) { return tuning / "chosen.json"; }
 }  // namespace
 
 Json known_choices(const fs::path& tuning, const std::string& prints) {
-  if (!fs::exists(choices_path(tuning))) {
-    return nullptr;
-  }
-  const Json kept = Json::parse(read_text(choices_path(tuning)), nullptr, /*allow_exceptions=*/false);
+  const Json kept = read_json(choices_path(tuning));
   const bool same = prints.empty() || text_at(kept, "fingerprint") == prints;
   return same ? json_at(kept, "chosen") : Json();
 }
@@ -102,14 +104,13 @@ Work work_of(const RunRequest& request) {
   Work out{load_config(request), {}, {}, {}};
   out.output = output_folder(out.config, request);
   out.shared = shared_folder(out.config, request);
-  const std::optional<Work> explored = exploring_work(request);
-  if (!explored) {
+  if (!tuning_of(out.config)) {
     out.cells = expand(out.config);
     return out;
   }
   out.cells = expand(confirming(out.config));
   // The first process of a group has chosen; the others may have disks of their own.
-  const Json choices = Json::parse(Group::world().from_first(spell(known_choices(explored->output))));
+  const Json choices = Json::parse(Group::world().from_first(spell(known_choices(tuning_folder(out.output)))));
   if (choices.is_object()) {
     for (const std::string& name : give(choices, out.cells)) {
       log::warn(name + " is left out: no choice of [sweep.tune] gave a number on every seed that explored");

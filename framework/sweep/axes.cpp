@@ -227,6 +227,24 @@ std::vector<Axis> axes_of(const Value& sweep) {
   return axes;
 }
 
+std::set<std::string> keys_of(const std::vector<Axis>& axes) {
+  std::set<std::string> swept;
+  for (const Axis& axis : axes) {
+    std::set<std::string> own;
+    for (const Assignments& place : axis.places) {
+      for (const auto& [key, value] : place) {
+        own.insert(key);
+      }
+    }
+    for (const std::string& key : own) {
+      if (!swept.insert(key).second) {
+        throw wrong(axis.origin, "sweep: \"" + key + "\" is swept twice");
+      }
+    }
+  }
+  return swept;
+}
+
 std::vector<Assignments> exclusions_of(const Value& sweep, const std::set<std::string>& swept) {
   std::vector<Assignments> out;
   if (const Value* exclude = sweep.find("exclude")) {

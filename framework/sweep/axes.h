@@ -42,6 +42,9 @@ int64_t count_cells(const std::vector<Axis>& axes);
 /// The axes of such a table, the slowest first, seeds last. Throws RequestError for whatever is wrong.
 std::vector<Axis> axes_of(const Value& sweep);
 
+/// All keys that axes set. Throws RequestError for one that two of them do.
+std::set<std::string> keys_of(const std::vector<Axis>& axes);
+
 /// What cells must not be, each of it a set of values. `swept` are the keys that it may speak of.
 std::vector<Assignments> exclusions_of(const Value& sweep, const std::set<std::string>& swept);
 

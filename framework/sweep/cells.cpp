@@ -52,24 +52,6 @@ bool matches(const Assignments& exclusion, const Value& values) {
   });
 }
 
-std::set<std::string> keys_of(const std::vector<Axis>& axes) {
-  std::set<std::string> swept;
-  for (const Axis& axis : axes) {
-    std::set<std::string> own;
-    for (const Assignments& place : axis.places) {
-      for (const auto& [key, value] : place) {
-        own.insert(key);
-      }
-    }
-    for (const std::string& key : own) {
-      if (!swept.insert(key).second) {
-        throw wrong(axis.origin, "sweep: \"" + key + "\" is swept twice");
-      }
-    }
-  }
-  return swept;
-}
-
 // Types first: what is swept beside a type is meant for it, and never left over from the one before.
 void set_values(Cell& cell) {
   for (const bool types : {true, false}) {

@@ -7,6 +7,7 @@
 #include "config/old_keys.h"
 #include "config/toml.h"
 #include "io/files.h"
+#include "io/json_file.h"
 #include "retort/error.h"
 #include "results/csv.h"
 #include "share/claim.h"
@@ -16,11 +17,6 @@ namespace retort {
 namespace fs = std::filesystem;
 
 namespace {
-
-Json read_json(const fs::path& path) {
-  std::error_code missing;
-  return fs::exists(path, missing) ? Json::parse(read_text(path), nullptr, false) : Json();
-}
 
 // Why a cell failed, or null. What cannot be read is a failure all the same.
 Json read_failure(const fs::path& path) {

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "config/layers.h"
 #include "config/toml.h"
-#include "io/files.h"
-#include "io/json.h"
+#include "io/json_file.h"
 #include "results/row.h"
 #include "retort/error.h"
 #include "sweep/axes.h"
@@ -91,16 +91,7 @@ std::optional<Tuning> tuning_of(const Value& config) {
     }
     out.student_steps = *number;
   }
-  const Value lists = lists_of(*tune);
-  std::set<std::string> keys;  // a type may bring others with it
-  const std::vector<Axis> axes = axes_of(lists);
-  for (const Axis& axis : axes) {
-    for (const Assignments& place : axis.places) {
-      for (const auto& [key, value] : place) {
-        keys.insert(key);
-      }
-    }
-  }
+  const std::set<std::string> keys = keys_of(axes_of(lists_of(*tune)));  // a type may bring others with it
   out.keys.assign(keys.begin(), keys.end());
   if (out.keys.empty()) {
     throw wrong(*tune, "sweep.tune chooses nothing; expected lists of values, such as \"train.learning_rate\" = […]");
@@ -161,11 +152,10 @@ Value exploring(const Value& config) {
 double judged(const Tuning& tuning, const std::filesystem::path& folder) {
   constexpr double none = std::numeric_limits<double>::infinity();
   std::error_code missing;
-  const std::filesystem::path file = folder / "results.json";
-  if (!std::filesystem::exists(file, missing) || std::filesystem::exists(folder / "failed.json", missing)) {
+  const Json results = read_json(folder / "results.json");
+  if (!results.is_object() || std::filesystem::exists(folder / "failed.json", missing)) {
     return none;
   }
-  const Json results = Json::parse(read_text(file), nullptr, /*allow_exceptions=*/false);
   // The rows that count: of one sampler, or of all.
   std::vector<Row> rows;
   std::vector<Row> all = rows_from(json_at(results, "students"));
@@ -204,7 +194,7 @@ Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
     double sum = 0;
     int64_t seeds = 0;
   };
-  std::vector<std::pair<std::string, std::vector<Tried>>> kinds;  // in order
+  std::map<std::string, std::vector<Tried>> kinds;
   for (size_t i = 0; i < explored.size(); ++i) {
     Tried own;
     for (const std::string& key : tuning.keys) {
@@ -212,12 +202,7 @@ Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,
         own.values[key] = *value;
       }
     }
-    const std::string kind = kind_of(explored[i], tuning.keys);
-    auto of_kind = std::find_if(kinds.begin(), kinds.end(), [&](const auto& k) { return k.first == kind; });
-    if (of_kind == kinds.end()) {
-      of_kind = kinds.insert(of_kind, {kind, {}});
-    }
-    auto& tried = of_kind->second;
+    std::vector<Tried>& tried = kinds[kind_of(explored[i], tuning.keys)];
     auto place = std::find_if(tried.begin(), tried.end(), [&](const Tried& t) { return t.values == own.values; });
     if (place == tried.end()) {
       place = tried.insert(place, own);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "io/names.h"
 #include "io/safetensors.h"
 #include "log.h"
 #include "retort/error.h"
@@ -16,9 +17,7 @@ namespace retort {
 namespace {
 
 std::filesystem::path snapshot_path(const std::filesystem::path& checkpoints, int64_t step) {
-  std::string number = std::to_string(step);
-  number.insert(0, number.size() < 6 ? 6 - number.size() : 0, '0');
-  return checkpoints / ("averages_" + number + ".safetensors");
+  return checkpoints / ("averages_" + step_number(step) + ".safetensors");
 }
 
 std::string prefix_of(double length) { return Value{length, {}}.text() + "/"; }

@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/names.h"
 #include "io/safetensors.h"
 #include "log.h"
 #include "train/trainer.h"
@@ -17,9 +18,7 @@ namespace retort {
 namespace fs = std::filesystem;
 
 fs::path Trainer::checkpoint_path(const fs::path& folder, int64_t step) {
-  std::string number = std::to_string(step);
-  number.insert(0, number.size() < 6 ? 6 - number.size() : 0, '0');
-  return folder / "checkpoints" / ("step_" + number + ".safetensors");
+  return folder / "checkpoints" / ("step_" + step_number(step) + ".safetensors");
 }
 
 namespace {
