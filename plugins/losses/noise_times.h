@@ -14,6 +14,14 @@
 
 namespace retort {
 
+/// States x: [B, …] at times t: [B], noised further to the times s, by as much of `noise` as is missing there.
+inline Tensor noised_further(const Process& process, const Tensor& x, const Tensor& noise, const Tensor& t,
+                             const Tensor& s) {
+  const Tensor scale = process.alpha(s) / process.alpha(t);
+  const Tensor missing = (process.sigma(s).square() - (scale * process.sigma(t)).square()).clamp_min(0).sqrt();
+  return rows(scale, x) * x + rows(missing, x) * noise;
+}
+
 /// Densities of the noise level s = sigma / alpha, or of the time as a fraction u of the process's noisiest:
 ///
 /// lognormal           log s is normal (Karras et al. 2022, table 1). On a rectified flow t is logit-normal

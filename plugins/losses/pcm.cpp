@@ -23,6 +23,8 @@
 
 #include <cmath>
 
+#include "noise_times.h"
+
 using namespace retort;
 
 class Pcm final : public Loss {
@@ -106,10 +108,7 @@ class Pcm final : public Loss {
   // Adds the discriminator's value, and the student's before it. Both states are at times `from`.
   void play(const TrainingStep& step, const Tensor& made, const Tensor& target, const Tensor& from, const Tensor& to,
             LossValue& out) const {
-    const Tensor scale = step.process.alpha(to) / step.process.alpha(from);
-    const Tensor missing =
-        (step.process.sigma(to).square() - (scale * step.process.sigma(from)).square()).clamp_min(0).sqrt();
-    const auto noised = [&](const Tensor& x) { return rows(scale, x) * x + rows(missing, x) * step.noise(); };
+    const auto noised = [&](const Tensor& x) { return noised_further(step.process, x, step.noise(), from, to); };
     const Tensor real = noised(target), fake = noised(made);
     const auto logit = [&](const Tensor& x) {
       return step.role("discriminator").raw(x, to, step.batch.condition).flatten(1).mean(1);

@@ -71,7 +71,8 @@ class Tdm final : public Loss {
     {
       const at::AutoGradMode only_for_the_student(step.due("student"));
       sample.x = step.student.data(state, from, step.batch.condition);
-      sample.x_t = noised(step.process, ddim(step.process, state, sample.x, from, end), sample.noise, end, sample.t);
+      const Tensor moved = ddim_step(Times(step.process, from), Times(step.process, end), state, sample.x);
+      sample.x_t = noised_further(step.process, moved, sample.noise, end, sample.t);
     }
     LossValue out{{}, sample.t};
     if (step.due("student")) {
@@ -117,19 +118,6 @@ class Tdm final : public Loss {
           0, on_device,
           step.student.jump(out.index_select(0, on_device), time(k), time(k + 1), step.batch.condition.select(left)));
     }
-  }
-
-  // The DDIM step by clean data D.
-  static Tensor ddim(const Process& process, const Tensor& x, const Tensor& data, const Tensor& t, const Tensor& s) {
-    const Tensor kept = process.sigma(s) / process.sigma(t);
-    return rows(kept, x) * x + rows(process.alpha(s) - kept * process.alpha(t), x) * data;
-  }
-
-  // A state at time s, noised further to time t.
-  static Tensor noised(const Process& process, const Tensor& x, const Tensor& noise, const Tensor& s, const Tensor& t) {
-    const Tensor scale = process.alpha(t) / process.alpha(s);
-    const Tensor missing = (process.sigma(t).square() - (scale * process.sigma(s)).square()).clamp_min(0).sqrt();
-    return rows(scale, x) * x + rows(missing, x) * noise;
   }
 
   Tensor matching(const TwoScores& said, const Tensor& x) const {
