@@ -1,6 +1,7 @@
 // pi_flow: its numbers against its authors' (tests/parity/pi_flow.json) and against a formula written here, on other
 // processes too; policies where the way is known; what training on a mixture leads to.
 #include <torch/nn/module.h>
+#include <torch/optim/adam.h>
 
 #include <cmath>
 
@@ -344,27 +345,15 @@ std::pair<double, double> train(const std::string& toml, int64_t outputs, int64_
     return rms(sample_student(student, grid, {noise.to(at::kFloat), {}}, steps, 1000, 1).to(at::kDouble) - ends);
   };
   const double before = distance();
-  const std::vector<Tensor> parameters = network->module()->parameters();
-  std::vector<Tensor> first, second;
-  for (const Tensor& p : parameters) {
-    first.push_back(at::zeros_like(p));
-    second.push_back(at::zeros_like(p));
-  }
+  torch::optim::Adam optimizer(network->module()->parameters(), torch::optim::AdamOptions().betas({0.9, 0.99}));
   constexpr int64_t batch = 256;
   for (int64_t i = 0; i < iterations; ++i) {
     const Tensor rows = at::arange(i * batch, (i + 1) * batch, at::kLong).remainder(data->size(Split::train));
     w.run(*loss, student, *schedule, data->batch(Split::train, rows).x, {}, i).per_row.mean().backward();
-    const at::NoGradGuard no_grad;
-    for (size_t k = 0; k < parameters.size(); ++k) {  // Adam
-      Tensor p = parameters[k];
-      const Tensor g = p.grad();
-      first[k].lerp_(g, 0.1);
-      second[k].lerp_(g.square(), 0.01);
-      const double rate = 3e-3 * (1 - static_cast<double>(i) / static_cast<double>(iterations)),
-                   age = static_cast<double>(i + 1);
-      p.sub_(rate * (first[k] / (1 - std::pow(0.9, age))) / ((second[k] / (1 - std::pow(0.99, age))).sqrt() + 1e-8));
-      p.mutable_grad() = Tensor();
-    }
+    const double left = 1 - static_cast<double>(i) / static_cast<double>(iterations);
+    static_cast<torch::optim::AdamOptions&>(optimizer.param_groups()[0].options()).lr(3e-3 * left);
+    optimizer.step();
+    optimizer.zero_grad();
   }
   const double after = distance();
   MESSAGE(toml << ", " << steps << " step(s): " << before << " -> " << after);

@@ -1,6 +1,7 @@
 // Losses of the trajectory family where the answer is known: students that know the flow of a Gaussian have no loss,
 // and training on a mixture leads to the teacher's flow, or to the data's distribution.
 #include <torch/nn/module.h>
+#include <torch/optim/adam.h>
 
 #include <cmath>
 
@@ -113,12 +114,7 @@ std::pair<Distances, Distances> train(const std::string& name, const std::string
   };
 
   const Distances before = distances();
-  const std::vector<Tensor> parameters = network->module()->parameters();
-  std::vector<Tensor> first, second;
-  for (const Tensor& p : parameters) {
-    first.push_back(at::zeros_like(p));
-    second.push_back(at::zeros_like(p));
-  }
+  torch::optim::Adam optimizer(network->module()->parameters(), torch::optim::AdamOptions().betas({0.9, 0.99}));
   constexpr int64_t batch = 256;
   for (int64_t i = 0; i < iterations; ++i) {
     const Tensor rows = at::arange(i * batch, (i + 1) * batch, at::kLong).remainder(data->size(Split::train));
@@ -126,16 +122,9 @@ std::pair<Distances, Distances> train(const std::string& name, const std::string
     w.value(*loss, student, data->batch(Split::train, rows).x, static_cast<uint64_t>(i), progress)
         .per_row.mean()
         .backward();
-    const at::NoGradGuard no_grad;
-    for (size_t k = 0; k < parameters.size(); ++k) {  // Adam
-      Tensor p = parameters[k];
-      const Tensor g = p.grad();
-      first[k].lerp_(g, 0.1);
-      second[k].lerp_(g.square(), 0.01);
-      const double rate = 3e-3 * (1 - progress), age = static_cast<double>(i + 1);
-      p.sub_(rate * (first[k] / (1 - std::pow(0.9, age))) / ((second[k] / (1 - std::pow(0.99, age))).sqrt() + 1e-8));
-      p.mutable_grad() = Tensor();
-    }
+    static_cast<torch::optim::AdamOptions&>(optimizer.param_groups()[0].options()).lr(3e-3 * (1 - progress));
+    optimizer.step();
+    optimizer.zero_grad();
   }
   const Distances after = distances();
   MESSAGE(name << " " << toml << ": to the ODE " << before.ode << " -> " << after.ode << ", to the data " << before.data
