@@ -1,8 +1,10 @@
 // Every plugin of each kind, swapped by one word into each shipped configuration: it runs, or one line says why it
-// cannot. RETORT_SWAPS=FILE also writes the table of all.
+// cannot. Three configurations are also trained, the others only evaluated. RETORT_SWAPS=FILE trains all those in configs/, which
+// takes half an hour, and writes the table.
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "io/files.h"
 #include "retort/error.h"
@@ -91,8 +93,10 @@ TEST_CASE("every plugin of each kind, by one word, in each shipped configuration
   std::ofstream out(table != nullptr ? table : "/dev/null");
   std::map<std::string, int> counts;
   std::map<std::string, std::string> known;
-  for (const auto& [folder, train] : {std::pair("/configs", true), std::pair("/configs/paper", false)}) {
+  const std::set<std::string> trained = {"mixture.toml", "fashion_mnist.toml", "captions.toml"};
+  for (const auto& [folder, may_train] : {std::pair("/configs", true), std::pair("/configs/paper", false)}) {
     for (const fs::path& file : configurations(folder)) {
+      const bool train = may_train && (table != nullptr || trained.contains(file.filename().string()));
       for (const char* kind : {"backend", "dataset", "teacher", "network", "solver", "schedule", "loss", "metric"}) {
         for (const std::string& name : registry().names(kind)) {
           CAPTURE(file.string());
