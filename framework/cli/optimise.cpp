@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "config/experiment.h"
 #include "config/toml.h"
+#include "evaluate/evaluator.h"
 #include "io/files.h"
 #include "log.h"
 #include "run/cell_run.h"
@@ -12,6 +13,7 @@
 #include "sample/conditions.h"
 #include "sample/optimise.h"
 #include "sample/sampler.h"
+#include "sample/student_times.h"
 
 namespace retort {
 
@@ -20,6 +22,7 @@ namespace {
 struct OptimiseRequest {
   RunRequest run;
   std::string method = "gits", out;
+  std::string checkpoint, by = "fd";
   int64_t samples = 64, fine = 60, rounds = 40;
   int64_t seed = 1000;
   double weight = 1.15;
@@ -99,19 +102,132 @@ void optimise(const OptimiseRequest& request, const Registry& registry) {
   log::info("the schedule is in " + request.out);
 }
 
+// The student of a checkpoint, and one of the configured metrics, at chosen times of its sampler.
+class StudentAtTimes {
+ public:
+  StudentAtTimes(Experiment& e, const OptimiseRequest& request)
+      : by_(request.by), model_(model_of(e, request.checkpoint)) {
+    // The fresh noise and the drawn references are those of the next seed.
+    e.evaluate->seed = request.seed;
+    found_ = std::make_unique<ModelEvaluator>(e, e.teacher.get(), shared_, "found", middle_guidance(e));
+    keep_metric(e);
+    e.evaluate->seed = request.seed + 1;
+    judged_ = std::make_unique<ModelEvaluator>(e, e.teacher.get(), shared_, "judged", middle_guidance(e));
+  }
+  double value(const Tensor& times) { return value_of(*found_, times); }
+  double on_fresh_noise(const Tensor& times) { return value_of(*judged_, times); }
+
+ private:
+  static Model model_of(Experiment& e, const std::string& path) {
+    const Checkpoint checkpoint = e.checkpoint(path);
+    e.check_model(checkpoint, path);
+    return e.model(e.backend().compile(e.network(checkpoint, path)));
+  }
+
+  // Of the metrics, only that is computed again and again which gives the value.
+  void keep_metric(Experiment& e) {
+    const Tensor grid = e.schedule->times(e.process(), 1.0);
+    std::vector<std::string> known;
+    const auto all = std::move(e.metrics);
+    for (const auto& metric : all) {
+      e.metrics = {metric};
+      for (const auto& [name, unused] : measure(*found_, sampler_times(grid, 1)).values) {
+        known.push_back(name);
+        if (name == by_) {
+          return;
+        }
+      }
+    }
+    throw RequestError("--by " + by_ + ": is not measured" + did_you_mean(by_, known) +
+                       "; evaluate.metrics says what is");
+  }
+
+  Measurement measure(ModelEvaluator& evaluator, const Tensor& times) {
+    return evaluator.measure({&model_, times.size(0) - 1, times}).measurement;
+  }
+
+  double value_of(ModelEvaluator& evaluator, const Tensor& times) {
+    for (const auto& [name, value] : measure(evaluator, times).values) {
+      if (name == by_) {
+        return value;
+      }
+    }
+    throw Error("metric '" + by_ + "' gave no value in " + std::to_string(times.size(0) - 1) + " steps");
+  }
+
+  std::string by_;
+  Model model_;
+  SharedTensors shared_;
+  std::unique_ptr<ModelEvaluator> found_, judged_;
+};
+
+void optimise_student(const OptimiseRequest& request, const Registry& registry) {
+  const Value config = expand(load_config(request.run))[0].config;
+  Experiment e(config, "optimise", registry, Parts::all,
+               model_maker(registry, Store(shared_folder(config, request.run)), Models::find));
+  if (!e.loss || !e.schedule || !samples_by_itself(e.loss->makes()) || e.loss->makes() == Makes::generator) {
+    throw RequestError(request.run.config +
+                       ": trains no student that samples in several steps; expected a [schedule], and a loss "
+                       "of consistency models or flow maps");
+  }
+  std::vector<int64_t> several = e.evaluate->student_steps;
+  std::erase(several, 1);
+  if (several.empty()) {
+    throw RequestError(request.run.config +
+                       ": evaluate.student_steps has no sampler of two steps or more; there is no time "
+                       "to choose");
+  }
+  const at::NoGradGuard no_grad;
+  const Tensor grid = e.schedule->times(e.process(), 1.0);
+  const std::vector<std::vector<double>> chosen = e.evaluate->student_times;
+  StudentAtTimes student(e, request);
+  Array lists;
+  std::string comment;
+  for (const int64_t steps : several) {
+    const std::string name = std::to_string(steps) + " steps";
+    const Tensor usual = sampler_times(grid, steps, chosen);
+    const Tensor found = search_sampler_times(
+        e.process(), usual, request.rounds, [&](const Tensor& times) { return student.value(times); },
+        [&](int64_t round, double value) {
+          log::info(name + ", round " + std::to_string(round) + ": " + request.by + " " + Value{value, {}}.text());
+        });
+    Array list;
+    for (int64_t k = 1; k < steps; ++k) {
+      list.push_back(Value{found[k].item<double>(), {}});
+    }
+    lists.push_back(Value{list, {}});
+    char line[200];
+    std::snprintf(line, sizeof line, "%s: %s on fresh noise %.4g, before %.4g", name.c_str(), request.by.c_str(),
+                  student.on_fresh_noise(found), student.on_fresh_noise(usual));
+    log::info(line);
+    comment += std::string("# ") + line + "\n";
+  }
+  Value out;
+  out["evaluate"]["student_times"] = Value{lists, {}};
+  write_text(request.out, "# Found by `retort optimise --checkpoint`, in units of process '" + e.process().name() +
+                              "'.\n" + comment + write_toml(out));
+  log::info("the times are in " + request.out);
+}
+
 }  // namespace
 
 void add_optimise(CLI::App& app, Shared& shared) {
   auto request = std::make_shared<OptimiseRequest>();
-  CLI::App* command = app.add_subcommand(
-      "optimise", "find the times at which a solver solves this teacher's ODE best, as many as [schedule] has");
+  CLI::App* command = app.add_subcommand("optimise",
+                                         "find the times at which a solver solves this teacher's ODE best, as many as "
+                                         "[schedule] has; or, with --checkpoint, those "
+                                         "at which a student's sampler of evaluate.student_steps does best");
   command->add_option("CONFIG", request->run.config, "configuration with [teacher], [solver] and [schedule]")
       ->required();
   command->add_option("OVERRIDES", request->run.overrides, "key=value");
-  command->add_option("--out", request->out, "a configuration with the [schedule] found, to be used by `extends`")
+  command->add_option("--out", request->out, "a configuration with what was found, to be used by `extends`")
       ->required();
   command->add_option("--method", request->method, "gits: least errors of single steps; ld3: least error of the ends")
       ->check(CLI::IsMember({"gits", "ld3"}))
+      ->capture_default_str();
+  command->add_option("--checkpoint", request->checkpoint,
+                      "a student's weights, such as runs/NAME/checkpoints/step_001500.safetensors");
+  command->add_option("--by", request->by, "with --checkpoint: the value of evaluate.metrics that is to be least")
       ->capture_default_str();
   command->add_option("--samples", request->samples, "how many trajectories")
       ->check(CLI::PositiveNumber)
@@ -122,11 +238,12 @@ void add_optimise(CLI::App& app, Shared& shared) {
   command->add_option("--weight", request->weight, "gits: how many times more an error counts one step later")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--rounds", request->rounds, "ld3: rounds of the descent")
+  command->add_option("--rounds", request->rounds, "ld3, --checkpoint: rounds of the search at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->callback([request, &shared] { optimise(*request, shared.registry()); });
+  command->callback(
+      [request, &shared] { (request->checkpoint.empty() ? optimise : optimise_student)(*request, shared.registry()); });
 }
 
 }  // namespace retort

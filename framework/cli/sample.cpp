@@ -56,7 +56,8 @@ Tensor sample(const SampleRequest& request, Experiment& experiment) {
     const ModelTeacher teacher(model, experiment.spec());
     return sample_teacher(Ode(teacher), *experiment.solver, grid, start, batch, request.seed);
   }
-  return sample_student(model, grid, start, request.steps, batch, request.seed, experiment.evaluate->gamma);
+  const Tensor times = sampler_times(grid, request.steps, experiment.evaluate->student_times);
+  return sample_student(model, times, start, batch, request.seed, experiment.evaluate->gamma);
 }
 
 void sample_command(const SampleRequest& request, const Registry& registry) {

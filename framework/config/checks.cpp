@@ -1,6 +1,9 @@
 // What is refused of an experiment before any work.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <set>
+
 #include "config/experiment.h"
 #include "config/toml.h"
 #include "io/checkpoint.h"
@@ -138,8 +141,34 @@ void Experiment::check_averages() const {
       "such as [0.05, 0.1], and a training with them");
 }
 
+// Chosen times lie between the ends of the grid, and fall; one list for each number of steps.
+void Experiment::check_sampler_times(const Tensor& grid) const {
+  const Value* key = at_path(root_, "evaluate.student_times");
+  const std::string place = to_string(key != nullptr ? key->origin : root_.origin) + ": evaluate.student_times: ";
+  std::set<size_t> lengths;
+  for (const std::vector<double>& times : evaluate->student_times) {
+    if (!lengths.insert(times.size()).second || times.empty()) {
+      throw RequestError(place +
+                         (times.empty() ? "has an empty list" : "has two lists of " + std::to_string(times.size())) +
+                         "; expected one list for each number of sampler steps from 2, of one time less");
+    }
+    double before = grid[0].item<double>();
+    const double end = grid[-1].item<double>();
+    for (const double time : times) {
+      if (!(time < before && time > end)) {
+        throw RequestError(place + Value{time, {}}.text() + " is out of order; expected times that fall between " +
+                           Value{grid[0].item<double>(), {}}.text() + " and " + Value{end, {}}.text() +
+                           ", the ends of the grid");
+      }
+      before = time;
+    }
+  }
+}
+
 void Experiment::check_sampler_steps() const {
-  const int64_t intervals = schedule->times(process_, 1.0).size(0) - 1;
+  const Tensor grid = schedule->times(process_, 1.0);
+  const int64_t intervals = grid.size(0) - 1;
+  check_sampler_times(grid);
   for (const int64_t steps : evaluate->student_steps) {
     const Value* table = root_.find("evaluate");
     const Value* list = table != nullptr ? table->find("student_steps") : nullptr;
@@ -148,7 +177,10 @@ void Experiment::check_sampler_steps() const {
     if (loss->makes() == Makes::generator && steps > 1) {
       throw RequestError(place + " sampler steps of what makes samples in one; expected 1");
     }
-    if (steps > intervals) {
+    const auto has_times = [&](const std::vector<double>& times) {
+      return static_cast<int64_t>(times.size()) + 1 == steps;
+    };
+    if (steps > intervals && std::none_of(evaluate->student_times.begin(), evaluate->student_times.end(), has_times)) {
       throw RequestError(place + " sampler steps are more than the grid's " + std::to_string(intervals) +
                          " interval(s)");
     }

@@ -124,6 +124,7 @@ class Experiment final : public Host {
   void build_loss();
   void check_network_inputs(const Network& network, const Value& origin) const;
   void check_sampler_steps() const;
+  void check_sampler_times(const Tensor& grid) const;
   void check_averages() const;
   void drop_points_beyond_the_end();
   void drop_steps_of_generators();

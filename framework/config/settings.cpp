@@ -144,6 +144,10 @@ EvaluateSettings::EvaluateSettings(Params& p)
                "training steps to evaluate at, besides the last; those beyond train.steps are left out", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
+      student_times(p.get("student_times", std::vector<std::vector<double>>{},
+                          "lists of falling times, in units of the process: where a sampler of one step more than a list "
+                          "has times begins its second step and the others; without a list of that length they are "
+                          "spread over the grid")),
       gamma(read_gamma(p)),
       guidance(p.get("guidance", std::vector<double>{},
                      "guidance weights to evaluate at, where the teacher has a guidance_range; empty: the middle of it",

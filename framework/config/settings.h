@@ -66,6 +66,7 @@ struct EvaluateSettings {
   std::vector<int64_t> at;
   int64_t samples;
   std::vector<int64_t> student_steps;
+  std::vector<std::vector<double>> student_times;  // between the ends of the grid, for samplers of one step more
   std::optional<double> gamma;
   std::vector<double> guidance;
   std::vector<std::string> metrics;

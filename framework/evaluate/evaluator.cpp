@@ -83,8 +83,10 @@ class ModelEvaluator::Context final : public Evaluation {
       if (subject_.model == nullptr) {
         samples_ = endpoints();
       } else {
-        samples_ = sample_student(*subject_.model, grid_, start_, subject_.student_steps, settings_.batch,
-                                  settings_.seed, settings_.gamma);
+        const Tensor times = subject_.times.defined()
+                                 ? subject_.times
+                                 : sampler_times(grid_, subject_.student_steps, settings_.student_times);
+        samples_ = sample_student(*subject_.model, times, start_, settings_.batch, settings_.seed, settings_.gamma);
       }
     }
     return samples_;

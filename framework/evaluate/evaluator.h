@@ -29,6 +29,7 @@ class SharedTensors {
 struct Subject {
   const Model* model = nullptr;
   int64_t student_steps = 0;
+  Tensor times = {};  // of its sampler, [student_steps + 1]; undefined: as configured
 };
 
 /// What one subject got: metric values in order, series, and the samples themselves.

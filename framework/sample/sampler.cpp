@@ -83,10 +83,8 @@ Tensor renoised(const Process& process, const Tensor& x, const Tensor& noise, co
 
 namespace {
 
-// Where the sampler's k-th of `steps` steps begins on the grid.
-Tensor sampler_time(const Tensor& grid, int64_t k, int64_t steps, int64_t rows) {
-  return grid[part_of_grid(k, grid.size(0) - 1, steps)].expand({rows}).contiguous();
-}
+// Where the sampler's k-th step begins, for each row.
+Tensor time_of_step(const Tensor& times, int64_t k, int64_t rows) { return times[k].expand({rows}).contiguous(); }
 
 // The noise before the sampler's k-th step.
 Tensor noise_of_step(const Tensor& like, int64_t k, int64_t seed, int64_t first) {
@@ -95,12 +93,12 @@ Tensor noise_of_step(const Tensor& like, int64_t k, int64_t seed, int64_t first)
 }
 
 // The end of the way, noised to the next time, and again.
-Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, int64_t seed,
-                    int64_t first, const Conditioning& condition) {
-  const Tensor end = grid[-1].view({1});
+Tensor by_endpoints(const Model& model, const Tensor& times, const Tensor& start, int64_t seed, int64_t first,
+                    const Conditioning& condition) {
+  const Tensor end = times[-1].view({1});
   Tensor x = start, clean;
-  for (int64_t k = 0; k < steps; ++k) {
-    const Tensor t = sampler_time(grid, k, steps, x.size(0));
+  for (int64_t k = 0; k + 1 < times.size(0); ++k) {
+    const Tensor t = time_of_step(times, k, x.size(0));
     if (k > 0) {
       x = renoised(model.process(), clean, noise_of_step(x, k, seed, first), end, t);
     }
@@ -113,14 +111,14 @@ Tensor by_endpoints(const Model& model, const Tensor& grid, const Tensor& start,
 bool jumps(const Model& model) { return model.makes() == Makes::flow_map || model.makes() == Makes::policy; }
 
 // A move below the next time, noise up to it, and again; the last move is to the end.
-Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int64_t steps, double gamma, int64_t seed,
-                int64_t first, const Conditioning& condition) {
+Tensor by_moves(const Model& model, const Tensor& times, const Tensor& start, double gamma, int64_t seed, int64_t first,
+                const Conditioning& condition) {
   const Process& process = model.process();
   Tensor x = start;
-  for (int64_t k = 0; k < steps; ++k) {
-    const Tensor t = sampler_time(grid, k, steps, x.size(0)), next = sampler_time(grid, k + 1, steps, x.size(0));
-    const bool last = k + 1 == steps;
-    const Tensor below = last ? next : at::maximum((1 - gamma) * next, grid[-1].expand_as(next));
+  for (int64_t k = 0; k + 1 < times.size(0); ++k) {
+    const Tensor t = time_of_step(times, k, x.size(0)), next = time_of_step(times, k + 1, x.size(0));
+    const bool last = k + 2 == times.size(0);
+    const Tensor below = last ? next : at::maximum((1 - gamma) * next, times[-1].expand_as(next));
     if (jumps(model)) {
       x = model.jump(x, t, below, condition);
     } else {
@@ -136,24 +134,38 @@ Tensor by_moves(const Model& model, const Tensor& grid, const Tensor& start, int
 
 }  // namespace
 
-Tensor sample_student(const Model& model, const Tensor& grid, const Batch& start, int64_t steps, int64_t batch,
-                      int64_t seed, std::optional<double> gamma) {
-  const at::NoGradGuard no_grad;
+Tensor sampler_times(const Tensor& grid, int64_t steps, const std::vector<std::vector<double>>& chosen) {
+  for (const std::vector<double>& between : chosen) {
+    if (static_cast<int64_t>(between.size()) + 1 == steps) {
+      return at::cat({grid.narrow(0, 0, 1), at::tensor(between, grid.options()), grid.narrow(0, -1, 1)});
+    }
+  }
   const int64_t intervals = grid.size(0) - 1;
   if (steps > intervals) {
     throw RequestError(std::to_string(steps) + " sampler steps are more than the " + std::to_string(intervals) +
                        " interval(s) of the grid; expected " + std::to_string(intervals) + " at most");
   }
+  std::vector<Tensor> out;
+  for (int64_t k = 0; k <= steps; ++k) {
+    out.push_back(grid[part_of_grid(k, intervals, steps)]);
+  }
+  return at::stack(out);
+}
+
+Tensor sample_student(const Model& model, const Tensor& times, const Batch& start, int64_t batch, int64_t seed,
+                      std::optional<double> gamma) {
+  const at::NoGradGuard no_grad;
+  const int64_t steps = times.size(0) - 1;
   if (model.makes() == Makes::generator && steps > 1) {
     throw RequestError(std::to_string(steps) + " sampler steps of what makes samples in one; expected 1");
   }
   const std::string in_steps = " in " + std::to_string(steps) + (steps == 1 ? " step" : " steps");
-  const Tensor out = in_chunks(
-      "sampling" + in_steps, start, batch, [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
-        return jumps(model) || (gamma && model.makes() != Makes::generator)
-                   ? by_moves(model, grid, noise, steps, gamma.value_or(0), seed, first, condition)
-                   : by_endpoints(model, grid, noise, steps, seed, first, condition);
-      });
+  const Tensor out = in_chunks("sampling" + in_steps, start, batch,
+                               [&](int64_t first, const Tensor& noise, const Conditioning& condition) {
+                                 return jumps(model) || (gamma && model.makes() != Makes::generator)
+                                            ? by_moves(model, times, noise, gamma.value_or(0), seed, first, condition)
+                                            : by_endpoints(model, times, noise, seed, first, condition);
+                               });
   require_finite(out, "the student's samples" + in_steps);
   return out;
 }

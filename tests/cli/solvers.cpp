@@ -1,4 +1,5 @@
 // Runs without a loss: the teacher's own samples by one solver or another.
+#include "config/toml.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "support/program.h"
@@ -120,5 +121,46 @@ TEST_CASE("optimise writes a schedule that a configuration extends, and says wha
                  {"solver.type draws noise"}));
   CHECK(one_line(run_retort("optimise " + at + "/c.toml solver.type=ddim --fine 3 --out " + at + "/x.toml"), 2,
                  {"--fine 3", "less than the schedule's 8 intervals"}));
+  CHECK(!std::filesystem::exists(folder / "x.toml"));
+}
+
+TEST_CASE("optimise --checkpoint writes the times of a student's sampler, which a configuration extends") {
+  Folder folder;
+  const std::string at = folder.string();
+  write_text(folder / "c.toml", std::string(config) +
+                                    "[network]\ntype = \"mlp\"\nwidth = 16\ndepth = 1\n[loss]\ntype = \"cm\"\n[train]\nsteps = 30\nbatch = 64\n");
+  const std::string run = at + "/c.toml 'evaluate.metrics=[\"energy_distance\"]' 'evaluate.student_steps=[1, 2, 3]' ";
+  REQUIRE(run_retort("run " + run + "run.output=" + at + "/out").code == 0);
+  const std::string checkpoint = " --checkpoint " + at + "/out/checkpoints/step_000030.safetensors ";
+  const Outcome out = run_retort("optimise " + run + checkpoint + "--by energy_distance --rounds 2 --out " + at + "/times.toml");
+  CAPTURE(out.output);
+  REQUIRE(out.code == 0);
+  CHECK(contains(out.output, "2 steps: energy_distance on fresh noise"));
+  const Value found = read_toml(at + "/times.toml");
+  const Array& lists = std::get<Array>(at_path(found, "evaluate.student_times")->data);
+  REQUIRE(lists.size() == 2);
+  CHECK(std::get<Array>(lists[0].data).size() == 1);
+  CHECK(std::get<Array>(lists[1].data).size() == 2);
+  // A run that extends them samples at these times: its rows of several steps differ, that of one step does not.
+  write_text(folder / "d.toml", "extends = [\"c.toml\", \"times.toml\"]\n");
+  const std::string again = at + "/d.toml 'evaluate.metrics=[\"energy_distance\"]' 'evaluate.student_steps=[1, 2, 3]' run.output=" + at;
+  const Outcome second = run_retort("run " + again + "/again");
+  CAPTURE(second.output);
+  REQUIRE(second.code == 0);
+  const Json before = rows_of(folder / "out"), after = rows_of(folder / "again");
+  REQUIRE(after.size() == 3);
+  const auto value = [](const Json& row) { return row["metrics"]["energy_distance"].get<double>(); };
+  CHECK(value(before[0]) == value(after[0]));
+  CHECK(value(before[1]) != value(after[1]));
+  CHECK(value(before[2]) != value(after[2]));
+  // What is wrong is said before the work.
+  CHECK(one_line(run_retort("optimise " + run + checkpoint + "--by fdd --out " + at + "/x.toml"), 2,
+                 {"--by fdd", "energy_distance"}));
+  CHECK(one_line(run_retort("optimise " + run + "'evaluate.student_steps=[1]'" + checkpoint + "--out " + at + "/x.toml"), 2,
+                 {"evaluate.student_steps", "no sampler of two steps"}));
+  CHECK(one_line(run_retort("run " + run + "'evaluate.student_times=[[1e9]]' run.output=" + at + "/x"), 2,
+                 {"evaluate.student_times", "out of order", "ends of the grid"}));
+  CHECK(one_line(run_retort("run " + run + "'evaluate.student_times=[[1.0], [2.0]]' run.output=" + at + "/x"), 2,
+                 {"evaluate.student_times", "two lists of 1"}));
   CHECK(!std::filesystem::exists(folder / "x.toml"));
 }

@@ -30,7 +30,7 @@ TEST_CASE("between two steps of the sampler the noise is added that is missing f
     const Model model(evaluator, process, form);
     const Tensor grid = times({0.9, 0.2, 0.1});
     const Batch start{normal({4000, 3}).to(at::kFloat), {}};
-    sample_student(model, grid, start, 2, 700, 0);
+    sample_student(model, grid, start, 700, 0);
     REQUIRE(evaluator->asked.size() == 12);
     const Tensor second = at::cat(std::vector<Tensor>{evaluator->asked[1], evaluator->asked[3]}).to(at::kDouble) /
                           form.c_in(process, grid.narrow(0, 1, 1));
@@ -47,7 +47,7 @@ TEST_CASE("row i of a sample depends on the seed and i alone") {
   const auto run = [&](int64_t count, int64_t batch, int64_t seed) {
     const auto evaluator = std::make_shared<Silent>();
     const Model model(evaluator, host.process(), {Predicts::data, 0.5});
-    sample_student(model, times({10, 5, 1, 0}), {at::ones({count, 7}), {}}, 3, batch, seed);
+    sample_student(model, times({10, 5, 1, 0}), {at::ones({count, 7}), {}}, batch, seed);
     std::vector<Tensor> rows;  // of the last step
     for (size_t i = 2; i < evaluator->asked.size(); i += 3) {
       rows.push_back(evaluator->asked[i]);
@@ -59,11 +59,22 @@ TEST_CASE("row i of a sample depends on the seed and i alone") {
   CHECK(at::equal(run(9, 4, 1), many.narrow(0, 0, 9)));
   CHECK(!at::equal(run(9, 4, 2), many.narrow(0, 0, 9)));
   CHECK(most(many[0] - many[1]) > 0);
-  CHECK(contains(request_error([&] {
-                   const Model model(std::make_shared<Silent>(), host.process(), {Predicts::data, 0.5});
-                   sample_student(model, times({10, 5, 1, 0}), {at::ones({2, 2}), {}}, 4, 2, 0);
-                 }),
-                 "4 sampler steps are more than the 3 interval(s)"));
+  CHECK(contains(
+      request_error([&] {
+        const Model model(std::make_shared<Silent>(), host.process(), {Predicts::data, 0.5}, {}, Makes::generator);
+        sample_student(model, times({10, 5, 0}), {at::ones({2, 2}), {}}, 2, 0);
+      }),
+      "2 sampler steps of what makes samples in one"));
+}
+
+TEST_CASE("a sampler's times are spread over the grid, or those chosen for as many steps") {
+  const Tensor grid = times({10, 8, 5, 2, 1, 0});
+  CHECK(at::equal(sampler_times(grid, 5), grid));
+  CHECK(at::equal(sampler_times(grid, 1), times({10, 0})));
+  CHECK(at::equal(sampler_times(grid, 2, {{7.5, 3}}), sampler_times(grid, 2)));
+  CHECK(at::equal(sampler_times(grid, 3, {{4}, {7.5, 3}}), times({10, 7.5, 3, 0})));
+  CHECK(at::equal(sampler_times(grid, 7, {{9, 8, 7, 6, 5, 4}}), times({10, 9, 8, 7, 6, 5, 4, 0})));
+  CHECK(contains(request_error([&] { sampler_times(grid, 6); }), "6 sampler steps are more than the 5 interval(s)"));
 }
 
 TEST_CASE("gamma = 1 is consistency sampling, gamma = 0 draws no noise, and between them part of it is new") {
@@ -71,7 +82,7 @@ TEST_CASE("gamma = 1 is consistency sampling, gamma = 0 draws no noise, and betw
   const Batch start{normal({500, 3}), {}};
   const auto sample = [&](std::optional<double> gamma, int64_t seed, Makes makes = Makes::consistency) {
     const Model model(std::make_shared<Silent>(), host.process(), {Predicts::noise, 1}, {}, makes);
-    return sample_student(model, times({0.9, 0.5, 0.3, 0}), start, 3, 500, seed, gamma);
+    return sample_student(model, times({0.9, 0.5, 0.3, 0}), start, 500, seed, gamma);
   };
   CHECK(most(sample(1, 1) - sample({}, 1)) < 1e-12);
   CHECK(at::equal(sample(0, 1), sample(0, 2)));
@@ -89,7 +100,7 @@ TEST_CASE("with gamma the state before a step has the noise of its time") {
     const auto evaluator = std::make_shared<Silent>();
     const Model model(evaluator, process, form);
     const Tensor grid = times({1, 0.4, 0});
-    sample_student(model, grid, {normal({20000, 2}), {}}, 2, 20000, 3, gamma);
+    sample_student(model, grid, {normal({20000, 2}), {}}, 20000, 3, gamma);
     const Tensor second = evaluator->asked[1].to(at::kDouble) / form.c_in(process, grid.narrow(0, 1, 1));
     CHECK(rms(second) == doctest::Approx(0.4).epsilon(0.02));  // data are zero: sigma(0.4) alone
   }

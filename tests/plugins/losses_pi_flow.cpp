@@ -142,10 +142,10 @@ TEST_CASE("a policy's samples are its authors', in one evaluation for each segme
   for (const int64_t steps : {1, 2, 4}) {
     CAPTURE(steps);
     network->count = 0;
-    const Tensor end = sample_student(student, grid, {start, {}}, steps, 100, 1);
+    const Tensor end = sample_student(student, sampler_times(grid, steps), {start, {}}, 100, 1);
     CHECK(network->count == steps);
     CHECK(most(end - tensor_of(sampler.at("ends").at(std::to_string(steps)))) < 1e-12);
-    CHECK(at::equal(end, sample_student(student, grid, {start, {}}, steps, 100, 2, 0.0)));
+    CHECK(at::equal(end, sample_student(student, sampler_times(grid, steps), {start, {}}, 100, 2, 0.0)));
   }
   CHECK(most(student.endpoint(start, at::ones({6}, at::kDouble), {}) - tensor_of(sampler.at("ends").at("1"))) < 1e-12);
 }
@@ -342,7 +342,7 @@ std::pair<double, double> train(const std::string& toml, int64_t outputs, int64_
   const auto fine = host.make_plugin<Schedule>("uniform", "steps = 200");
   const Tensor ends = solve(w.ode, *host.make_plugin<Solver>("dpmpp_2m"), fine->times(host.process()), noise);
   const auto distance = [&] {
-    return rms(sample_student(student, grid, {noise.to(at::kFloat), {}}, steps, 1000, 1).to(at::kDouble) - ends);
+    return rms(sample_student(student, sampler_times(grid, steps), {noise.to(at::kFloat), {}}, 1000, 1).to(at::kDouble) - ends);
   };
   const double before = distance();
   torch::optim::Adam optimizer(network->module()->parameters(), torch::optim::AdamOptions().betas({0.9, 0.99}));
