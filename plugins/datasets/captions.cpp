@@ -1,29 +1,48 @@
-/// The samples of another data set, each with a caption in place of its label, as text-to-image models are given.
+/// Samples with captions in place of labels, as text-to-image models are given: pictures with their texts, or another
+/// data set's samples.
 ///
-/// Captions are a template filled with the name of the sample's class, or lines of a file: plain text with a caption on
-/// each line, in the samples' order, or JSON lines (.jsonl) of {"index": 0, "text": "…"}. Each split has its own file.
+/// With `folder`, pictures are read as `image_folder` reads them, with its keys; sub-folders are classes only if labels
+/// are asked for. Their captions stand in a metadata.jsonl, of a line {"file_name": "a/b.png", "text": "…"} for each
+/// (Hugging Face's imagefolder), or beside each picture, in NAME.txt or NAME.json, in folders as in archives: so a tar
+/// of webdataset's pairs is read as it is. What is there is found; metadata.jsonl comes first. Pictures without a
+/// caption are left out, and counted. A line that is damaged, or of a picture that is not there, is an error, or passed
+/// over with `damaged` = "skip".
+///
+/// With `dataset`, captions are a template filled with the name of the sample's class, or lines of a file: plain text
+/// with a caption on each line, in the samples' order, or JSON lines (.jsonl) of {"index": 0, "text": "…"}. Each split
+/// has its own file.
+///
 /// A fixed encoder makes of each word `width` numbers, standard normal and the same wherever the word stands, and pads
 /// with zeros to `length` tokens. It gives `prompt_embeds` [length, width], `attention_mask` [length], false for
 /// padding, and `pooled_prompt_embeds` [width], the mean over the words. Words are what blanks part, in small letters,
 /// without marks at their ends; those beyond `length` are left out, and a run says so.
 ///
-/// In place of captions, `embeddings` may name a safetensors file of a real text encoder's numbers:
-/// `train.prompt_embeds` [N, L, D], `test.prompt_embeds`, and for both, if there are any, `attention_mask` [N, L] and
-/// `pooled_prompt_embeds` [N, P]. Pictures also have SDXL's `time_ids`: height and width, top and left of the crop,
-/// height and width again. Where a row loses its conditions, all these numbers are 0. Source: Rombach et al. 2022
-/// (arXiv 2112.10752), section 3.3; Podell et al. 2023 (arXiv 2307.01952), section 2.2.
+/// In place of captions, `embeddings` may name a safetensors file of a real text encoder's numbers: `prompt_embeds` [N,
+/// L, D], and, if there are any, `attention_mask` [N, L] and `pooled_prompt_embeds` [N, P]. With `folder`, the metadata
+/// has `file_names`, a list in JSON of the N pictures. With `dataset`, names begin with "train." or "test.", and rows
+/// have the samples' order. Pictures also have SDXL's `time_ids`: height and width, top and left of the crop, height
+/// and width again. Where a row loses its conditions, all these numbers are 0. Source: Rombach et al. 2022 (arXiv
+/// 2112.10752), section 3.3; Podell et al. 2023 (arXiv 2307.01952), section 2.2.
 ///
 ///     [dataset]
 ///     type = "captions"
-///     dataset = "fashion_mnist"      # or a table, [dataset.dataset], with its own keys
-///     template = "a photo of a {class}"
-///     length = 8
+///     folder = "photos"              # or `dataset = "fashion_mnist"` with `template = "a photo of a {class}"`
+///     size = 32
+///     length = 16
 ///     width = 32
 #include <retort/dataset.h>
 #include <retort/plugin.h>
 
 #include <ATen/ATen.h>
 
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../shared/picture_folder.h"
 #include "../shared/texts.h"
 
 using namespace retort;
@@ -33,37 +52,58 @@ namespace {
 constexpr const char* ids_input = "time_ids";
 constexpr std::string_view class_mark = "{class}";
 
+CaptionForm parse_form(const std::string& word) {
+  return word == "files" ? CaptionForm::files : word == "metadata" ? CaptionForm::metadata : CaptionForm::automatic;
+}
+
 }  // namespace
 
 class Captions final : public Dataset {
  public:
-  explicit Captions(Params& p)
-      : inner_(p.plugin<Dataset>("dataset", "fashion_mnist", "whose samples get captions")),
-        with_labels_(p.get("labels", false, "give the class labels too")) {
-    const std::string form = p.get("template", "a photo of a {class}", "the caption, with {class} for the class name");
-    const std::string file = p.path("file", "", "captions of the training samples; empty: those of `template`");
-    const std::string test_file = p.path("test_file", "", "captions of the test samples, where there is a `file`");
-    const std::string embeddings =
-        p.path("embeddings", "", "safetensors file of embeddings that take the captions' place; empty: none");
+  explicit Captions(Params& p) {
+    if (!p.given("folder")) {
+      inner_ = p.plugin<Dataset>("dataset", "fashion_mnist", "whose samples get captions, where there is no `folder`");
+    }
+    with_labels_ = p.get("labels", false, "give the class labels too");
+    const std::string form =
+        p.choice("captions", "auto", {"auto", "files", "metadata", "template"},
+                 "of `folder`. auto: what is there; files: NAME.txt or NAME.json beside each picture; metadata: "
+                 "metadata.jsonl; template: `template`, with sub-folders as classes");
+    CaptionReading reading{parse_form(form)};
+    reading.text_keys = p.get("text_keys", reading.text_keys, "keys of JSON that may hold a caption; the first counts");
+    reading.file_key = p.get("file_key", reading.file_key.c_str(), "key of metadata.jsonl that names the picture");
+    Sources s;
+    s.form = p.get("template", "a photo of a {class}", "the caption, with {class} for the class name");
+    s.file = p.path("file", "", "captions of `dataset`'s training samples; empty: those of `template`");
+    s.test_file = p.path("test_file", "", "captions of its test samples, where there is a `file`");
+    s.embeddings = p.path("embeddings", "", "safetensors file of embeddings in the captions' place; empty: none");
     const int64_t length = p.get("length", 8, "tokens of a caption", between(1, 4096));
     const int64_t width = p.get("width", 32, "numbers of a token", between(1, 65536));
+    const bool letters =
+        p.get("letters", false, "give captions too as they are: `caption`, bytes of UTF-8 with 0 behind");
+    PictureKeys keys(p, with_labels_ || form == "template");
     if (p.is_describing()) {
       return;
     }
-    check(p, file, test_file, embeddings);
-    const int64_t train = inner_->size(Split::train), test = inner_->size(Split::test);
-    if (!embeddings.empty()) {
-      texts_ = std::make_unique<EmbeddedTexts>(embeddings, train, test);
+    check(p, s, reading, form);
+    if (p.given("folder")) {
+      if (s.embeddings.empty() && form != "template") {
+        keys.reading.captions = reading;
+      }
+      folder_ = std::make_shared<PictureFolder>(p, keys);
+      inner_ = folder_;
+    }
+    if (!s.embeddings.empty()) {
+      texts_ = folder_ ? std::make_unique<EmbeddedTexts>(s.embeddings, folder_->store().paths())
+                       : std::make_unique<EmbeddedTexts>(s.embeddings, inner_->size(Split::train),
+                                                         inner_->size(Split::test));
       return;
     }
-    std::array<Captioned, 2> splits;
-    if (!file.empty()) {
-      splits = {from_file(file, train, "training samples"), from_file(test_file, test, "test samples")};
-    } else {
-      const std::vector<std::string> filled = fill(p, form);
-      splits = {from_classes(filled, Split::train), from_classes(filled, Split::test)};
+    const std::vector<Captioned> sets = keys.reading.captions ? of_folder() : of_samples(p, s);
+    texts_ = std::make_unique<WordTexts>(sets, length, width);
+    if (letters) {
+      letters_.emplace(sets);
     }
-    texts_ = std::make_unique<WordTexts>(splits, length, width);
   }
 
   std::vector<int64_t> shape() const override { return inner_->shape(); }
@@ -83,16 +123,25 @@ class Captions final : public Dataset {
     if (shape().size() == 3) {
       out.push_back({.name = ids_input, .shape = {6}});
     }
+    if (letters_) {
+      out.push_back(letters_->input());
+    }
     return out;
   }
 
   Batch batch(Split split, const Tensor& index) const override {
-    const Batch inner = inner_->batch(split, index);
+    // A folder says which pictures they are in the end: one that turns out to be damaged gives way to another.
+    const auto [inner, texts_of] =
+        folder_ ? folder_->read(split, index) : std::pair(inner_->batch(split, index), index);
+    const size_t set = folder_ || split == Split::train ? 0 : 1;
     Batch out{inner.x, {}};
     if (classes() > 0) {
       out.condition.set(inputs::labels, inner.condition[inputs::labels]);
     }
-    texts_->add(split, index, out.condition);
+    texts_->add(set, texts_of, out.condition);
+    if (letters_) {
+      out.condition.set(letters_->input().name, letters_->rows(set, texts_of));
+    }
     if (const std::vector<int64_t> is = shape(); is.size() == 3) {
       const auto high = static_cast<float>(is[1]), wide = static_cast<float>(is[2]);
       out.condition.set(ids_input, at::tensor({high, wide, 0.0F, 0.0F, high, wide}).repeat({index.size(0), 1}));
@@ -106,15 +155,55 @@ class Captions final : public Dataset {
   }
 
  private:
-  static void check(const Params& p, const std::string& file, const std::string& test_file,
-                    const std::string& embeddings) {
-    if (!embeddings.empty() && !file.empty()) {
+  struct Sources {
+    std::string form, file, test_file, embeddings;
+  };
+
+  static void check(const Params& p, const Sources& s, const CaptionReading& reading, const std::string& form) {
+    if (!s.embeddings.empty() && !s.file.empty()) {
       throw p.error("embeddings",
                     "stand in place of captions, and there is a `file` of these; expected one of the two");
     }
-    if (file.empty() != test_file.empty()) {
-      throw p.error(file.empty() ? "file" : "test_file", "missing; both splits need a file of captions, or none");
+    if (!s.embeddings.empty() && p.given("letters")) {
+      throw p.error("letters", "are those of captions, and `embeddings` stand in their place; expected one of the two");
     }
+    if (s.file.empty() != s.test_file.empty()) {
+      throw p.error(s.file.empty() ? "file" : "test_file", "missing; both splits need a file of captions, or none");
+    }
+    if (reading.text_keys.empty()) {
+      throw p.error("text_keys", "is empty; expected a key or more");
+    }
+    if (p.given("folder")) {
+      for (const char* key : {"dataset", "file"}) {
+        if (p.given(key)) {
+          throw p.error(key, "stands beside `folder`, whose pictures have captions of their own; expected one of them");
+        }
+      }
+      return;
+    }
+    if (parse_form(form) != CaptionForm::automatic) {
+      throw p.error("captions", "\"" + form + "\" is for pictures; expected `folder` in place of `dataset`");
+    }
+    if (const std::string key = PictureKeys::given(p); !key.empty()) {
+      throw p.error(key, "says how pictures of a `folder` are read, and there is none; expected a `folder`");
+    }
+  }
+
+  std::vector<Captioned> of_folder() const {
+    return {{folder_->store().captions(), at::arange(folder_->store().size(), at::kLong)}};
+  }
+
+  std::vector<Captioned> of_samples(const Params& p, const Sources& s) const {
+    if (!s.file.empty()) {
+      return {from_file(s.file, inner_->size(Split::train), "training samples"),
+              from_file(s.test_file, inner_->size(Split::test), "test samples")};
+    }
+    const std::vector<std::string> filled = fill(p, s.form);
+    if (folder_) {
+      return {
+          {filled, filled.size() > 1 ? folder_->store().labels() : at::zeros({folder_->store().size()}, at::kLong)}};
+    }
+    return {from_classes(filled, Split::train), from_classes(filled, Split::test)};
   }
 
   static Captioned from_file(const std::string& path, int64_t count, const std::string& whose) {
@@ -154,8 +243,10 @@ class Captions final : public Dataset {
   }
 
   std::shared_ptr<Dataset> inner_;
-  bool with_labels_;
+  std::shared_ptr<PictureFolder> folder_;  // the same, where it is one of pictures
+  bool with_labels_ = false;
   std::unique_ptr<Texts> texts_;
+  std::optional<Letters> letters_;
 };
 
 RETORT_PLUGIN(Captions, dataset, captions)

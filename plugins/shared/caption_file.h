@@ -85,7 +85,9 @@ class CaptionFile {
       throw error(where + " is not as {\"index\": 0, \"text\": \"…\"}");
     }
     if (json.contains("file_name") && !json.contains("index")) {
-      throw error(where + " has a file_name, which data sets do not tell; expected an index");
+      throw error(
+          where +
+          " has a file_name, which this data set does not tell; expected an index, or `folder` in place of `dataset`");
     }
     int64_t index = next;
     if (json.contains("index")) {

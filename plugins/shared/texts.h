@@ -5,30 +5,33 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "caption_file.h"
-#include "mapped_tensors.h"
+#include "safetensors_rows.h"
 
 namespace retort {
 
 inline constexpr const char *prompt_input = "prompt_embeds", *mask_input = "attention_mask",
                             *pooled_input = "pooled_prompt_embeds";
 
+/// Of samples in sets of their own, such as the splits.
 class Texts {
  public:
   virtual ~Texts() = default;
   virtual std::vector<Input> inputs() const = 0;
-  /// Sets the conditions of samples. index: [B] int64
-  virtual void add(Split split, const Tensor& index, Conditioning& condition) const = 0;
+  /// Sets the conditions of samples of a set. index: [B] int64
+  virtual void add(size_t set, const Tensor& index, Conditioning& condition) const = 0;
   virtual std::string notes() const { return ""; }
-
- protected:
-  static size_t part(Split split) { return split == Split::train ? 0 : 1; }
 };
 
-/// The captions of one split: texts, and which of them each sample has. [size] int64
+/// The captions of one set: texts, and which of them each sample has. [size] int64
 struct Captioned {
   std::vector<std::string> texts;
   Tensor text_of;
@@ -37,11 +40,11 @@ struct Captioned {
 /// Each word a vector: no language is understood, but equal texts are equal, and texts that share words are alike.
 class WordTexts final : public Texts {
  public:
-  WordTexts(const std::array<Captioned, 2>& splits, int64_t length, int64_t width) : length_(length), width_(width) {
+  WordTexts(const std::vector<Captioned>& sets, int64_t length, int64_t width) : length_(length), width_(width) {
     WordVectors vectors(width);
-    for (size_t i = 0; i < 2; ++i) {
-      rows_[i] = rows_of(splits[i].texts, vectors);
-      text_of_[i] = splits[i].text_of;
+    for (const Captioned& set : sets) {
+      rows_.push_back(rows_of(set.texts, vectors));
+      text_of_.push_back(set.text_of);
     }
     vectors_ = vectors.table();
   }
@@ -52,9 +55,9 @@ class WordTexts final : public Texts {
             {.name = pooled_input, .shape = {width_}}};
   }
 
-  void add(Split split, const Tensor& index, Conditioning& condition) const override {
-    const Tensor text = text_of_[part(split)].index_select(0, index);
-    const Tensor rows = rows_[part(split)].index_select(0, text);  // [B, length]
+  void add(size_t set, const Tensor& index, Conditioning& condition) const override {
+    const Tensor text = text_of_[set].index_select(0, index);
+    const Tensor rows = rows_[set].index_select(0, text);  // [B, length]
     const Tensor tokens = vectors_.index_select(0, rows.flatten()).view({-1, length_, width_});
     const Tensor mask = rows > 0;
     condition.set(prompt_input, tokens);
@@ -88,82 +91,155 @@ class WordTexts final : public Texts {
   }
 
   int64_t length_, width_;
-  Tensor vectors_;     // [words + 1, width]
-  Tensor rows_[2];     // [texts, length] int64
-  Tensor text_of_[2];  // [size] int64
+  Tensor vectors_;               // [words + 1, width]
+  std::vector<Tensor> rows_;     // [texts, length] int64
+  std::vector<Tensor> text_of_;  // [size] int64
   std::set<std::string> cut_;
 };
 
-/// Embeddings of a text encoder, in a safetensors file: "train.prompt_embeds" [N, L, D], and perhaps
-/// "train.attention_mask" [N, L] and "train.pooled_prompt_embeds" [N, P]; the same for "test".
+/// The captions as they are, for what encodes them itself: `caption`, bytes of UTF-8, and 0 behind the last.
+class Letters final {
+ public:
+  explicit Letters(const std::vector<Captioned>& sets) {
+    for (const Captioned& set : sets) {
+      for (const std::string& text : set.texts) {
+        longest_ = std::max(longest_, static_cast<int64_t>(text.size()));
+      }
+    }
+    for (const Captioned& set : sets) {
+      Tensor bytes = at::zeros({static_cast<int64_t>(set.texts.size()), longest_}, at::kByte);
+      auto* at = bytes.mutable_data_ptr<uint8_t>();
+      for (const std::string& text : set.texts) {
+        std::copy(text.begin(), text.end(), at);
+        at += longest_;
+      }
+      bytes_.push_back(bytes);
+      text_of_.push_back(set.text_of);
+    }
+  }
+
+  Input input() const { return {.name = "caption", .shape = {longest_}, .dtype = at::kByte}; }
+  /// [B, longest]
+  Tensor rows(size_t set, const Tensor& index) const {
+    return bytes_[set].index_select(0, text_of_[set].index_select(0, index));
+  }
+
+ private:
+  int64_t longest_ = 1;
+  std::vector<Tensor> bytes_, text_of_;
+};
+
+/// Embeddings of a text encoder, in a safetensors file: `prompt_embeds` [N, L, D], and perhaps `attention_mask` [N, L]
+/// and `pooled_prompt_embeds` [N, P].
 class EmbeddedTexts final : public Texts {
  public:
-  EmbeddedTexts(std::string path, int64_t train, int64_t test) : path_(std::move(path)) {
-    const std::map<std::string, Tensor> file = map_safetensors(path_);
-    tensors_[0] = take(file, "train.", train);
-    tensors_[1] = take(file, "test.", test);
-    check_alike();
+  /// Two splits of these sizes: "train.prompt_embeds" and so on, and the same for "test".
+  EmbeddedTexts(const std::string& path, int64_t train, int64_t test) : file_(path) {
+    sets_ = {{"train.", take("train.", train), {}}, {"test.", take("test.", test), {}}};
+    for (const char* name : {prompt_input, mask_input, pooled_input}) {
+      const auto in_train = sets_[0].tensors.find(name), in_test = sets_[1].tensors.find(name);
+      const bool one = in_train != sets_[0].tensors.end(), other = in_test != sets_[1].tensors.end();
+      if (one != other || (one && in_train->second.row_shape() != in_test->second.row_shape())) {
+        throw file_.error("train and test have different '" + std::string(name) + "', or one has none");
+      }
+    }
+    check_mask();
+  }
+
+  /// One set, of files: the metadata's "file_names", a list in JSON, says which row belongs to which.
+  EmbeddedTexts(const std::string& path, const std::vector<std::string>& names) : file_(path) {
+    const std::map<std::string, int64_t> row_of = file_names();
+    std::vector<int64_t> rows;
+    for (const std::string& name : names) {
+      const auto found = row_of.find(name);
+      if (found == row_of.end()) {
+        throw file_.error("has no row of '" + name.substr(0, 200) + "', which is one of the " +
+                          std::to_string(names.size()) + " pictures");
+      }
+      rows.push_back(found->second);
+    }
+    sets_ = {{"", take("", static_cast<int64_t>(row_of.size())), at::tensor(rows, at::kLong)}};
+    check_mask();
   }
 
   std::vector<Input> inputs() const override {
     std::vector<Input> out;
-    for (const auto& [name, rows] : tensors_[0]) {
-      out.push_back({.name = name, .shape = rows.sizes().slice(1).vec(), .dtype = type_of(name)});
+    for (const auto& [name, tensor] : sets_[0].tensors) {
+      out.push_back({.name = name, .shape = tensor.row_shape(), .dtype = type_of(name)});
     }
     return out;
   }
 
-  void add(Split split, const Tensor& index, Conditioning& condition) const override {
-    for (const auto& [name, rows] : tensors_[part(split)]) {
-      condition.set(name, rows.index_select(0, index).to(type_of(name)));
+  void add(size_t set, const Tensor& index, Conditioning& condition) const override {
+    const Set& of = sets_[set];
+    const Tensor rows = (of.row_of.defined() ? of.row_of.index_select(0, index) : index).contiguous();
+    const std::vector<int64_t> which(rows.const_data_ptr<int64_t>(), rows.const_data_ptr<int64_t>() + rows.numel());
+    for (const auto& [name, tensor] : of.tensors) {
+      condition.set(name, file_.rows(of.prefix + name, which).to(type_of(name)));
     }
   }
 
  private:
+  struct Set {
+    std::string prefix;
+    std::map<std::string, StoredTensor> tensors;  // by input
+    Tensor row_of;                                // [size] int64; undefined: the order is the samples'
+  };
+
   static at::ScalarType type_of(const std::string& name) { return name == mask_input ? at::kBool : at::kFloat; }
 
-  RequestError error(const std::string& what) const { return RequestError(path_ + ": " + what); }
-
-  // The tensors of a split of that size.
-  std::map<std::string, Tensor> take(const std::map<std::string, Tensor>& file, const std::string& split,
-                                     int64_t size) const {
-    std::map<std::string, Tensor> out;
-    for (const auto& [name, rank] :
-         {std::pair(prompt_input, 3), std::pair(mask_input, 2), std::pair(pooled_input, 2)}) {
-      const auto found = file.find(split + name);
-      if (found == file.end()) {
-        continue;
-      }
-      const Tensor& rows = found->second;
-      if (rows.dim() != rank || rows.size(0) != size) {
-        throw error("tensor '" + split + name + "' has " + std::to_string(rows.dim()) + " dimensions and " +
-                    std::to_string(rows.dim() > 0 ? rows.size(0) : 0) + " rows; expected " + std::to_string(rank) +
-                    ", and a row for each of the " + std::to_string(size) + " samples");
-      }
-      out.emplace(name, rows);
+  // The row of each file.
+  std::map<std::string, int64_t> file_names() const {
+    const auto text = file_.metadata().find("file_names");
+    const nlohmann::json list = text == file_.metadata().end()
+                                    ? nlohmann::json()
+                                    : nlohmann::json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+    if (!list.is_array() ||
+        !std::all_of(list.begin(), list.end(), [](const nlohmann::json& name) { return name.is_string(); })) {
+      throw file_.error(
+          "has no 'file_names' in its metadata; expected a list of texts in JSON, which says whose rows "
+          "they are");
     }
-    if (!out.contains(prompt_input)) {
-      throw error("has no tensor '" + split + prompt_input + "'");
+    std::map<std::string, int64_t> out;
+    for (const nlohmann::json& name : list) {
+      if (!out.emplace(name.get<std::string>(), static_cast<int64_t>(out.size())).second) {
+        throw file_.error("names '" + name.get<std::string>().substr(0, 200) + "' twice in its 'file_names'");
+      }
     }
     return out;
   }
 
-  void check_alike() const {
-    for (const char* name : {prompt_input, mask_input, pooled_input}) {
-      const auto train = tensors_[0].find(name), test = tensors_[1].find(name);
-      const bool in_train = train != tensors_[0].end(), in_test = test != tensors_[1].end();
-      if (in_train != in_test || (in_train && train->second.sizes().slice(1) != test->second.sizes().slice(1))) {
-        throw error("train and test have different '" + std::string(name) + "', or one has none");
+  // The tensors of a set of that size.
+  std::map<std::string, StoredTensor> take(const std::string& prefix, int64_t size) const {
+    std::map<std::string, StoredTensor> out;
+    for (const auto& [name, rank] :
+         {std::pair(prompt_input, size_t{3}), std::pair(mask_input, size_t{2}), std::pair(pooled_input, size_t{2})}) {
+      const StoredTensor* tensor = file_.find(prefix + name);
+      if (tensor == nullptr) {
+        continue;
       }
+      if (tensor->shape.size() != rank || tensor->size() != size) {
+        throw file_.error("tensor '" + prefix + name + "' has " + std::to_string(tensor->shape.size()) +
+                          " dimensions and " + std::to_string(tensor->size()) + " rows; expected " +
+                          std::to_string(rank) + ", and a row for each of the " + std::to_string(size) + " samples");
+      }
+      out.emplace(name, *tensor);
     }
-    const auto mask = tensors_[0].find(mask_input);
-    if (mask != tensors_[0].end() && mask->second.size(1) != tensors_[0].at(prompt_input).size(1)) {
-      throw error("has prompt_embeds and attention_mask of different numbers of tokens");
+    if (!out.contains(prompt_input)) {
+      throw file_.error("has no tensor '" + prefix + prompt_input + "'");
+    }
+    return out;
+  }
+
+  void check_mask() const {
+    const auto mask = sets_[0].tensors.find(mask_input);
+    if (mask != sets_[0].tensors.end() && mask->second.shape[1] != sets_[0].tensors.at(prompt_input).shape[1]) {
+      throw file_.error("has prompt_embeds and attention_mask of different numbers of tokens");
     }
   }
 
-  std::string path_;
-  std::map<std::string, Tensor> tensors_[2];
+  SafetensorsRows file_;
+  std::vector<Set> sets_;
 };
 
 }  // namespace retort

@@ -20,9 +20,10 @@ std::string count(int64_t n, const char* one, const char* many) {
 }
 
 std::string spell_left_out(const std::vector<PictureTree>& trees, int64_t beside) {
-  int64_t others = 0, hidden_files = 0, hidden_folders = 0;
+  int64_t others = 0, hidden_files = 0, hidden_folders = 0, without = 0;
   for (const PictureTree& tree : trees) {
     others += tree.others, hidden_files += tree.hidden_files, hidden_folders += tree.hidden_folders;
+    without += tree.without_caption;
   }
   std::vector<std::string> parts;
   if (others > 0) {
@@ -37,6 +38,9 @@ std::string spell_left_out(const std::vector<PictureTree>& trees, int64_t beside
   if (beside > 0) {
     parts.push_back(count(beside, "picture beside class folders", "pictures beside class folders"));
   }
+  if (without > 0) {
+    parts.push_back(count(without, "picture without a caption", "pictures without a caption"));
+  }
   if (parts.empty()) {
     return "";
   }
@@ -44,7 +48,7 @@ std::string spell_left_out(const std::vector<PictureTree>& trees, int64_t beside
   for (size_t i = 0; i < parts.size(); ++i) {
     out += (i > 0 ? ", " : "") + parts[i];
   }
-  const bool one = parts.size() == 1 && others + hidden_files + hidden_folders + beside == 1;
+  const bool one = parts.size() == 1 && others + hidden_files + hidden_folders + beside + without == 1;
   return out + (one ? " was left out" : " were left out");
 }
 

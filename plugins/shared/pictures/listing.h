@@ -16,7 +16,9 @@ struct PictureEntry {
   int64_t label = 0;  // the number of its class; 0 where there are none
   std::shared_ptr<const Spool> spool = nullptr;
   uint64_t offset = 0, size = 0;
-  std::string damage = {};  // what the archive says is wrong with it
+  std::string damage = {};   // what the archive says is wrong with it
+  std::string within = {};   // its path within the folder or archive, with '/'
+  std::string caption = {};  // where captions are read
 };
 
 struct Listing {
@@ -33,17 +35,21 @@ struct PictureTree {
   };
   std::string name;
   std::vector<File> pictures;
+  std::vector<File> texts;           // what may hold captions; counted among the others too
   std::vector<std::string> folders;  // directly within it
-  int64_t others = 0, hidden_files = 0, hidden_folders = 0;
-  std::string identity;  // changes with its files' names, sizes and times
+  int64_t others = 0, hidden_files = 0, hidden_folders = 0, without_caption = 0;
+  std::string identity;       // changes with its pictures' names, sizes and times
+  std::string text_identity;  // the same of the texts
 };
 
 /// The names that are taken for pictures, in any letter case: png jpg jpeg jpe webp tif tiff bmp dib gif.
 bool is_picture_name(const std::string& path);
+/// The names of what may hold captions: .txt and .json in any letter case, and metadata.jsonl.
+bool is_text_name(const std::string& path);
 /// Reads the names in a folder, those below it included, and follows symbolic links.
 PictureTree scan_folder(const std::string& folder);
-/// Reads an archive. One folder around everything in it is passed over.
-PictureTree scan_archive(const std::string& path);
+/// Reads an archive, its texts only if they are wanted. One folder around everything in it is passed over.
+PictureTree scan_archive(const std::string& path, bool texts);
 /// The identity of an archive without reading it.
 std::string archive_identity(const std::string& path);
 

@@ -63,9 +63,13 @@ class FolderScan {
         scan(path, within + name + '/');
       } else if (S_ISREG(status.st_mode) && is_picture_name(name)) {
         tree_.identity += identity_of(path, status);
-        tree_.pictures.push_back({within + name, {.name = path, .file = path}});
+        tree_.pictures.push_back({within + name, {.name = path, .file = path, .within = within + name}});
       } else {
         tree_.others += 1;
+        if (S_ISREG(status.st_mode) && is_text_name(name)) {
+          tree_.text_identity += identity_of(path, status);
+          tree_.texts.push_back({within + name, {.name = path, .file = path}});
+        }
       }
     }
     above_.erase(id);
@@ -75,6 +79,19 @@ class FolderScan {
   PictureTree& tree_;
   std::set<std::pair<dev_t, ino_t>> above_;
 };
+
+bool is_picture_or_text(const std::string& path) { return is_picture_name(path) || is_text_name(path); }
+
+// In small letters, without the dot; empty where there is none.
+std::string ending_of(const std::string& path) {
+  const size_t dot = path.find_last_of("./");
+  if (dot == std::string::npos || path[dot] == '/') {
+    return "";
+  }
+  std::string ending = path.substr(dot + 1);
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending;
+}
 
 // The folder that everything lies in, with its '/'; empty where there is none.
 std::string folder_around(const std::vector<ArchivedFile>& files) {
@@ -98,13 +115,12 @@ std::string folder_around(const std::vector<ArchivedFile>& files) {
 bool is_picture_name(const std::string& path) {
   static const std::set<std::string> endings = {"png", "jpg",  "jpeg", "jpe", "webp",
                                                 "tif", "tiff", "bmp",  "dib", "gif"};
-  const size_t dot = path.find_last_of("./");
-  if (dot == std::string::npos || path[dot] == '/') {
-    return false;
-  }
-  std::string ending = path.substr(dot + 1);
-  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
-  return endings.contains(ending);
+  return endings.contains(ending_of(path));
+}
+
+bool is_text_name(const std::string& path) {
+  const std::string ending = ending_of(path);
+  return ending == "txt" || ending == "json" || path.substr(path.rfind('/') + 1) == "metadata.jsonl";
 }
 
 PictureTree scan_folder(const std::string& folder) {
@@ -116,11 +132,11 @@ PictureTree scan_folder(const std::string& folder) {
 
 std::string archive_identity(const std::string& path) { return identity_of(path, status_of(path)); }
 
-PictureTree scan_archive(const std::string& path) {
+PictureTree scan_archive(const std::string& path, bool texts) {
   PictureTree out;
   out.name = path;
   out.identity = archive_identity(path);
-  const ArchiveContents contents = read_archive(path, is_picture_name);
+  const ArchiveContents contents = read_archive(path, texts ? is_picture_or_text : is_picture_name);
   const std::string around = folder_around(contents.files);
   std::set<std::string> folders, hidden;
   for (const ArchivedFile& file : contents.files) {
@@ -145,16 +161,21 @@ PictureTree scan_archive(const std::string& path) {
     if (passed || file.is_folder) {
       continue;
     }
+    PictureTree::File found{within,
+                            {.name = path + ": " + file.path,
+                             .file = "",
+                             .spool = contents.spool,
+                             .offset = file.offset,
+                             .size = file.size,
+                             .damage = file.damage,
+                             .within = within}};
     if (is_picture_name(within)) {
-      out.pictures.push_back({within,
-                              {.name = path + ": " + file.path,
-                               .file = "",
-                               .spool = contents.spool,
-                               .offset = file.offset,
-                               .size = file.size,
-                               .damage = file.damage}});
-    } else {
-      out.others += 1;
+      out.pictures.push_back(std::move(found));
+      continue;
+    }
+    out.others += 1;
+    if (texts && is_text_name(within)) {
+      out.texts.push_back(std::move(found));
     }
   }
   out.folders.assign(folders.begin(), folders.end());

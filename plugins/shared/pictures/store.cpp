@@ -38,6 +38,15 @@ std::string spell_key(const std::vector<PictureTree>& trees, const PictureReadin
   std::string out;
   for (const PictureTree& tree : trees) {
     out += tree.name + '\n' + tree.identity;
+    if (r.captions) {
+      out += tree.text_identity;
+    }
+  }
+  if (r.captions) {
+    out += std::to_string(static_cast<int>(r.captions->form)) + '\n' + r.captions->file_key + '\n';
+    for (const std::string& key : r.captions->text_keys) {
+      out += key + '\n';
+    }
   }
   for (const int64_t n : {int64_t{r.grey}, int64_t{r.background.has_value()}, r.size, static_cast<int64_t>(r.resize),
                           int64_t{r.by_folders}, int64_t{r.skip_damaged}}) {
@@ -62,7 +71,10 @@ std::shared_ptr<const PictureStore> PictureStore::open(const std::vector<std::st
   }
   for (size_t i = 0; i < trees.size(); ++i) {
     if (is_archive(sources[i])) {
-      trees[i] = scan_archive(sources[i]);
+      trees[i] = scan_archive(sources[i], reading.captions.has_value());
+    }
+    if (reading.captions) {
+      CaptionFinder(trees[i], *reading.captions, reading.skip_damaged).find();
     }
   }
   const std::shared_ptr<PictureStore> store(

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "captions.h"
 #include "listing.h"
 #include "resize.h"
 
@@ -21,9 +22,10 @@ struct PictureReading {
   std::optional<Colour> background = {};  // behind transparency and in bars
   int64_t size = 0;                       // 0: all pictures have one size
   Resize resize = Resize::crop;
-  bool by_folders = true;     // sub-folders are classes
-  bool skip_damaged = false;  // leave damaged pictures out
-  double memory = 2;          // GiB of decoded pictures that are kept
+  bool by_folders = true;                       // sub-folders are classes
+  bool skip_damaged = false;                    // leave damaged pictures out
+  double memory = 2;                            // GiB of decoded pictures that are kept
+  std::optional<CaptionReading> captions = {};  // pictures without one are then left out
 };
 
 /// A picture that is sound, but not of the size of the others.
@@ -45,12 +47,16 @@ class PictureStore {
   const std::vector<std::string>& classes() const { return listing_.classes; }
   /// [size] int64.
   Tensor labels() const;
+  /// Of each, where captions are read.
+  std::vector<std::string> captions() const;
+  /// The path of each within its folder or archive, with '/'.
+  std::vector<std::string> paths() const;
   bool in_memory() const { return all_.defined(); }
 
   /// [n, C, height, width] floats: bytes over 255, deep pictures as they are. `which`: [n] int64. A picture that turns
   /// out to be damaged is replaced by the one that `instead` names for it, if damaged ones are to be skipped, and is an
-  /// error otherwise.
-  Tensor pictures(const Tensor& which, const std::function<int64_t(int64_t)>& instead) const;
+  /// error otherwise. `used`, if it is wanted, is [n] int64: which picture each is in the end.
+  Tensor pictures(const Tensor& which, const std::function<int64_t(int64_t)>& instead, Tensor* used = nullptr) const;
 
   /// What was left out, on one line.
   std::string notes() const;
@@ -64,7 +70,8 @@ class PictureStore {
   void drop(const std::vector<std::string>& errors);
   std::string other_size(const std::string& name, int64_t height, int64_t width) const;
   bool fits(bool deep) const;
-  Tensor read_or_replace(int64_t index, const std::function<int64_t(int64_t)>& instead) const;
+  // `index` becomes that of the picture which is read in the end.
+  Tensor read_or_replace(int64_t& index, const std::function<int64_t(int64_t)>& instead) const;
 
   Listing listing_;
   PictureReading reading_;

@@ -16,6 +16,22 @@ Tensor PictureStore::labels() const {
   return at::tensor(out, at::kLong);
 }
 
+std::vector<std::string> PictureStore::captions() const {
+  std::vector<std::string> out;
+  for (const PictureEntry& entry : listing_.entries) {
+    out.push_back(entry.caption);
+  }
+  return out;
+}
+
+std::vector<std::string> PictureStore::paths() const {
+  std::vector<std::string> out;
+  for (const PictureEntry& entry : listing_.entries) {
+    out.push_back(entry.within);
+  }
+  return out;
+}
+
 // [C, height, width], of the size that is asked for: bytes, or floats of a deep picture.
 Tensor PictureStore::read(const PictureEntry& entry) const {
   const std::vector<uint8_t> file = read_entry(entry);
@@ -32,8 +48,9 @@ Tensor PictureStore::read(const PictureEntry& entry) const {
   return reading_.size > 0 ? resized(out, reading_.size, reading_.resize, reading_.background) : out;
 }
 
-Tensor PictureStore::read_or_replace(int64_t index, const std::function<int64_t(int64_t)>& instead) const {
-  for (int64_t at = index;;) {
+Tensor PictureStore::read_or_replace(int64_t& index, const std::function<int64_t(int64_t)>& instead) const {
+  const int64_t first = index;
+  for (int64_t& at = index;;) {
     std::string error;
     {
       const std::lock_guard lock(mutex_);
@@ -70,13 +87,16 @@ Tensor PictureStore::read_or_replace(int64_t index, const std::function<int64_t(
       }
     }
     at = instead(at);
-    if (at == index) {
+    if (at == first) {
       throw RequestError(error);  // no other is left
     }
   }
 }
 
-Tensor PictureStore::pictures(const Tensor& which, const std::function<int64_t(int64_t)>& instead) const {
+Tensor PictureStore::pictures(const Tensor& which, const std::function<int64_t(int64_t)>& instead, Tensor* used) const {
+  if (used != nullptr) {
+    *used = which;
+  }
   if (all_.defined()) {
     const Tensor x = all_.index_select(0, which);
     return x.scalar_type() == at::kByte ? x.to(at::kFloat).div_(255) : x;
@@ -85,8 +105,8 @@ Tensor PictureStore::pictures(const Tensor& which, const std::function<int64_t(i
   std::vector<int64_t> shape = shape_;
   shape.insert(shape.begin(), n);
   Tensor out = at::empty(shape, at::kFloat);
-  const Tensor indices = which.contiguous();
-  const int64_t* index = indices.const_data_ptr<int64_t>();
+  Tensor indices = which.clone(at::MemoryFormat::Contiguous);
+  auto* index = indices.mutable_data_ptr<int64_t>();
   std::vector<std::string> errors(static_cast<size_t>(n));
   in_parallel(n, [&](int64_t i) {
     try {
@@ -102,6 +122,9 @@ Tensor PictureStore::pictures(const Tensor& which, const std::function<int64_t(i
     if (!error.empty()) {
       throw RequestError(error);
     }
+  }
+  if (used != nullptr) {
+    *used = indices;
   }
   return out;
 }
