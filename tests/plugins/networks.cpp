@@ -133,5 +133,5 @@ TEST_CASE("a TorchScript file is a network like any other") {
                  "cannot be read as TorchScript"));
   TestHost labelled("type = \"ve\"", ModelSpec{{16, 8, 8}, label_inputs(10)});
   CHECK(contains(request_error([&] { labelled.make_plugin<Network>("torchscript", toml); }),
-                 "expected (x, noise, labels)"));
+                 "expected (x, time, labels)"));
 }

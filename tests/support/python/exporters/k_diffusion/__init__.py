@@ -1,0 +1,3 @@
+"""A stand-in for k-diffusion, with what the exporter calls."""
+
+from . import config
