@@ -28,6 +28,7 @@ void add_sample(CLI::App& app, Shared& shared);    // sample
 void add_evaluate(CLI::App& app, Shared& shared);  // evaluate
 void add_solve(CLI::App& app, Shared& shared);     // solve
 void add_optimise(CLI::App& app, Shared& shared);  // optimise
+void add_export(CLI::App& app, Shared& shared);    // export
 void add_list(CLI::App& app, Shared& shared);      // list
 void add_inspect(CLI::App& app, Shared& shared);   // inspect
 void add_check(CLI::App& app, Shared& shared);     // check

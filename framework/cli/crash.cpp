@@ -1,9 +1,12 @@
 #include "cli/crash.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -57,6 +60,77 @@ void say(const char* text) { [[maybe_unused]] const ssize_t written = write(STDE
   end_now(1);
 }
 
+// The lines of a file, read without a stream.
+class MapLines {
+ public:
+  explicit MapLines(const char* path) : file_(open(path, O_RDONLY | O_CLOEXEC)) {}
+  // The next line, cut at its end; null behind the last.
+  const char* next() {
+    size_t length = 0;
+    for (char c = 0; (c = read_one()) != 0 && c != '\n';) {
+      if (length + 1 < sizeof line_) {
+        line_[length++] = c;
+      }
+    }
+    line_[length] = 0;
+    return length > 0 ? line_ : nullptr;
+  }
+
+ private:
+  char read_one() {
+    if (at_ == end_) {
+      end_ = file_ < 0 ? 0 : read(file_, buffer_, sizeof buffer_);
+      at_ = 0;
+    }
+    return end_ > 0 ? buffer_[at_++] : '\0';
+  }
+  int file_;
+  ssize_t at_ = 0, end_ = 0;
+  char buffer_[4096], line_[4096];
+};
+
+// A hexadecimal number, and what stands behind it.
+const char* read_hexadecimal(const char* text, uintptr_t& out) {
+  for (out = 0;; ++text) {
+    const int digit = *text >= '0' && *text <= '9' ? *text - '0' : *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 : -1;
+    if (digit < 0) {
+      return text;
+    }
+    out = out << 4 | static_cast<uintptr_t>(digit);
+  }
+}
+
+// The file that is mapped at an address, as the system says it: "BEGIN-END … PATH". Null where there is none.
+const char* mapped_file(const void* address) {
+  static MapLines maps("/proc/self/maps");
+  const auto wanted = reinterpret_cast<uintptr_t>(address);
+  while (const char* line = maps.next()) {
+    uintptr_t begin = 0, end = 0;
+    const char* rest = read_hexadecimal(line, begin);
+    read_hexadecimal(rest + 1, end);
+    if (wanted >= begin && wanted < end) {
+      return std::strchr(rest, '/');
+    }
+  }
+  return nullptr;
+}
+
+// A mapped file whose end is before the byte that was asked for. Several threads may ask at once: one says it.
+void on_bus_error(int signal, siginfo_t* info, void*) {
+  static std::atomic_flag taken = ATOMIC_FLAG_INIT;
+  while (taken.test_and_set()) {
+    pause();
+  }
+  if (const char* file = info->si_code == BUS_ADRERR ? mapped_file(info->si_addr) : nullptr) {
+    say("error: ");
+    say(file);
+    say(": became shorter while it was in use, or cannot be read any more; its bytes are read where they lie, so it "
+        "has to stay as it is\n");
+    end_now(1);
+  }
+  on_signal(signal);
+}
+
 [[noreturn]] void on_terminate() {
   if (const std::exception_ptr current = std::current_exception()) {
     try {
@@ -99,9 +173,12 @@ void one_line_for_crashes() {
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+  for (const int signal : {SIGSEGV, SIGFPE, SIGILL, SIGABRT}) {
     sigaction(signal, &action, nullptr);
   }
+  action.sa_sigaction = on_bus_error;
+  action.sa_flags = static_cast<int>(SA_ONSTACK | SA_SIGINFO);
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 }  // namespace retort

@@ -1,5 +1,6 @@
 /// What happens where no exception can help: a failed assertion, a crash or an escaped exception becomes one line that
-/// names the plugin whose code ran, and exit code 1.
+/// names the plugin whose code ran, and exit code 1. A mapped file that shrinks while it is in use is one that names
+/// the file.
 #pragma once
 
 namespace retort {

@@ -1,12 +1,16 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <sstream>
 
 #include "cli/commands.h"
 #include "cli/reference.h"
 #include "config/experiment.h"
+#include "config/tables.h"
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "retort/model.h"
@@ -136,7 +140,21 @@ void write_reference(const Registry& registry, const std::string& folder) {
   }
 }
 
+// A file or folder of weights, where no plugin and no table has that name.
+bool is_checkpoint(const Registry& registry, const std::string& name) {
+  const auto plugins = registry.files();
+  const bool is_plugin =
+      std::any_of(plugins.begin(), plugins.end(), [&](const PluginFile& file) { return file.name == name; });
+  std::error_code none;
+  return !is_plugin && find_table(name) == nullptr &&
+         (std::filesystem::is_directory(name.substr(0, name.find('?')), none) || name.ends_with(".safetensors"));
+}
+
 void inspect(const Registry& registry, const std::string& name, const std::string& kind, bool json) {
+  if (kind.empty() && is_checkpoint(registry, name)) {
+    std::printf("%s", describe_checkpoint(name, registry).c_str());
+    return;
+  }
   std::vector<PluginDescription> found;
   std::vector<std::string> known;
   for (const PluginFile& file : registry.files()) {
@@ -220,7 +238,8 @@ void add_inspect(CLI::App& app, Shared& shared) {
   CLI::App* command = app.add_subcommand(
       "inspect",
       "what a plugin is, with every parameter; also the tables run, process, student, train, evaluate, report");
-  command->add_option("NAME", request->name, "plugin or table");
+  command->add_option("NAME", request->name,
+                      "a plugin, a table, or a checkpoint: a .safetensors file or a folder of diffusers");
   command->add_option("--kind", request->kind, "where several kinds have a plugin of that name");
   command->add_flag("--json", request->json, "as JSON");
   CLI::Option* all = command->add_flag("--all", request->all, "every plugin and table");

@@ -44,6 +44,7 @@ int main_inner(int argc, char** argv) {
   add_evaluate(app, shared);
   add_solve(app, shared);
   add_optimise(app, shared);
+  add_export(app, shared);
   add_list(app, shared);
   add_inspect(app, shared);
   add_check(app, shared);

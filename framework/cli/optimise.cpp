@@ -22,7 +22,7 @@ namespace {
 struct OptimiseRequest {
   RunRequest run;
   std::string method = "gits", out;
-  std::string checkpoint, by = "fd";
+  std::string checkpoint, by;
   int64_t samples = 64, fine = 60, rounds = 40;
   int64_t seed = 1000;
   double weight = 1.15;
@@ -115,6 +115,7 @@ class StudentAtTimes {
     judged_ = std::make_unique<ModelEvaluator>(e, e.teacher.get(), shared_, "judged", middle_guidance(e));
   }
   double value(const Tensor& times) { return value_of(*found_, times); }
+  const std::string& by() const { return by_; }
   double on_fresh_noise(const Tensor& times) { return value_of(*judged_, times); }
 
  private:
@@ -133,7 +134,8 @@ class StudentAtTimes {
       e.metrics = {metric};
       for (const auto& [name, unused] : measure(*found_, sampler_times(grid, 1)).values) {
         known.push_back(name);
-        if (name == by_) {
+        if (by_.empty() || name == by_) {
+          by_ = name;
           return;
         }
       }
@@ -189,7 +191,7 @@ void optimise_student(const OptimiseRequest& request, const Registry& registry) 
     const Tensor found = search_sampler_times(
         e.process(), usual, request.rounds, [&](const Tensor& times) { return student.value(times); },
         [&](int64_t round, double value) {
-          log::info(name + ", round " + std::to_string(round) + ": " + request.by + " " + Value{value, {}}.text());
+          log::info(name + ", round " + std::to_string(round) + ": " + student.by() + " " + Value{value, {}}.text());
         });
     Array list;
     for (int64_t k = 1; k < steps; ++k) {
@@ -197,7 +199,7 @@ void optimise_student(const OptimiseRequest& request, const Registry& registry) 
     }
     lists.push_back(Value{list, {}});
     char line[200];
-    std::snprintf(line, sizeof line, "%s: %s on fresh noise %.4g, before %.4g", name.c_str(), request.by.c_str(),
+    std::snprintf(line, sizeof line, "%s: %s on fresh noise %.4g, before %.4g", name.c_str(), student.by().c_str(),
                   student.on_fresh_noise(found), student.on_fresh_noise(usual));
     log::info(line);
     comment += std::string("# ") + line + "\n";
@@ -227,8 +229,9 @@ void add_optimise(CLI::App& app, Shared& shared) {
       ->capture_default_str();
   command->add_option("--checkpoint", request->checkpoint,
                       "a student's weights, such as runs/NAME/checkpoints/step_001500.safetensors");
-  command->add_option("--by", request->by, "with --checkpoint: the value of evaluate.metrics that is to be least")
-      ->capture_default_str();
+  command->add_option(
+      "--by", request->by,
+      "with --checkpoint: the measured value that is to be least; by default the first of evaluate.metrics");
   command->add_option("--samples", request->samples, "how many trajectories")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -312,7 +312,7 @@ void Experiment::build_trained_model() {
           ": [network] has no effect with student.init = \"teacher\"; leave it out, or give student.init = "
           "\"random\" with it");
     }
-    network_table_ = *read_checkpoint_config(teacher_checkpoint_).find("model")->find("network");
+    network_table_ = *read_checkpoint_config(teacher_checkpoint_, &registry_).find("model")->find("network");
     // The teacher's parametrisation is taken over; written in [student] it would be an unknown key.
     parametrisation_ = teacher->parametrisation();
     boundary_ = Boundary(p, parametrisation_);
@@ -408,6 +408,20 @@ void Experiment::drop_steps_of_generators() {
   resolved_["evaluate"]["student_steps"] = Value{Array{Value{int64_t{1}, {}}}, {}};
 }
 
+namespace {
+
+// The file of the change alone, which training leaves beside the merged weights.
+std::string adapter_beside(const std::string& path) {
+  const std::string ending = ".adapter.safetensors";
+  std::string out = path.ends_with(ending) ? path : std::filesystem::path(path).replace_extension(ending).string();
+  if (!std::filesystem::exists(out)) {
+    throw RequestError(path + ": has no adapter beside it; student.adapter_scale needs one");
+  }
+  return out;
+}
+
+}  // namespace
+
 Checkpoint Experiment::checkpoint(const std::string& path) {
   last_checkpoint_ = path;
   if (std::filesystem::path(path).extension() == ".toml" && std::filesystem::exists(path)) {
@@ -419,7 +433,10 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
     }
     last_checkpoint_ = made_.at(path);
   }
-  Checkpoint out = read_checkpoint(last_checkpoint_, {student ? student->base : "", teacher_checkpoint_});
+  const std::vector<std::string> bases = {student ? student->base : "", teacher_checkpoint_};
+  const double scale = table_.empty() && student ? student->adapter_scale : 1;  // of the student, not of other parts
+  Checkpoint out = scale == 1 ? read_checkpoint(last_checkpoint_, bases, &registry_)
+                              : read_checkpoint(adapter_beside(last_checkpoint_), bases, &registry_, scale);
   const std::string is = objective_of(out);
   const std::string wanted = name_of(Makes::denoiser);
   if (table_ == Teacher::kind && !is.empty() && is != wanted) {
@@ -430,15 +447,15 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
 }
 
 std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const std::string& path) {
-  std::shared_ptr<Network> network = build_network(*this, checkpoint, path);
+  std::shared_ptr<Network> network = build_network(*this, checkpoint, path, {}, 1, FileWeights::in_place);
   frozen_backend_->place(*network);
   return network;
 }
 
 std::shared_ptr<Network> Experiment::new_network() {
   if (student->from_teacher) {
-    const std::shared_ptr<Network> made =
-        build_network(*this, read_checkpoint(teacher_checkpoint_), teacher_checkpoint_, spec_.inputs, spec_.outputs);
+    const std::shared_ptr<Network> made = build_network(*this, read_checkpoint(teacher_checkpoint_, {}, &registry_),
+                                                        teacher_checkpoint_, spec_.inputs, spec_.outputs);
     training_backend_->place(*made);
     return made;
   }

@@ -38,6 +38,8 @@ StudentSettings::StudentSettings(Params& p)
                    "(Hu et al. 2022); needs init = \"teacher\"") == "lora"),
       rank(p.get("rank", 64, "adapter = \"lora\": columns of B and rows of A", at_least(1))),
       alpha(p.get("alpha", 0.0, "adapter = \"lora\": the change's weight, times rank; 0: as rank", at_least(0))),
+      adapter_scale(p.get("adapter_scale", 1.0,
+                          "adapter = \"lora\": how much of the trained change is sampled and measured; 1: as trained")),
       layers(p.get("layers", std::vector<std::string>{"*"},
                    "adapter = \"lora\": patterns of the weights' names, such as \"*.qkv.*\"; only matrices and "
                    "convolutions count")),
@@ -46,6 +48,9 @@ StudentSettings::StudentSettings(Params& p)
                   "empty: there, or teacher.checkpoint")) {
   if (low_rank && !from_teacher) {
     throw p.error("adapter", "\"lora\" changes a teacher's weights; expected init = \"teacher\" with it");
+  }
+  if (!low_rank && adapter_scale != 1) {
+    throw p.error("adapter_scale", "weighs a trained adapter; expected adapter = \"lora\" with it");
   }
 }
 
@@ -144,10 +149,11 @@ EvaluateSettings::EvaluateSettings(Params& p)
                "training steps to evaluate at, besides the last; those beyond train.steps are left out", at_least(1))),
       samples(p.get("samples", 2000, "samples of each model", at_least(1))),
       student_steps(p.get("student_steps", std::vector<int64_t>{1}, "steps of the student's sampler", at_least(1))),
-      student_times(p.get("student_times", std::vector<std::vector<double>>{},
-                          "lists of falling times, in units of the process: where a sampler of one step more than a list "
-                          "has times begins its second step and the others; without a list of that length they are "
-                          "spread over the grid")),
+      student_times(
+          p.get("student_times", std::vector<std::vector<double>>{},
+                "lists of falling times, in units of the process: where a sampler of one step more than a list "
+                "has times begins its second step and the others; without a list of that length they are "
+                "spread over the grid")),
       gamma(read_gamma(p)),
       guidance(p.get("guidance", std::vector<double>{},
                      "guidance weights to evaluate at, where the teacher has a guidance_range; empty: the middle of it",

@@ -31,6 +31,7 @@ struct StudentSettings {
   bool low_rank;
   int64_t rank;
   double alpha;
+  double adapter_scale;  // of the change, where the student is sampled or measured
   std::vector<std::string> layers;
   std::string base;
 };

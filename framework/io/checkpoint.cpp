@@ -1,15 +1,22 @@
 #include "io/checkpoint.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/DimVector.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <set>
 
+#include "io/diffusers.h"
+#include "io/diffusers_times.h"
 #include "io/hashes.h"
 #include "io/json.h"
 #include "io/low_rank.h"
+#include "io/mapped.h"
 #include "io/safetensors.h"
+#include "retort/new_weights.h"
 
 namespace retort {
 
@@ -61,11 +68,12 @@ std::string find_base(const std::string& adapter, const std::string& recorded, c
 }
 
 // The base with the adapter's change added to its weights.
-void merge_adapter(Checkpoint& adapter, const std::string& path, const std::vector<std::string>& bases) {
+void merge_adapter(Checkpoint& adapter, const std::string& path, const std::vector<std::string>& bases,
+                   const Registry* registry, double scale) {
   Params p(*adapter.config.find("adapter"), "adapter", nullptr);
   const std::string base = find_base(path, p.get("base", "", ""), p.get("base_sha256", "", ""), bases);
-  std::map<std::string, Tensor> weights = read_checkpoint(base).tensors;
-  merge_low_rank(weights, adapter.tensors, p.get("scale", 1.0, ""), path);
+  std::map<std::string, Tensor> weights = read_checkpoint(base, {}, registry).tensors;
+  merge_low_rank(weights, adapter.tensors, scale * p.get("scale", 1.0, ""), path);
   adapter.tensors = std::move(weights);
 }
 
@@ -114,13 +122,95 @@ Value config_in(const std::map<std::string, std::string>& metadata, const std::s
 
 }  // namespace
 
-Value read_checkpoint_config(const std::string& path) { return config_in(read_metadata(path), path); }
+namespace {
 
-Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases) {
+// The plugins of the tree, for those who bring no registry.
+const Registry& own_registry() {
+  static const Registry all(plugin_folders({}));
+  return all;
+}
+
+}  // namespace
+
+Value read_checkpoint_config(const std::string& path, const Registry* registry) {
+  if (const auto request = diffusers_request(path)) {
+    return read_diffusers_config(*request, registry != nullptr ? *registry : own_registry());
+  }
+  return config_in(read_metadata(path), path);
+}
+
+Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases, const Registry* registry,
+                           double adapter_scale) {
+  if (const auto request = diffusers_request(path)) {
+    return read_diffusers(*request, registry != nullptr ? *registry : own_registry());
+  }
   TensorFile file = read_safetensors(path);
   Checkpoint out{std::move(file.tensors), config_in(file.metadata, path)};
   if (out.config.find("adapter") != nullptr) {
-    merge_adapter(out, path, bases);
+    merge_adapter(out, path, bases, registry, adapter_scale);
+  }
+  return out;
+}
+
+namespace {
+
+std::string sizes_of(const std::vector<int64_t>& shape) {
+  std::string out;
+  for (const int64_t n : shape) {
+    out += (out.empty() ? "" : " x ") + std::to_string(n);
+  }
+  return out;
+}
+
+std::string text_of(const Value* value) {
+  const std::string* text = value != nullptr ? std::get_if<std::string>(&value->data) : nullptr;
+  return text != nullptr ? *text : value != nullptr ? value->text() : "";
+}
+
+std::string described_inputs(const ModelSpec& spec) {
+  std::string out;
+  for (const Input& input : spec.inputs) {
+    out += (out.empty() ? "" : ", ") + input.name;
+    out += input.classes > 0 ? " (" + std::to_string(input.classes) + " classes)" : "";
+    out += input.shape.empty() ? "" : " " + sizes_of(input.shape);
+  }
+  return out.empty() ? "nothing" : out;
+}
+
+}  // namespace
+
+std::string describe_checkpoint(const std::string& path, const Registry& registry) {
+  const Checkpoint checkpoint = read_checkpoint(path, {}, &registry);
+  const Value& model = *checkpoint.config.find("model");
+  const ModelSpec spec = checkpoint.spec();
+  int64_t numbers = 0;
+  std::set<std::string> types;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    numbers += tensor.numel();
+    types.insert(c10::toString(tensor.scalar_type()));
+  }
+  std::string out = path + "\n";
+  const auto line = [&](const std::string& what, const std::string& is) { out += "  " + what + ": " + is + "\n"; };
+  if (const Value* source = checkpoint.config.find("source")) {
+    line("class", text_of(source->find("class")));
+  }
+  const Value& network = *model.find("network");
+  line("network", text_of(network.is_table() ? network.find("type") : &network));
+  std::string list;
+  for (const std::string& type : types) {
+    list += (list.empty() ? "" : ", ") + type;
+  }
+  line("weights",
+       std::to_string(checkpoint.tensors.size()) + " tensors, " + std::to_string(numbers) + " numbers, " + list);
+  line("samples", sizes_of(spec.shape));
+  line("is given", described_inputs(spec));
+  if (const Value* process = model.find("process")) {
+    line("process", process->text());
+    line("predicts", text_of(model.find("parametrisation")));
+    line("sees", model.find("preconditioning") != nullptr ? text_of(model.find("preconditioning")) : "auto");
+  }
+  if (network.is_table()) {
+    line("keys of the network", network.text());
   }
   return out;
 }
@@ -133,7 +223,7 @@ Tensor fitted(const Tensor& weights, at::IntArrayRef wanted, int64_t outputs) {
   if (weights.sizes() == wanted) {
     return weights;
   }
-  std::vector<int64_t> shape = weights.sizes().vec(), times(shape.size(), 1);
+  at::DimVector shape(weights.sizes().begin(), weights.sizes().end()), times(shape.size(), 1);
   if (shape.empty() || outputs == 1) {
     return {};
   }
@@ -142,10 +232,21 @@ Tensor fitted(const Tensor& weights, at::IntArrayRef wanted, int64_t outputs) {
   return at::IntArrayRef(shape) == wanted ? weights.repeat(times) : Tensor();
 }
 
+// Gives a network's weight the numbers of a checkpoint: a copy, or, of a mapped file, its own bytes.
+void fill(Tensor weights, const Tensor& given, FileWeights how) {
+  if (how == FileWeights::in_place && is_mapped(given)) {
+    NewWeights::put(weights, given);
+  } else if (weights.is_meta()) {
+    NewWeights::put(weights, given.to(weights.scalar_type(), /*non_blocking=*/false, /*copy=*/true));
+  } else {
+    weights.copy_(given);
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint, const std::string& path,
-                                       const std::vector<Input>& more, int64_t outputs) {
+                                       const std::vector<Input>& more, int64_t outputs, FileWeights file_weights) {
   ModelSpec spec = checkpoint.spec();
   const int64_t repeated = spec.outputs == 1 ? outputs : 1;
   spec.outputs *= repeated;
@@ -157,8 +258,17 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     }
   }
   HostForModel here(host, spec);
-  Params p(*checkpoint.config.find("model"), "model", &here);
-  const std::shared_ptr<Network> network = p.plugin<Network>("network", "", "");
+  Value model = *checkpoint.config.find("model");
+  const ForeignTimes times = ForeignTimes::take(model["network"]);
+  Params p(model, "model", &here);
+  const std::shared_ptr<Network> network = [&] {
+    // All weights of a foreign model are in its files, so none need be made before.
+    std::optional<NewWeights::OnMeta> without_memory;
+    if (is_foreign(checkpoint) && more.empty()) {
+      without_memory.emplace();
+    }
+    return times.around(p.plugin<Network>("network", "", ""));
+  }();
   std::vector<std::string> new_weights;  // how the names of those begin that the checkpoint lacks
   for (const std::string& input : added) {
     new_weights.push_back(network->weights_of(input));
@@ -171,6 +281,7 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     return std::any_of(new_weights.begin(), new_weights.end(),
                        [&](const std::string& prefix) { return name.starts_with(prefix); });
   };
+  check_foreign_weights(checkpoint, *network, is_new, repeated);
   const at::NoGradGuard no_grad;
   for (const auto& parameter : network->module()->named_parameters()) {
     const auto found = checkpoint.tensors.find(parameter.key());
@@ -180,12 +291,12 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     if (found == checkpoint.tensors.end()) {
       throw RequestError(path + ": lacks the weights '" + parameter.key() + "' of its network");
     }
-    Tensor weights = parameter.value();
+    const Tensor weights = parameter.value();
     const Tensor given = fitted(found->second, weights.sizes(), repeated);
     if (!given.defined()) {
       throw RequestError(path + ": the weights '" + parameter.key() + "' have another shape than its network's");
     }
-    weights.copy_(given);
+    fill(weights, given, file_weights);
   }
   for (const auto& buffer : network->module()->named_buffers()) {
     const auto found = checkpoint.tensors.find(buffer.key());

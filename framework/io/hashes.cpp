@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "io/diffusers_request.h"
 #include "io/files.h"
 #include "log.h"
 #include "retort/error.h"
@@ -103,6 +104,10 @@ std::string content_hash(const fs::path& path) {
   const fs::path absolute = fs::absolute(path, error).lexically_normal();
   if (fs::is_directory(absolute, error)) {
     return hash_of_folder(absolute);
+  }
+  if (!fs::exists(absolute, error)) {
+    const auto request = path.string().find('?') != std::string::npos ? diffusers_request(path.string()) : std::nullopt;
+    return request ? content_of(*request) : "";
   }
   return hash_of_file(absolute.string());
 }

@@ -7,6 +7,7 @@
 namespace retort {
 
 /// The SHA-256 of a file's content, or of a folder's: the names and contents of all its files, hidden ones left out.
+/// Of a model that diffusers saved, as io/diffusers_request.h spells it, that of all that the path names.
 /// A file is read again only where its size, time or inode has changed. Missing paths give "".
 std::string content_hash(const std::filesystem::path& path);
 

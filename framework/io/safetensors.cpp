@@ -26,13 +26,13 @@ struct Type {
 constexpr Type types[] = {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16},
                           {"I64", at::kLong},   {"I32", at::kInt},   {"U8", at::kByte},  {"BOOL", at::kBool}};
 
-at::ScalarType dtype_of(const TensorType* type) {
+}  // namespace
+
+c10::ScalarType dtype_of(const TensorType* type) {
   return std::find_if(std::begin(types), std::end(types),
                       [&](const Type& t) { return type->name == std::string_view(t.name); })
       ->dtype;
 }
-
-}  // namespace
 
 void write_safetensors(const fs::path& path, const TensorFile& file) {
   Json header = Json::object();
@@ -88,6 +88,10 @@ std::pair<TensorHeader, uint64_t> read_header(std::istream& in, uint64_t size, c
   unsigned char length[8];
   if (size < 8 || !in.read(reinterpret_cast<char*>(length), 8)) {
     throw fail("is too short for a safetensors file");
+  }
+  if (std::string_view(reinterpret_cast<char*>(length), sizeof length) == "version ") {  // never a header's length
+    throw fail(
+        "is a pointer of Git LFS in place of the file itself; expected a safetensors file (git lfs pull brings it)");
   }
   uint64_t header_size = 0;
   for (int i = 7; i >= 0; --i) {
@@ -152,9 +156,13 @@ TensorFile read_safetensors(const fs::path& path) {
   return read_safetensors(in, fs::file_size(path), path.string());
 }
 
-std::map<std::string, std::string> read_metadata(const fs::path& path) {
+std::pair<TensorHeader, uint64_t> safetensors_header(const fs::path& path) {
   std::ifstream in = open_tensors(path);
-  return read_header(in, fs::file_size(path), path.string()).first.metadata;
+  return read_header(in, fs::file_size(path), path.string());
+}
+
+std::map<std::string, std::string> read_metadata(const fs::path& path) {
+  return safetensors_header(path).first.metadata;
 }
 
 namespace {

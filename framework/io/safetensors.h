@@ -5,7 +5,11 @@
 #include <istream>
 #include <map>
 #include <string>
+#include <utility>
 
+#include <c10/core/ScalarType.h>
+
+#include "io/tensor_header.h"
 #include "retort/tensor.h"
 
 namespace retort {
@@ -25,6 +29,11 @@ TensorFile read_safetensors(std::istream& in, uint64_t size, const std::string& 
 
 /// The metadata alone.
 std::map<std::string, std::string> read_metadata(const std::filesystem::path& path);
+
+/// The header alone, and where in the file the tensors' bytes begin.
+std::pair<TensorHeader, uint64_t> safetensors_header(const std::filesystem::path& path);
+/// LibTorch's name of a type.
+c10::ScalarType dtype_of(const TensorType* type);
 
 /// One tensor [n, …] from ".safetensors" (its tensor "x") or CSV (a sample a line). `shape` is of one sample; rows of a
 /// CSV have as many numbers as it has elements.

@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/files.h"
+#include "io/hashes.h"
 #include "io/json.h"
 #include "io/names.h"
 #include "io/safetensors.h"
@@ -169,7 +170,7 @@ void Trainer::save_weights() const {
     const std::string& base = experiment_.teacher_checkpoint();
     Json own = json;
     own["adapter"] = {{"base", fs::proximate(base, path.parent_path()).string()},
-                      {"base_sha256", sha256_of_file(base)},
+                      {"base_sha256", content_hash(base)},
                       {"scale", adapter_->scale()}};
     file.metadata["retort"] = spell(own);
     write_safetensors(fs::path(path).replace_extension(".adapter.safetensors"), file);

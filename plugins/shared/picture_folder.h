@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "pictures/store.h"
+#include "../shared/pictures/store.h"
 
 namespace retort {
 

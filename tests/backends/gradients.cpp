@@ -418,6 +418,26 @@ TEST_CASE(
                      "outputs = 3\nsegments = [2]\nwindow = 4",
                      {{1, 8, 8}, label_inputs(3), 3},
                      true});
+  const std::string levels =
+      "block_out_channels = [8, 16]\nnorm_num_groups = 4\nlayers_per_block = 1\nattention_head_dim = 4\n"
+      "in_channels = 1\nout_channels = 1\n";
+  lessons.push_back({"unet_2d",
+                     levels + "down_block_types = [\"DownBlock2D\", \"AttnDownBlock2D\"]\n"
+                              "up_block_types = [\"AttnUpBlock2D\", \"UpBlock2D\"]",
+                     "cm", "", pictures, true});
+  lessons.push_back({"unet_2d_condition",
+                     levels +
+                         "cross_attention_dim = 12\ndown_block_types = [\"CrossAttnDownBlock2D\", \"DownBlock2D\"]\n"
+                         "up_block_types = [\"UpBlock2D\", \"CrossAttnUpBlock2D\"]",
+                     "cm",
+                     "",
+                     {{1, 8, 8}, {{.name = "prompt_embeds", .shape = {5, 12}}}},
+                     true});
+  lessons.push_back(
+      {"dit_transformer_2d",
+       "in_channels = 1\nnum_embeds_ada_norm = 3\nnum_attention_heads = 2\nattention_head_dim = 8\nnum_layers = 2\n"
+       "sample_size = 8\ndropout = 0.0",
+       "cm", "", pictures, true});
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

@@ -1,6 +1,7 @@
 #include "config/toml.h"
 #include "io/files.h"
 #include "io/png.h"
+#include "io/safetensors.h"
 #include "plugin/check.h"
 #include "support/support.h"
 #include "support/torchscript.h"
@@ -89,11 +90,41 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"teacher gaussian_mixture", {"", "layout = \"ring\"", "layout = \"grid\"\nmodes = 9"}},
       {"dataset image_folder", {"folder = \"" + folder.string() + "/pictures\""}},
       {"dataset mnist_idx", {"images = \"" + folder.string() + "/x\"\nlabels = \"" + folder.string() + "/y\""}},
-      {"dataset captions", {"", "labels = true\nlength = 3", "dataset = \"moons\"\ntemplate = \"a moon\""}},
+      {"dataset captions",
+       {"", "labels = true\nlength = 3", "dataset = \"moons\"\ntemplate = \"a moon\"",
+        "folder = \"" + folder.string() + "/pictures\"\nletters = true\nflip = true"}},
+      {"dataset latents",
+       {"folder = \"" + folder.string() + "/latents\"",
+        "folder = \"" + folder.string() + "/latents\"\nunconditional_every = 3\nscaling_factor = 0.5"}},
       {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
       {"network unet", {"widths = [8, 16]\ngroups = 4"}},
       {"network unet_text",
        {"widths = [8, 16]\ngroups = 4\nheads = 2", "widths = [8]\nattention = [0]\ndepth = 2\npatch = 4"}},
+      {"teacher diffusers",
+       {"folder = \"" + source_dir() + "/tests/fixtures/diffusers/pixel\"\nscheduler = \"" + source_dir() +
+        "/tests/fixtures/diffusers/schedulers/edm\""}},
+      {"teacher torchscript", {"file = \"" + folder.string() + "/net.pt\"\nparametrisation = \"edm\""}},
+      {"network unet_2d",
+       {"block_out_channels = [8, 16]\nlayers_per_block = 1\nnorm_num_groups = 4\nin_channels = 1\nout_channels = 1\n"
+        "down_block_types = [\"DownBlock2D\", \"AttnDownBlock2D\"]\nup_block_types = [\"AttnUpBlock2D\", "
+        "\"UpBlock2D\"]",
+        "block_out_channels = [8, 16]\nlayers_per_block = 1\nnorm_num_groups = 4\nresnet_time_scale_shift = "
+        "\"scale_shift\"\n"
+        "downsample_type = \"resnet\"\nupsample_type = \"resnet\"\n"
+        "down_block_types = [\"ResnetDownsampleBlock2D\", \"AttnDownBlock2D\"]\n"
+        "up_block_types = [\"AttnUpBlock2D\", \"ResnetUpsampleBlock2D\"]"}},
+      {"network unet_2d_condition",
+       {"block_out_channels = [8, 16]\nlayers_per_block = 1\nnorm_num_groups = 4\nin_channels = 3\nout_channels = 3\n"
+        "down_block_types = [\"DownBlock2D\", \"CrossAttnDownBlock2D\"]\n"
+        "up_block_types = [\"CrossAttnUpBlock2D\", \"UpBlock2D\"]\nattention_head_dim = 2\ncross_attention_dim = 16\n"
+        "addition_embed_type = \"text_time\"\naddition_time_embed_dim = 4\nprojection_class_embeddings_input_dim = "
+        "32"}},
+      {"network dit_transformer_2d",
+       {"in_channels = 1\nnum_embeds_ada_norm = 10\nnum_attention_heads = 2\nattention_head_dim = 8\nnum_layers = "
+        "2\nsample_size = 28",
+        "in_channels = 3\nout_channels = 6\npatch_size = 4\nnum_embeds_ada_norm = 10\nnum_attention_heads = "
+        "2\nattention_head_dim = 8\nnum_layers = "
+        "2"}},
       {"network torchscript", {"file = \"" + folder.string() + "/net.pt\""}},
 #ifdef __SANITIZE_ADDRESS__
       {"backend onednn", {}},  // off under sanitizers
@@ -124,11 +155,22 @@ void write_data(const Folder& folder) {
   write_text(folder / "x", std::string{0, 0, 8, 3} + big_endian(40) + big_endian(4) + big_endian(4) + pixels);
   write_text(folder / "y", std::string{0, 0, 8, 1} + big_endian(40) + labels);
   write_pointwise_script(folder / "net.pt");
+  make_folder(folder / "latents");
+  for (const int64_t n : {13, 7}) {
+    write_safetensors(folder / "latents" / (std::to_string(n) + ".safetensors"),
+                      {{{"latents", normal({n, 4, 2, 2}).to(at::kHalf)},
+                        {"prompt_embeds", normal({n, 3, 5}).to(at::kBFloat16)},
+                        {"attention_mask", normal({n, 3}) > 0},
+                        {"labels", at::arange(n, at::kLong).remainder(3)},
+                        {"uncond_prompt_embeds", at::zeros({3, 5})}},
+                       {}});
+  }
   for (const char* name : {"a", "b"}) {
     make_folder(folder / "pictures" / name);
     for (int i = 0; i < 12; ++i) {
       write_text(folder / "pictures" / name / (std::to_string(i) + ".png"),
                  encode_png(at::rand({3, 4, 4}, seeded(0, name, static_cast<uint64_t>(i)))));
+      write_text(folder / "pictures" / name / (std::to_string(i) + ".txt"), "number " + std::to_string(i));
     }
   }
 }
