@@ -127,12 +127,15 @@ TEST_CASE("optimise writes a schedule that a configuration extends, and says wha
 TEST_CASE("optimise --checkpoint writes the times of a student's sampler, which a configuration extends") {
   Folder folder;
   const std::string at = folder.string();
-  write_text(folder / "c.toml", std::string(config) +
-                                    "[network]\ntype = \"mlp\"\nwidth = 16\ndepth = 1\n[loss]\ntype = \"cm\"\n[train]\nsteps = 30\nbatch = 64\n");
+  write_text(
+      folder / "c.toml",
+      std::string(config) +
+          "[network]\ntype = \"mlp\"\nwidth = 16\ndepth = 1\n[loss]\ntype = \"cm\"\n[train]\nsteps = 30\nbatch = 64\n");
   const std::string run = at + "/c.toml 'evaluate.metrics=[\"energy_distance\"]' 'evaluate.student_steps=[1, 2, 3]' ";
   REQUIRE(run_retort("run " + run + "run.output=" + at + "/out").code == 0);
   const std::string checkpoint = " --checkpoint " + at + "/out/checkpoints/step_000030.safetensors ";
-  const Outcome out = run_retort("optimise " + run + checkpoint + "--by energy_distance --rounds 2 --out " + at + "/times.toml");
+  const Outcome out =
+      run_retort("optimise " + run + checkpoint + "--by energy_distance --rounds 2 --out " + at + "/times.toml");
   CAPTURE(out.output);
   REQUIRE(out.code == 0);
   CHECK(contains(out.output, "2 steps: energy_distance on fresh noise"));
@@ -142,8 +145,9 @@ TEST_CASE("optimise --checkpoint writes the times of a student's sampler, which 
   CHECK(std::get<Array>(lists[0].data).size() == 1);
   CHECK(std::get<Array>(lists[1].data).size() == 2);
   // A run that extends them samples at these times: its rows of several steps differ, that of one step does not.
-  write_text(folder / "d.toml", "extends = [\"c.toml\", \"times.toml\"]\n");
-  const std::string again = at + "/d.toml 'evaluate.metrics=[\"energy_distance\"]' 'evaluate.student_steps=[1, 2, 3]' run.output=" + at;
+  write_text(folder / "d.toml", "extends = \"times.toml\"\n" + read_text(folder / "c.toml"));
+  const std::string again =
+      at + "/d.toml 'evaluate.metrics=[\"energy_distance\"]' 'evaluate.student_steps=[1, 2, 3]' run.output=" + at;
   const Outcome second = run_retort("run " + again + "/again");
   CAPTURE(second.output);
   REQUIRE(second.code == 0);
@@ -156,8 +160,9 @@ TEST_CASE("optimise --checkpoint writes the times of a student's sampler, which 
   // What is wrong is said before the work.
   CHECK(one_line(run_retort("optimise " + run + checkpoint + "--by fdd --out " + at + "/x.toml"), 2,
                  {"--by fdd", "energy_distance"}));
-  CHECK(one_line(run_retort("optimise " + run + "'evaluate.student_steps=[1]'" + checkpoint + "--out " + at + "/x.toml"), 2,
-                 {"evaluate.student_steps", "no sampler of two steps"}));
+  CHECK(
+      one_line(run_retort("optimise " + run + "'evaluate.student_steps=[1]'" + checkpoint + "--out " + at + "/x.toml"),
+               2, {"evaluate.student_steps", "no sampler of two steps"}));
   CHECK(one_line(run_retort("run " + run + "'evaluate.student_times=[[1e9]]' run.output=" + at + "/x"), 2,
                  {"evaluate.student_times", "out of order", "ends of the grid"}));
   CHECK(one_line(run_retort("run " + run + "'evaluate.student_times=[[1.0], [2.0]]' run.output=" + at + "/x"), 2,
