@@ -140,8 +140,12 @@ class StudentAtTimes {
         }
       }
     }
-    throw RequestError("--by " + by_ + ": is not measured" + did_you_mean(by_, known) +
-                       "; evaluate.metrics says what is");
+    std::string list;
+    for (const std::string& name : known) {
+      list += (list.empty() ? "" : ", ") + name;
+    }
+    throw RequestError("--by " + by_ + ": is not measured" + did_you_mean(by_, known) + "; evaluate.metrics gives " +
+                       (list.empty() ? "nothing" : list));
   }
 
   Measurement measure(ModelEvaluator& evaluator, const Tensor& times) {
