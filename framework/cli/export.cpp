@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "config/experiment.h"
 #include "config/toml.h"
+#include "export/folder.h"
 #include "export/lora.h"
 #include "export/onnx.h"
 #include "export/outgoing.h"
@@ -14,6 +15,7 @@
 #include "export/torchscript.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
+#include "io/safetensors.h"
 #include "log.h"
 
 namespace retort {
@@ -51,29 +53,106 @@ void check_word(const char* option, const std::string& word, const std::string& 
                      all);
 }
 
-// What stands at a folder's place and was not written by an export; empty where there is nothing of that kind.
-std::string foreign_entry(const fs::path& folder) {
+bool writes_folder(const ExportRequest& request) {
+  return request.format.starts_with("diff") && !(request.lora && fs::path(request.out).extension() == ".safetensors");
+}
+
+bool is_marked(const fs::path& file) {
+  try {
+    return read_metadata(file).contains(export_mark);
+  } catch (const RequestError&) {
+    return false;
+  }
+}
+
+// What stands in a folder and was not written by an export; empty where there is nothing of that kind. `marked` is set
+// where a file of weights says that an export wrote it.
+std::string foreign_entry(const fs::path& folder, bool& marked, const std::string& within = "") {
   const std::vector<std::string> own = words(
       "unet/ transformer/ scheduler/ model_index.json README.md pytorch_lora_weights.safetensors "
-      "adapter_model.safetensors adapter_config.json");
+      "adapter_model.safetensors adapter_config.json unet/config.json unet/diffusion_pytorch_model.safetensors "
+      "transformer/config.json transformer/diffusion_pytorch_model.safetensors scheduler/scheduler_config.json");
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string() + (entry.is_directory() ? "/" : "");
+    const bool inner = entry.is_directory() && !entry.is_symlink();
+    const std::string name = within + entry.path().filename().string() + (inner ? "/" : "");
     if (std::find(own.begin(), own.end(), name) == own.end()) {
       return name;
+    }
+    if (const std::string other = inner ? foreign_entry(entry.path(), marked, name) : ""; !other.empty()) {
+      return other;
+    }
+    marked = marked || (name.ends_with(".safetensors") && is_marked(entry.path()));
+  }
+  return "";
+}
+
+fs::path settled(const fs::path& path) {
+  const fs::path out = fs::weakly_canonical(path);
+  return out.filename().empty() ? out.parent_path() : out;
+}
+
+// Whether a path is another, or lies in it.
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  const fs::path within = settled(path), around = settled(folder);
+  return std::mismatch(around.begin(), around.end(), within.begin(), within.end()).first == around.end();
+}
+
+// A file or folder that a table of the configuration names and that lies at, in or around a path: its key. Else empty.
+std::string key_that_reads(const Value& value, const std::string& path, const fs::path& out) {
+  if (const auto* text = std::get_if<std::string>(&value.data)) {
+    std::error_code ignored;
+    const bool there = !text->empty() && fs::exists(*text, ignored);
+    return there && (lies_in(*text, out) || (fs::is_directory(*text, ignored) && lies_in(out, *text))) ? path : "";
+  }
+  if (value.is_table()) {
+    for (const auto& [name, entry] : value.table()) {
+      if (const std::string found = name != "type" ? key_that_reads(entry, path + "." + name, out) : "";
+          !found.empty()) {
+        return found;
+      }
     }
   }
   return "";
 }
 
-void check_place(const ExportRequest& request) {
+// Refuses to replace what the model was made of.
+void check_not_read(const ExportRequest& request, const ExportedFile& place) {
+  if (lies_in(place.file, request.out) || (!place.run.empty() && lies_in(place.run, request.out))) {
+    throw RequestError(request.out + ": holds the run that is exported; choose another --out");
+  }
+  const Value config = read_checkpoint_config(place.file.string());
+  for (const char* table : {"teacher", "student", "network", "dataset"}) {
+    const Value* value = at_path(config, std::string("experiment.") + table);
+    if (const std::string key = value != nullptr ? key_that_reads(*value, table, request.out) : ""; !key.empty()) {
+      throw RequestError(request.out + ": is what the run reads by its key '" + key + "'; choose another --out");
+    }
+  }
+}
+
+void check_place(const ExportRequest& request, const ExportedFile& place) {
   if (!fs::exists(request.out)) {
     return;
+  }
+  const bool folder = fs::is_directory(request.out);
+  if (folder != writes_folder(request)) {
+    throw RequestError(
+        request.out +
+        (folder ? ": is a folder, and a file would be written" : ": is a file, and a folder would be written") +
+        "; choose another --out");
   }
   if (!request.force) {
     throw RequestError(request.out + ": exists already; --force replaces it, or choose another --out");
   }
-  if (const std::string other = fs::is_directory(request.out) ? foreign_entry(request.out) : ""; !other.empty()) {
+  check_not_read(request, place);
+  if (!folder || fs::is_empty(request.out)) {
+    return;
+  }
+  bool marked = false;
+  if (const std::string other = foreign_entry(request.out, marked); !other.empty()) {
     throw RequestError(request.out + ": holds '" + other + "', which no export wrote; choose another --out");
+  }
+  if (!marked) {
+    throw RequestError(request.out + ": holds no file that an export of Retort wrote; choose another --out");
   }
 }
 
@@ -229,6 +308,9 @@ void check(const ExportRequest& request) {
   if (request.raw && folder) {
     throw RequestError("--raw: has no effect with --format diffusers, which always writes the network alone");
   }
+  if (!request.keys.empty() && !request.lora) {
+    throw RequestError("--keys: are the names within an adapter's file; expected --lora with it");
+  }
   if (request.rank > 0 && !request.lora) {
     throw RequestError("--rank: is the rank of an adapter; expected --lora with it");
   }
@@ -237,7 +319,7 @@ void check(const ExportRequest& request) {
 void export_model(const ExportRequest& request, const Registry& registry) {
   check(request);
   const ExportedFile place = find_export(request.run, request.cell, request.checkpoint);
-  check_place(request);
+  check_place(request, place);
   if (request.lora) {
     to_lora(request, place, registry);
     return;
@@ -285,8 +367,9 @@ void add_export(CLI::App& app, Shared& shared) {
       "What is written appears whole or not at all.\n"
       "  torchscript  forward(x, t, …): the consistency function, flow map or denoiser itself, in float32\n"
       "  onnx         the same by torch's exporter, in Python ($RETORT_PYTHON, or python3) with torch and onnx\n"
-      "  diffusers    config.json, weights, a scheduler that samples as Retort does, and a model card, for networks\n"
-      "               that are classes of diffusers; what the scheduler does otherwise is said");
+      "  diffusers    config.json, weights, a scheduler and a model card, for networks that are classes of diffusers;\n"
+      "               what the scheduler does otherwise than Retort's sampler is said, in the log and the card\n"
+      "--force replaces a file, or a folder that an earlier export wrote; never what the run reads.");
   command->callback([request, &shared] { export_model(*request, shared.registry()); });
 }
 

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdio>
+#include <filesystem>
 
 #include "cli/commands.h"
 #include "config/experiment.h"
@@ -28,6 +29,16 @@ struct OptimiseRequest {
   double weight = 1.15;
 };
 
+// Before the work, whether its result can be written.
+void check_place(const std::string& out) {
+  const std::filesystem::path place = std::filesystem::absolute(out);
+  std::error_code none;
+  if (std::filesystem::is_directory(place, none)) {
+    throw RequestError("--out " + out + ": is a folder; expected a file");
+  }
+  make_folder(place.parent_path());
+}
+
 // A configuration of the schedule with these times.
 Value schedule_of(const Tensor& times) {
   Array list;
@@ -46,6 +57,7 @@ struct Noises {
 };
 
 void optimise(const OptimiseRequest& request, const Registry& registry) {
+  check_place(request.out);
   const Value config = expand(load_config(request.run))[0].config;
   Experiment e(config, "optimise", registry, Parts::all,
                model_maker(registry, Store(shared_folder(config, request.run)), Models::find));
@@ -168,6 +180,7 @@ class StudentAtTimes {
 };
 
 void optimise_student(const OptimiseRequest& request, const Registry& registry) {
+  check_place(request.out);
   const Value config = expand(load_config(request.run))[0].config;
   Experiment e(config, "optimise", registry, Parts::all,
                model_maker(registry, Store(shared_folder(config, request.run)), Models::find));
@@ -249,6 +262,9 @@ void add_optimise(CLI::App& app, Shared& shared) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
+  for (const char* other : {"--method", "--samples", "--fine", "--weight"}) {  // which are for a solver's times
+    command->get_option(other)->excludes(command->get_option("--checkpoint"));
+  }
   command->callback(
       [request, &shared] { (request->checkpoint.empty() ? optimise : optimise_student)(*request, shared.registry()); });
 }

@@ -17,14 +17,6 @@ std::string figure(double value) {
   return text;
 }
 
-std::string listed(const std::vector<int64_t>& numbers) {
-  std::string out;
-  for (const int64_t n : numbers) {
-    out += (out.empty() ? "" : ", ") + std::to_string(n);
-  }
-  return "[" + out + "]";
-}
-
 // The run's own measurements: a row for each number of steps.
 std::string figures(const Outgoing& model) {
   if (model.place.run.empty() || !std::filesystem::exists(model.place.run / "results.json")) {
@@ -62,14 +54,65 @@ std::string figures(const Outgoing& model) {
   return head + "\n" + line + "\n" + body;
 }
 
-std::string extra_arguments(const Outgoing& model) {
-  std::string out;
+// A line of the card's code that makes an input, and how the network is given it.
+struct Given {
+  std::string line, argument;
+};
+
+std::string rows_of(const std::string& make, const Input& input) {
+  std::string shape = "4";
+  for (const int64_t n : input.shape) {
+    shape += ", " + std::to_string(n);
+  }
+  return input.name + " = torch." + make + "(" + shape + ")";
+}
+
+Given given_of(const Input& input) {
+  if (input.name == inputs::guidance) {
+    // As LatentConsistencyModelPipeline embeds it, of which this is the formula.
+    return {
+        "half = net.config.time_cond_proj_dim // 2\n"
+        "rates = 1000 * torch.exp(-math.log(10000) / (half - 1) * torch.arange(half))\n"
+        "angles = (torch.full((4, 1), 4.0) - 1) * rates  # guidance of 4\n"
+        "guidance = torch.cat([angles.sin(), angles.cos()], dim=1)\n",
+        ", timestep_cond=guidance"};
+  }
+  if (input.classes > 0) {
+    return {"labels = torch.arange(4) % " + std::to_string(input.classes) + "\n", ", class_labels=labels"};
+  }
+  if (input.name == "prompt_embeds") {
+    return {rows_of("zeros", input) + "  # what the text encoder gives\n", ", encoder_hidden_states=prompt_embeds"};
+  }
+  if (input.name == "attention_mask") {
+    return {rows_of("ones", input) + "  # 0: no token\n", ", encoder_attention_mask=attention_mask.bool()"};
+  }
+  if (input.name == "class_labels") {
+    return {rows_of("zeros", input) + "\n", ", class_labels=class_labels"};
+  }
+  if (input.name == "pooled_prompt_embeds") {
+    return {rows_of("zeros", input) + "  # the text as one row\n", ""};
+  }
+  return {input.name == "time_ids" ? rows_of("zeros", input) + "  # sizes of the picture, and what was cut off\n" : "",
+          ""};
+}
+
+// What the network is given besides sample and time.
+Given all_given(const Outgoing& model, const PipelineExport& made) {
+  Given out;
   for (const Input& input : model.spec.inputs) {
-    if (input.classes > 0) {
-      out += ", class_labels=labels";
-    } else if (input.name == "prompt_embeds") {
-      out += ", encoder_hidden_states=prompt_embeds";
-    }
+    const Given one = given_of(input);
+    out.line += one.line;
+    out.argument += one.argument;
+  }
+  if (model.spec.has("pooled_prompt_embeds") && model.spec.has("time_ids")) {
+    out.argument += ", added_cond_kwargs={\"text_embeds\": pooled_prompt_embeds, \"time_ids\": time_ids}";
+  }
+  if (made.component == "transformer" && model.spec.classes() == 0) {
+    out.line += "labels = torch.full((4,), net.config.num_embeds_ada_norm)  # none\n";
+    out.argument += ", class_labels=labels";
+  }
+  if (made.class_name.find("Condition") != std::string::npos && !model.spec.has("prompt_embeds")) {
+    out.argument += ", encoder_hidden_states=None";
   }
   return out;
 }
@@ -85,7 +128,9 @@ std::string shape_of(const Outgoing& model) {
 // The loop in which its scheduler samples it.
 std::string usage(const Outgoing& model, const PipelineExport& made, const std::string& folder) {
   const ExportedScheduler& scheduler = made.scheduler;
-  std::string out = "```python\nimport torch\nfrom diffusers import " + scheduler.name + ", " + made.class_name +
+  const Given given = all_given(model, made);
+  std::string out = std::string("```python\n") + (model.spec.has(inputs::guidance) ? "import math\n\n" : "") +
+                    "import torch\nfrom diffusers import " + scheduler.name + ", " + made.class_name +
                     "\n\nnet = " + made.class_name + ".from_pretrained(\"" + folder + "\", subfolder=\"" +
                     made.component + "\")\nscheduler = " + scheduler.name + ".from_pretrained(\"" + folder +
                     "\", subfolder=\"scheduler\")\n";
@@ -95,19 +140,20 @@ std::string usage(const Outgoing& model, const PipelineExport& made, const std::
     out += "scheduler.set_timesteps(timesteps=" + listed(timesteps) + ")  # " + std::to_string(steps) +
            (steps == 1 ? " step\n" : " steps\n");
   } else {
-    const bool one = made.scheduler.name.starts_with("CM") || model.makes != Makes::denoiser;
+    const bool one = model.makes != Makes::denoiser;
     out += "scheduler.set_timesteps(" +
            std::to_string(one                           ? 1
                           : scheduler.timesteps.empty() ? 50
                                                         : scheduler.timesteps.back().first) +
            ")\n";
   }
+  out += given.line;
   out +=
       "x = torch.randn(" + shape_of(model) + ")" +
       (scheduler.start == 1 ? std::string() : " * " + Value{scheduler.start, {}}.text()) +
       "\nwith torch.no_grad():\n    for t in scheduler.timesteps:\n        given = scheduler.scale_model_input(x, t)\n"
       "        x = scheduler.step(net(given, t.expand(len(x))" +
-      extra_arguments(model) + ").sample, t, x).prev_sample\n```\n";
+      given.argument + ").sample, t, x).prev_sample\n```\n";
   return out;
 }
 

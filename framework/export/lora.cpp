@@ -84,7 +84,7 @@ std::string kohya_name(const std::string& component, std::string module) {
 
 TensorFile named(const Adapter& adapter, const std::string& component, LoraKeys keys) {
   TensorFile out;
-  out.metadata["format"] = "pt";
+  out.metadata = {{"format", "pt"}, {export_mark, RETORT_VERSION}};
   for (const auto& [module, change] : adapter.changes) {
     if (keys == LoraKeys::kohya) {
       if (is_table_of_rows(module)) {

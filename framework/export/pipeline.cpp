@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <map>
+#include <set>
 
 #include "config/toml.h"
 #include "export/folder.h"
@@ -57,17 +59,44 @@ namespace {
 // JSON in the order of its keys, as diffusers writes it.
 std::string sorted(const Json& json) { return nlohmann::json::parse(spell(json)).dump(2) + "\n"; }
 
-// Whole numbers of which 0 is one; elsewhere it stands for diffusers' null.
-bool may_be_zero(const std::string& key) { return key == "freq_shift" || key == "downsample_padding"; }
+// Keys whose 0 stands for diffusers' null: all that may be null there and are whole numbers here.
+bool null_is_zero(const std::string& key) {
+  static const std::set<std::string> keys = {
+      "time_embedding_dim",      "num_class_embeds",    "attn_norm_num_groups", "norm_num_groups",
+      "attention_head_dim",      "num_train_timesteps", "time_cond_proj_dim",   "projection_class_embeddings_input_dim",
+      "addition_time_embed_dim", "encoder_hid_dim",     "out_channels"};
+  return keys.contains(key);
+}
 
-Json as_diffusers(const std::string& key, const Json& value, size_t blocks) {
-  if (value == "none" || (value.is_number_integer() && value == 0 && !may_be_zero(key))) {
+// A list of numbers as diffusers has it: whole ones as such, and a list of one as that one.
+Json counts(const Json& value) {
+  if (value.is_number_float() && value.get<double>() == std::floor(value.get<double>())) {
+    return static_cast<int64_t>(value.get<double>());
+  }
+  if (!value.is_array()) {
+    return value;
+  }
+  Json out = Json::array();
+  for (const Json& entry : value) {
+    out.push_back(counts(entry));
+  }
+  return out.size() == 1 ? out[0] : out;
+}
+
+Json as_diffusers(const ParamInfo& param, const Json& value, size_t blocks) {
+  const bool whole = param.type == "integer", list = param.type.starts_with("list");
+  if (value == "none" || (list && value.is_array() && value.empty()) ||
+      (whole && value.is_number() && value == 0 && null_is_zero(param.name))) {
     return nullptr;
   }
-  if (value.is_array() && value.size() == 1 && blocks != 1) {  // one number for every block
-    return value[0];
+  const bool numbers =
+      list && param.name != "block_out_channels" && (value.is_number() || (value.is_array() && !value[0].is_string()));
+  if (!numbers) {
+    return value;
   }
-  return value;
+  const Json out = counts(value);
+  // No text at all, which diffusers says for each block.
+  return param.name == "cross_attention_dim" && out == 0 ? Json(std::vector<Json>(blocks, Json())) : out;
 }
 
 const Tensor* weight_of(const std::map<std::string, Tensor>& weights, const std::string& end) {
@@ -99,11 +128,45 @@ void add_sizes(const std::map<std::string, Tensor>& weights, Json& config) {
   }
 }
 
+int64_t pixels_of_patch(const std::map<std::string, Tensor>& weights) {
+  const auto patches = weights.find("pos_embed.proj.weight");
+  return patches != weights.end() ? patches->second.size(2) * patches->second.size(3) : 1;
+}
+
+// Of the last layer the rows of the prediction alone: beside those of a learned variance no few-step scheduler knows
+// what to do. A convolution has the prediction's channels first; DiT's linear layer has all channels of a pixel of the
+// patch, then those of the next.
+void leave_variance_out(const Outgoing& model, std::map<std::string, Tensor>& weights) {
+  const int64_t channels = model.spec.shape[0] * model.spec.outputs;
+  for (const std::string layer : {"conv_out", "proj_out_2"}) {
+    for (const std::string end : {".weight", ".bias"}) {
+      const auto found = weights.find(layer + end);
+      if (found == weights.end()) {
+        continue;
+      }
+      const Tensor& whole = found->second;
+      std::vector<int64_t> shape = whole.sizes().vec(), pixels = shape;
+      const int64_t area = layer.starts_with("conv") ? 1 : pixels_of_patch(weights);
+      if (shape[0] != 2 * channels * area) {
+        continue;
+      }
+      pixels[0] = 2 * channels;
+      pixels.insert(pixels.begin(), area);
+      shape[0] /= 2;
+      found->second = whole.view(pixels).narrow(1, 0, channels).reshape(shape).contiguous();
+    }
+  }
+}
+
 std::map<std::string, Tensor> weights_of(const Outgoing& model) {
   std::map<std::string, Tensor> out;
   for (const auto& parameter : model.network->module()->named_parameters()) {
     out[parameter.key()] = parameter.value().detach().contiguous();
   }
+  for (const auto& buffer : model.network->module()->named_buffers()) {  // such as the waves of a Fourier embedding
+    out[buffer.key()] = buffer.value().detach().contiguous();
+  }
+  leave_variance_out(model, out);
   return out;
 }
 
@@ -117,7 +180,14 @@ Json diffusers_config(const Outgoing& model, const Registry& registry, const std
   for (const ParamInfo& param : registry.describe(registry.find(Network::kind, model.network_type())).params) {
     const Json fallback = Json::parse(param.default_value, nullptr, false);
     const Json value = given.contains(param.name) ? given[param.name] : fallback.is_discarded() ? Json() : fallback;
-    out[param.name] = as_diffusers(param.name, value, blocks);
+    out[param.name] = as_diffusers(param, value, blocks);
+  }
+  // What follows another key where it is not given.
+  if (const char* follows = "mid_block_only_cross_attention"; out.contains(follows) && !given.contains(follows)) {
+    out[follows] = nullptr;
+  }
+  if (out.contains("out_channels")) {  // without a learned variance
+    out["out_channels"] = model.spec.shape[0] * model.spec.outputs;
   }
   out["in_channels"] = model.spec.shape[0];
   if (model.spec.shape.size() == 3) {
@@ -137,14 +207,13 @@ std::vector<int64_t> student_steps(const Outgoing& model) {
   return steps != nullptr ? to_json(*steps).get<std::vector<int64_t>>() : std::vector<int64_t>{1};
 }
 
-// The pipeline that samples it without any further part; empty where one needs a text encoder or an autoencoder.
+// The pipeline that samples it without any further part; empty where none does. DDPMPipeline begins at plain noise,
+// hands its network sample and time alone, and leaves all else to the scheduler.
 std::string pipeline_class(const Outgoing& model, const PipelineExport& made) {
-  const bool text = std::any_of(model.spec.inputs.begin(), model.spec.inputs.end(),
-                                [](const Input& input) { return input.classes == 0; });
-  if (text || made.component == "transformer") {
-    return "";
-  }
-  return made.scheduler.name.starts_with("CM") ? "ConsistencyModelPipeline" : "DDPMPipeline";
+  const bool alone = bare(made.class_name) == bare("UNet2DModel") && model.spec.inputs.empty();
+  const std::string& scheduler = made.scheduler.name;
+  const bool plain = scheduler.starts_with("LCM") || scheduler.starts_with("DDIM") || scheduler.starts_with("Flow");
+  return alone && plain ? "DDPMPipeline" : "";
 }
 
 }  // namespace
@@ -154,13 +223,15 @@ PipelineExport write_pipeline(const Outgoing& model, const Registry& registry, E
   PipelineExport made;
   made.class_name = diffusers_class(registry, model.network_type());
   if (made.class_name.empty()) {
-    throw RequestError(model.place.file.string() + ": its network '" + model.network_type() +
-                       "' is no class of diffusers; --format torchscript writes any network");
+    throw RequestError(
+        model.place.file.string() + ": its network '" + model.network_type() +
+        "' is no class of diffusers, as its page would say by the class's name; --format torchscript writes "
+        "any network");
   }
   made.component = diffusers_component(made.class_name);
   made.scheduler = scheduler_for(model, model.grid(host), student_steps(model));
   const Json config = diffusers_config(model, registry, made.class_name);
-  TensorFile weights{weights_of(model), {{"format", "pt"}}};
+  TensorFile weights{weights_of(model), {{"format", "pt"}, {export_mark, RETORT_VERSION}}};
   write_folder(out, [&](const fs::path& folder) {
     make_folder(folder / made.component);
     make_folder(folder / "scheduler");

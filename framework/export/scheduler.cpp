@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <optional>
@@ -19,6 +20,14 @@ const std::string written_for = "diffusers 0.42.1";
 
 std::string diffusers_library() { return written_for.substr(0, written_for.find(' ')); }
 std::string diffusers_version() { return written_for.substr(written_for.find(' ') + 1); }
+
+std::string listed(const std::vector<int64_t>& numbers) {
+  std::string out;
+  for (const int64_t n : numbers) {
+    out += (out.empty() ? "" : ", ") + std::to_string(n);
+  }
+  return "[" + out + "]";
+}
 
 namespace {
 
@@ -148,6 +157,18 @@ int64_t original_steps(const Process& process, const Tensor& grid) {
   return intervals;
 }
 
+// What set_timesteps(n) of LCMScheduler chooses: every floor(i original / n)-th of its own list, from the noisiest on.
+// Empty where it refuses the number.
+std::vector<int64_t> lcm_timesteps(int64_t total, int64_t original, int64_t n) {
+  std::vector<int64_t> out;
+  const double width = static_cast<double>(original) / static_cast<double>(n);
+  for (int64_t i = 0; i < n && n <= original; ++i) {
+    const auto index = static_cast<int64_t>(std::floor(static_cast<double>(i) * width));
+    out.push_back((original - index) * (total / original) - 1);
+  }
+  return out;
+}
+
 ExportedScheduler lcm(const Outgoing& model, const Tensor& grid, const std::vector<int64_t>& steps) {
   ExportedScheduler out;
   out.name = "LCMScheduler";
@@ -187,6 +208,14 @@ ExportedScheduler lcm(const Outgoing& model, const Tensor& grid, const std::vect
       continue;
     }
     out.timesteps.emplace_back(n, *timesteps);
+    if (const auto own = lcm_timesteps(model.process.steps(), original_steps(model.process, grid), n);
+        own != *timesteps) {
+      out.differences.push_back("in " + std::to_string(n) + (n == 1 ? " step" : " steps") +
+                                " Retort takes the timesteps " + listed(*timesteps) + ", and set_timesteps(" +
+                                std::to_string(n) + ") of LCMScheduler " +
+                                (own.empty() ? "refuses the number" : "takes " + listed(own)) +
+                                "; set_timesteps(timesteps=…) takes Retort's");
+    }
     for (const int64_t timestep : *timesteps) {
       if (const double apart = boundary_difference(model, scaling, timestep); apart > most) {
         most = apart;
@@ -244,6 +273,13 @@ std::vector<std::pair<int64_t, int64_t>> ddim_steps(int64_t total, int64_t n, co
   return out;
 }
 
+// Whether a scheduler is called as a solver: its name, and "Scheduler" behind it.
+bool is_of_solver(std::string scheduler, const std::string& solver) {
+  std::transform(scheduler.begin(), scheduler.end(), scheduler.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return scheduler == solver + "scheduler";
+}
+
 ExportedScheduler ddim(const Outgoing& model, const Tensor& grid) {
   ExportedScheduler out;
   out.name = "DDIMScheduler";
@@ -293,7 +329,8 @@ ExportedScheduler ddim(const Outgoing& model, const Tensor& grid) {
         "the run's grid of " + std::to_string(n) +
         " intervals is none of DDIMScheduler's: it steps by T / n from the times of its own list");
   }
-  if (const Value* solver = model.configured("solver.type")) {
+  const Value* solver = model.configured("solver.type");
+  if (solver != nullptr && !is_of_solver(out.name, to_json(*solver).get<std::string>())) {
     out.differences.push_back("the run sampled it by the solver " + solver->text() +
                               "; DDIMScheduler steps as Retort's solver ddim does");
   }
@@ -326,36 +363,6 @@ ExportedScheduler edm(const Outgoing& model, const Tensor& grid) {
   } else {
     out.differences.push_back("it steps by Euler's rule over Karras's times; Retort by the run's solver and schedule");
   }
-  return out;
-}
-
-ExportedScheduler consistency_models(const Outgoing& model, const Tensor& grid) {
-  const double first = grid.defined() ? grid[0].item<double>() : 80;
-  const double least = model.boundary.kind == BoundaryKind::sigma_shifted ? model.boundary.sigma_min : 0;
-  ExportedScheduler out;
-  out.name = "CMStochasticIterativeScheduler";
-  out.start = first;
-  out.config = {{"num_train_timesteps", 40},
-                {"sigma_min", least},
-                {"sigma_max", first},
-                {"sigma_data", model.parametrisation.sigma_data},
-                {"s_noise", 1.0},
-                {"rho", 7.0},
-                {"clip_denoised", false}};
-  if (grid.defined()) {
-    out.config["num_train_timesteps"] = grid.size(0) - 1;
-  }
-  if (least == 0) {
-    out.differences.push_back(
-        "sigma_min is 0, as the boundary \"edm\" has it: the last sigma of a long list is 0, where the network is not "
-        "defined");
-  } else {
-    // (s - s_min) sd / sqrt(s^2 + sd^2) in both; x has sd^2 / ((s - s_min)^2 + sd^2) in both.
-    out.differences.push_back(
-        "between two steps it adds sqrt(sigma^2 - sigma_min^2) times noise, Retort what is missing "
-        "from the end of the run's grid");
-  }
-  out.differences.push_back("its sigmas are Karras's with rho = 7; Retort's are those of the run's schedule");
   return out;
 }
 
@@ -400,10 +407,6 @@ ExportedScheduler chosen(const Outgoing& model, const Tensor& grid, const std::v
   const bool own_scalings = model.process.is_variance_exploding() && seen.sees == Sees::edm &&
                             model.parametrisation.predicts == Predicts::edm &&
                             seen.sigma_data == model.parametrisation.sigma_data;
-  constexpr double told = 1000;  // 250 log(sigma), over log(sigma) / 4
-  if (own_scalings && scale == told && model.makes != Makes::denoiser) {
-    return consistency_models(model, grid);
-  }
   if (own_scalings && scale == 1) {
     return edm(model, grid);
   }

@@ -1,6 +1,7 @@
 /// The scheduler of diffusers that samples a student as Retort does, with what differs by name.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct ExportedScheduler {
 /// The factor by which the time is multiplied that the network is told, as "timestep_scale" in its table says
 /// (io/diffusers_times.h): 1 without.
 double timestep_scale(const Outgoing& model);
+
+/// Timesteps as Python spells them: "[39, 19]".
+std::string listed(const std::vector<int64_t>& numbers);
 
 /// Throws RequestError, naming what else would serve, where no scheduler calls the network as it was trained, or where
 /// none makes of its output what Retort makes. `grid` are the times of the run's schedule; may be undefined. `steps`

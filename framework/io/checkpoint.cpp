@@ -267,7 +267,11 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
     if (is_foreign(checkpoint) && more.empty()) {
       without_memory.emplace();
     }
-    return times.around(p.plugin<Network>("network", "", ""));
+    try {
+      return times.around(p.plugin<Network>("network", "", ""));
+    } catch (const RequestError& e) {
+      throw foreign_error(checkpoint, e);
+    }
   }();
   std::vector<std::string> new_weights;  // how the names of those begin that the checkpoint lacks
   for (const std::string& input : added) {
@@ -301,7 +305,7 @@ std::shared_ptr<Network> build_network(Host& host, const Checkpoint& checkpoint,
   for (const auto& buffer : network->module()->named_buffers()) {
     const auto found = checkpoint.tensors.find(buffer.key());
     if (found != checkpoint.tensors.end() && found->second.sizes() == buffer.value().sizes()) {
-      Tensor(buffer.value()).copy_(found->second);
+      fill(buffer.value(), found->second, file_weights);
     }
   }
   network->module()->eval();

@@ -35,6 +35,9 @@ Value read_diffusers_config(const DiffusersRequest& request, const Registry& reg
   Value& source = out[source_key];
   source["folder"] = Value{files.component.string(), {}};
   source["class"] = Value{network.class_name, {}};
+  if (json_at(files.pipeline, "force_zeros_for_empty_prompt") == true) {
+    source["zeros_for_empty_prompt"] = Value{true, {}};
+  }
   return out;
 }
 
@@ -53,6 +56,20 @@ bool is_foreign(const Checkpoint& checkpoint) { return checkpoint.config.find(so
 
 namespace {
 
+// "unet/config.json: act_fn: …" of "unet/config.json:0: model.network.act_fn: …", on one line.
+std::string about_config(std::string what) {
+  const std::string mark = std::string(diffusers_config_name) + ":0: ", table = "network.";
+  if (const size_t at = what.find(mark); at != std::string::npos) {
+    const size_t path = at + mark.size(), key = what.find(table, path);
+    const bool named = key != std::string::npos && what.find(':', path) > key;
+    what.replace(at, (named ? key + table.size() : path) - at, std::string(diffusers_config_name) + ": ");
+  }
+  for (size_t at = what.find('\n'); at != std::string::npos; at = what.find('\n', at)) {
+    what.replace(at, 1, "\\n");
+  }
+  return what;
+}
+
 std::string spelled(at::IntArrayRef shape) {
   std::string out;
   for (const int64_t n : shape) {
@@ -68,6 +85,10 @@ bool is_made_anew(const std::string& name) {
 
 }  // namespace
 
+RequestError foreign_error(const Checkpoint& checkpoint, const RequestError& error) {
+  return is_foreign(checkpoint) ? RequestError(about_config(error.what())) : error;
+}
+
 void check_foreign_weights(const Checkpoint& checkpoint, Network& network,
                            const std::function<bool(const std::string&)>& is_new, int64_t outputs) {
   if (!is_foreign(checkpoint)) {
@@ -79,24 +100,27 @@ void check_foreign_weights(const Checkpoint& checkpoint, Network& network,
   std::set<std::string> known;
   std::string missing;
   int64_t lacking = 0;
-  for (const auto& parameter : network.module()->named_parameters()) {
-    known.insert(parameter.key());
-    const auto found = checkpoint.tensors.find(parameter.key());
+  const auto look_for = [&](const std::string& name, const Tensor& weights) {
+    known.insert(name);
+    const auto found = checkpoint.tensors.find(name);
     if (found == checkpoint.tensors.end()) {
-      if (!is_new(parameter.key())) {
-        missing = lacking++ == 0 ? parameter.key() : missing;
+      if (!is_new(name)) {
+        missing = lacking++ == 0 ? name : missing;
       }
-    } else if (outputs == 1 && found->second.sizes() != parameter.value().sizes()) {
-      throw RequestError(place + "the weights '" + parameter.key() + "' are " + spelled(found->second.sizes()) +
-                         ", and config.json amounts to " + spelled(parameter.value().sizes()) + why);
+    } else if (outputs == 1 && found->second.sizes() != weights.sizes()) {
+      throw RequestError(place + "the weights '" + name + "' are " + spelled(found->second.sizes()) +
+                         ", and config.json amounts to " + spelled(weights.sizes()) + why);
     }
+  };
+  for (const auto& parameter : network.module()->named_parameters()) {
+    look_for(parameter.key(), parameter.value());
+  }
+  for (const auto& buffer : network.module()->named_buffers()) {  // frequencies that were drawn once
+    look_for(buffer.key(), buffer.value());
   }
   if (lacking > 0) {
     throw RequestError(place + "the weights '" + missing + "'" +
                        (lacking > 1 ? " and " + std::to_string(lacking - 1) + " more" : "") + " are missing" + why);
-  }
-  for (const auto& buffer : network.module()->named_buffers()) {
-    known.insert(buffer.key());
   }
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (!known.contains(name) && !is_made_anew(name)) {

@@ -6,6 +6,7 @@
 
 #include "io/diffusers_request.h"
 #include "plugin/registry.h"
+#include "retort/error.h"
 #include "retort/host.h"
 
 namespace retort {
@@ -19,6 +20,9 @@ Checkpoint read_diffusers(const DiffusersRequest& request, const Registry& regis
 
 /// Whether a checkpoint is such a model.
 bool is_foreign(const Checkpoint& checkpoint);
+
+/// An error about a key of the network's table, as one about config.json where the checkpoint is such a model.
+RequestError foreign_error(const Checkpoint& checkpoint, const RequestError& error);
 
 /// Throws RequestError where the weights are not those of the network that its config.json describes: the first that is
 /// missing, of another shape, or too many. Weights that are new, which begin without effect, may be missing; where the

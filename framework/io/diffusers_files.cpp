@@ -1,8 +1,12 @@
 #include "io/diffusers_files.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "io/files.h"
@@ -15,11 +19,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* config_name = "config.json";
+constexpr const char* config_name = diffusers_config_name;
 constexpr const char* scheduler_name = "scheduler_config.json";
 constexpr const char* pipeline_name = "model_index.json";
 const std::string weights_name = "diffusion_pytorch_model";
 const fs::path denoiser_names = "unet/transformer";  // as pipelines call the folder of their model: one or the other
+constexpr std::string_view no_numbers[] = {"-Infinity", "Infinity", "NaN"};
 constexpr const char* what_is_wanted = "expected a folder that save_pretrained of diffusers wrote";
 
 bool is_file(const fs::path& path) {
@@ -84,6 +89,11 @@ fs::path find_component(const DiffusersRequest& request, const Json& pipeline) {
   return folder;
 }
 
+fs::path scheduler_beside(const fs::path& component) {
+  std::error_code error;
+  return fs::absolute(component / "..", error).lexically_normal() / "scheduler";
+}
+
 // Beside the model, within the folder, or beside the model's folder in a pipeline.
 fs::path find_scheduler(const DiffusersRequest& request, const fs::path& component) {
   if (!request.scheduler.empty()) {
@@ -95,15 +105,37 @@ fs::path find_scheduler(const DiffusersRequest& request, const fs::path& compone
     }
     return file;
   }
-  std::error_code error;
-  const fs::path above = fs::absolute(component / "..", error).lexically_normal();
   for (const fs::path& folder :
-       {fs::path(request.folder) / "scheduler", component, fs::path(request.folder), above / "scheduler"}) {
+       {fs::path(request.folder) / "scheduler", component, fs::path(request.folder), scheduler_beside(component)}) {
     if (is_file(folder / scheduler_name)) {
       return folder / scheduler_name;
     }
   }
   return {};
+}
+
+// Python writes Infinity, -Infinity and NaN, of which JSON knows nothing.
+std::string without_infinities(const std::string& text) {
+  std::string out;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (quoted && text[i] == '\\' && i + 1 < text.size()) {
+      out += text[i++];
+    } else if (text[i] == '"') {
+      quoted = !quoted;
+    } else if (!quoted) {
+      const std::string_view rest = std::string_view(text).substr(i);
+      const auto found = std::find_if(std::begin(no_numbers), std::end(no_numbers),
+                                      [&](std::string_view word) { return rest.starts_with(word); });
+      if (found != std::end(no_numbers)) {
+        out += "null";
+        i += found->size() - 1;
+        continue;
+      }
+    }
+    out += text[i];
+  }
+  return out;
 }
 
 }  // namespace
@@ -114,11 +146,17 @@ Json read_json_object(const fs::path& file) {
     throw RequestError(file.string() +
                        ": is a pointer of Git LFS in place of the file itself (git lfs pull brings it)");
   }
-  Json out = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json out = Json::parse(without_infinities(text), nullptr, /*allow_exceptions=*/false);
   if (!out.is_object()) {
     throw RequestError(file.string() + ": is damaged; expected a JSON object");
   }
   return out;
+}
+
+fs::path scheduler_outside(const fs::path& folder) {
+  const fs::path file = scheduler_beside(folder) / scheduler_name;
+  const bool has_own = is_file(folder / "scheduler" / scheduler_name) || is_file(folder / scheduler_name);
+  return is_file(folder / config_name) && !has_own && is_file(file) ? file : fs::path();
 }
 
 DiffusersFiles find_diffusers(const DiffusersRequest& request) {
@@ -191,12 +229,13 @@ RequestError no_weights(const fs::path& folder, const std::string& variant, cons
   const bool plain = !variant.empty() &&
                      (!weights_of_variant(folder, "").single.empty() || !weights_of_variant(folder, "").index.empty());
   if (plain || !variants.empty()) {
-    const std::string has =
-        variants.empty() ? "none" : joined(std::vector<std::string>(variants.begin(), variants.end()));
+    const std::string has = joined(std::vector<std::string>(variants.begin(), variants.end()));
+    const std::string others_are = (variants.empty() ? "" : "variants " + has) +
+                                   (plain && !variants.empty() ? ", and " : "") +
+                                   (plain ? "plain weights, without teacher.variant" : "");
     return RequestError(place + "has no weights " +
                         (variant.empty() ? "but of variants; teacher.variant chooses one of " + has
-                                         : "of variant '" + variant + "'; there are variants: " + has +
-                                               (plain ? ", and plain weights, without teacher.variant" : "")));
+                                         : "of variant '" + variant + "'; there are " + others_are));
   }
   if (pickled) {
     return RequestError(
@@ -209,6 +248,18 @@ RequestError no_weights(const fs::path& folder, const std::string& variant, cons
 }
 
 using Tensors = std::map<std::string, Tensor>;
+
+// The tensors of a file, all of which have to be weights; tables of places are none.
+Tensors map_weights(const fs::path& file) {
+  Tensors out = map_safetensors(file).tensors;
+  for (const auto& [name, tensor] : out) {
+    if (!tensor.is_floating_point() && !name.ends_with("position_ids")) {
+      throw RequestError(file.string() + ": '" + name + "' is of type " + c10::toString(tensor.scalar_type()) +
+                         ", which is not supported for weights; expected float32, float16 or bfloat16");
+    }
+  }
+  return out;
+}
 
 // The tensors that an index lists, each from its shard.
 Tensors map_shards(const fs::path& index) {
@@ -230,7 +281,7 @@ Tensors map_shards(const fs::path& index) {
       if (!is_file(path)) {
         throw RequestError(path.string() + ": no such file, though " + index.filename().string() + " names it");
       }
-      shards[shard] = map_safetensors(path).tensors;
+      shards[shard] = map_weights(path);
     }
     const auto found = shards[shard].find(name);
     if (found == shards[shard].end()) {
@@ -266,8 +317,7 @@ std::map<std::string, Tensor> map_diffusers(const fs::path& component, const std
     throw no_weights(component, variant, class_name);
   }
   Tensors out;
-  for (const auto& [name, tensor] :
-       files.index.empty() ? map_safetensors(files.single).tensors : map_shards(files.index)) {
+  for (const auto& [name, tensor] : files.index.empty() ? map_weights(files.single) : map_shards(files.index)) {
     if (!out.emplace(renamed_attention(name), tensor).second) {
       throw RequestError(component.string() + ": has the weights '" + renamed_attention(name) +
                          "' twice, under their old name and their new one");

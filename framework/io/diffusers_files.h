@@ -14,6 +14,8 @@
 
 namespace retort {
 
+inline constexpr const char* diffusers_config_name = "config.json";
+
 struct DiffusersFiles {
   std::filesystem::path component;  // the model's own folder
   std::filesystem::path config;     // its config.json
@@ -24,7 +26,11 @@ struct DiffusersFiles {
 /// Throws RequestError, in one line, where the folder holds no such model.
 DiffusersFiles find_diffusers(const DiffusersRequest& request);
 
-/// A JSON object, or a RequestError that says what is wrong with the file.
+/// The scheduler's file of a model whose own folder in a pipeline this is, where that lies outside of the folder; empty
+/// where there is none.
+std::filesystem::path scheduler_outside(const std::filesystem::path& folder);
+
+/// A JSON object, where Python's Infinity and NaN are null, or a RequestError that says what is wrong with the file.
 Json read_json_object(const std::filesystem::path& file);
 
 /// The weights under the names that diffusers gives them now. `class_name` is for the line on how to convert others.

@@ -11,6 +11,7 @@
 
 #include "io/diffusers_files.h"
 #include "io/diffusers_ldm_names.h"
+#include "io/diffusers_words.h"
 #include "io/low_rank.h"
 #include "io/mapped.h"
 #include "log.h"
@@ -32,7 +33,7 @@ struct LowRankChange {
   std::optional<double> alpha;
 };
 
-enum class LoraPart { a, b, alpha, unknown };
+enum class LoraPart { a, b, embedding_a, embedding_b, alpha, unknown };
 
 struct LoraKey {
   std::string module;  // as the file calls it
@@ -68,6 +69,8 @@ LoraKey read_lora_key(const std::string& key) {
   static const std::pair<std::regex, LoraPart> forms[] = {
       {std::regex(R"((.+)\.lora_A(?:\.\w+)?\.weight)"), LoraPart::a},
       {std::regex(R"((.+)\.lora_B(?:\.\w+)?\.weight)"), LoraPart::b},
+      {std::regex(R"((.+)\.lora_embedding_A(?:\.\w+)?)"), LoraPart::embedding_a},
+      {std::regex(R"((.+)\.lora_embedding_B(?:\.\w+)?)"), LoraPart::embedding_b},
       {std::regex(R"((.+?)(?:\.lora|\.lora_linear_layer)?\.down\.weight)"), LoraPart::a},
       {std::regex(R"((.+?)(?:\.lora|\.lora_linear_layer)?\.up\.weight)"), LoraPart::b},
       {std::regex(R"((.+)\.lora_down\.weight)"), LoraPart::a},
@@ -172,7 +175,7 @@ class PeftScale {
 
   void read(const Json& config, const std::string& place) {
     const auto refuse = [&](const char* key) {
-      throw RequestError(place + ": " + key + ": is " + json_at(config, key).dump() +
+      throw RequestError(place + ": " + key + ": is " + shown(json_at(config, key)) +
                          ", which is not supported; expected a plain low-rank change");
     };
     for (const char* key : {"use_dora", "fan_in_fan_out", "modules_to_save", "layer_replication"}) {
@@ -242,6 +245,12 @@ std::map<std::string, LowRankChange> read_changes(const TensorFile& file, const 
         throw RequestError(path + ": '" + key + "' is no single number");
       }
       change.alpha = tensor.to(at::kDouble).item<double>();
+    } else if (read.part == LoraPart::embedding_a || read.part == LoraPart::embedding_b) {
+      if (tensor.dim() != 2) {
+        throw RequestError(path + ": '" + key + "' is no matrix");
+      }
+      // A table of rows is changed by the transpose of B A, which is A^T B^T.
+      (read.part == LoraPart::embedding_a ? change.b : change.a) = tensor.t();
     } else {
       (read.part == LoraPart::a ? change.a : change.b) = tensor;
     }

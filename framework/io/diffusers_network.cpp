@@ -1,10 +1,10 @@
 #include "io/diffusers_network.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <set>
 
+#include "io/diffusers_words.h"
 #include "retort/error.h"
 #include "retort/network.h"
 
@@ -12,14 +12,12 @@ namespace retort {
 
 namespace {
 
-// "unet2dcondition" for the class UNet2DConditionModel and for the plugin unet_2d_condition.
-std::string bare(std::string name) {
-  if (const std::string end = "Model"; name.ends_with(end)) {
-    name.resize(name.size() - end.size());
-  }
-  std::erase(name, '_');
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  return name;
+// Beyond what any model has; numbers of this size cannot overflow where they are multiplied.
+constexpr int64_t most_layers = 1000, most_number = int64_t{1} << 24;
+
+bool is_whole_up_to(const Json& value, int64_t least, int64_t most) {
+  return value.is_number_integer() && value.get<double>() >= static_cast<double>(least) &&
+         value.get<double>() <= static_cast<double>(most);
 }
 
 // One config.json: its keys, with the plugin's defaults where it says nothing.
@@ -65,8 +63,8 @@ class ModelFile {
     if (value.is_null()) {
       return 0;
     }
-    if (!value.is_number_integer() || value.get<int64_t>() < 1) {
-      throw error(key, "is " + value.dump() + "; expected a whole number from 1 on");
+    if (!is_whole_up_to(value, 1, most_number)) {
+      throw error(key, "is " + shown(value) + "; expected a whole number from 1 to " + std::to_string(most_number));
     }
     return value.get<int64_t>();
   }
@@ -76,9 +74,9 @@ class ModelFile {
     if (!value.is_array()) {
       return count(key);
     }
-    if (value.empty() || !value[0].is_number_integer() ||
+    if (value.empty() || !is_whole_up_to(value[0], 1, most_number) ||
         std::any_of(value.begin(), value.end(), [&](const Json& n) { return n != value[0]; })) {
-      throw error(key, "is " + value.dump() + "; expected one number, the same for every block");
+      throw error(key, "is " + shown(value) + "; expected one number, the same for every block");
     }
     return value[0].get<int64_t>();
   }
@@ -106,15 +104,16 @@ class ModelFile {
     if (class_name_.empty()) {
       throw error("_class_name", "missing; expected the config.json of a model of diffusers");
     }
-    const auto found = std::find_if(names.begin(), names.end(),
-                                    [&](const std::string& name) { return bare(name) == bare(class_name_); });
+    const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+      return bare(name) == bare(without_model(class_name_));
+    });
     if (found == names.end()) {
       std::string list;
       for (const std::string& name : names) {
         list += (list.empty() ? "'" : ", '") + name + "'";
       }
       throw error("_class_name",
-                  "'" + class_name_ + "' is not supported; no network is called so (networks are " + list + ")");
+                  quoted(class_name_) + " is not supported; no network is called so (networks are " + list + ")");
     }
     return registry.describe(registry.find(Network::kind, *found));
   }
@@ -132,7 +131,7 @@ std::vector<int64_t> size_of_sample(const ModelFile& file, const DiffusersReques
   if (!request.size.empty()) {
     return request.size;
   }
-  const auto is_size = [](const Json& n) { return n.is_number_integer() && n.get<int64_t>() > 0; };
+  const auto is_size = [](const Json& n) { return is_whole_up_to(n, 1, most_number); };
   if (is_size(size)) {
     return {size.get<int64_t>(), size.get<int64_t>()};
   }
@@ -140,7 +139,7 @@ std::vector<int64_t> size_of_sample(const ModelFile& file, const DiffusersReques
     return size.get<std::vector<int64_t>>();
   }
   if (!size.is_null()) {
-    throw file.error("sample_size", "is " + size.dump() + "; expected a number, or height and width");
+    throw file.error("sample_size", "is " + shown(size) + "; expected a number, or height and width");
   }
   if (!request.size_of_data.empty()) {
     return request.size_of_data;
@@ -258,17 +257,32 @@ std::optional<Json> fitted_to(const ParamInfo& param, const Json& value) {
   return value;
 }
 
+// Throws where a number, or one in a list, is beyond all that models have.
+void check_numbers(const ModelFile& file, const std::string& key, const Json& value) {
+  if (value.is_array()) {
+    for (const Json& item : value) {
+      check_numbers(file, key, item);
+    }
+  } else if (value.is_number()) {
+    const int64_t most = key.find("layers") != std::string::npos ? most_layers : most_number;
+    if (!(std::abs(value.get<double>()) <= static_cast<double>(most))) {
+      throw file.error(key, "is " + shown(value) + "; expected at most " + std::to_string(most));
+    }
+  }
+}
+
 Value table_of(const ModelFile& file) {
   Value out;
   out.origin = {file.path(), 0};
   out["type"] = Value{file.plugin().file.name, out.origin};
   for (const auto& [key, value] : file.json().items()) {
     if (const ParamInfo* param = file.declared(key)) {
+      check_numbers(file, key, value);
       if (const std::optional<Json> fitted = fitted_to(*param, value)) {
         out[key] = from_json(*fitted, file.path());
       }
     } else if (!file.is_of_spec(key) && !says_nothing(key, value)) {
-      throw file.error(key, "is " + value.dump() + ", of which network '" + file.plugin().file.name +
+      throw file.error(key, "is " + shown(value) + ", of which network '" + file.plugin().file.name +
                                 "' knows nothing; expected null or false");
     }
   }

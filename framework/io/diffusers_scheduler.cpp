@@ -3,11 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "io/diffusers_files.h"
+#include "io/diffusers_words.h"
 #include "io/json.h"
 #include "log.h"
 #include "retort/error.h"
@@ -67,27 +69,34 @@ class SchedulerFile {
   double number(const char* key, double fallback) const {
     const Json& value = json_at(json_, key);
     if (!value.is_null() && !value.is_number()) {
-      throw error(key, "is " + value.dump() + "; expected a number");
+      throw error(key, "is " + shown(value) + "; expected a number");
     }
     return value.is_null() ? fallback : value.get<double>();
   }
-  int64_t steps() const {
-    const double n = number("num_train_timesteps", 1000);
-    if (!(n >= 2 && n <= 1e6)) {
-      throw error("num_train_timesteps", "is " + Value{n, {}}.text() + "; expected 2 to 1000000");
+  // A flow may have one; a table has two or more.
+  int64_t steps(int64_t least) const {
+    const char* key = "num_train_timesteps";
+    const double n = number(key, 1000);
+    constexpr double most = 1e6;
+    if (!(n >= static_cast<double>(least) && n <= most && n == std::floor(n))) {
+      throw error(key, "is " + shown(json_at(json_, key)) + "; expected a whole number from " + std::to_string(least) +
+                           " to 1000000");
     }
     return static_cast<int64_t>(n);
   }
   std::string text(const char* key, const std::string& fallback) const {
     const Json& value = json_at(json_, key);
     if (!value.is_null() && !value.is_string()) {
-      throw error(key, "is " + value.dump() + "; expected a string");
+      throw error(key, "is " + shown(value) + "; expected a string");
     }
     return value.is_null() ? fallback : value.get<std::string>();
   }
   bool flag(const char* key) const {
     const Json& value = json_at(json_, key);
-    return value.is_boolean() && value.get<bool>();
+    if (!value.is_null() && !value.is_boolean()) {
+      throw error(key, "is " + shown(value) + "; expected true or false");
+    }
+    return value == true;
   }
   const Json& at(const char* key) const { return json_at(json_, key); }
 
@@ -138,7 +147,12 @@ void check_process(const SchedulerFile& file, const Value& table) {
     const Process made(p);
     p.finish();
   } catch (const RequestError& e) {
-    throw file.error("the betas", e.what());
+    const std::string what = e.what(), place = "command line: process.";
+    const size_t end = what.find(": ", place.size());
+    if (what.starts_with(place) && end != std::string::npos) {
+      throw file.error(what.substr(place.size(), end - place.size()), what.substr(end + 2));
+    }
+    throw file.error("the betas", what);
   }
 }
 
@@ -148,7 +162,7 @@ Value table_of_betas(const SchedulerFile& file, const BetaDefaults& defaults) {
   Value out = named("betas");
   std::vector<double> betas = trained_betas(file);
   if (betas.empty() && schedule == "sigmoid") {
-    betas = sigmoid_betas(start, end, file.steps());
+    betas = sigmoid_betas(start, end, file.steps(2));
   }
   if (!betas.empty()) {
     out["trained_betas"] = value_of(betas);
@@ -158,10 +172,10 @@ Value table_of_betas(const SchedulerFile& file, const BetaDefaults& defaults) {
       out["beta_start"] = Value{start, {}};
       out["beta_end"] = Value{end, {}};
     }
-    out["num_train_timesteps"] = Value{file.steps(), {}};
+    out["num_train_timesteps"] = Value{file.steps(2), {}};
   } else {
-    throw file.error("beta_schedule", "'" + schedule +
-                                          "' is not supported; expected 'linear', 'scaled_linear', "
+    throw file.error("beta_schedule", quoted(schedule) +
+                                          " is not supported; expected 'linear', 'scaled_linear', "
                                           "'squaredcos_cap_v2' or 'sigmoid'");
   }
   if (file.flag("rescale_betas_zero_snr")) {
@@ -179,8 +193,8 @@ Predicts predicted(const SchedulerFile& file, const std::string& fallback) {
                                                         {"flow_prediction", Predicts::flow}};
   const auto found = types.find(type);
   if (found == types.end()) {
-    throw file.error("prediction_type", "'" + type +
-                                            "' is not supported; expected 'epsilon', 'v_prediction', 'sample' or "
+    throw file.error("prediction_type", quoted(type) +
+                                            " is not supported; expected 'epsilon', 'v_prediction', 'sample' or "
                                             "'flow_prediction'");
   }
   return found->second;
@@ -192,7 +206,7 @@ DiffusersScheduler flow(const SchedulerFile& file) {
   }
   return {named("rectified_flow"),
           Parametrisation(Predicts::flow, 0.5, Sees::fraction),
-          {static_cast<double>(file.steps()), false}};
+          {static_cast<double>(file.steps(1)), false}};
 }
 
 // NCSN++ (Song et al. 2021): told sigma, it gives the score.
@@ -264,7 +278,7 @@ DiffusersScheduler read_diffusers_scheduler(const std::filesystem::path& path) {
   for (const std::string& scheduler : known) {
     list += (list.empty() ? "'" : ", '") + scheduler + "'";
   }
-  throw file.error("_class_name", (name.empty() ? "is missing" : "'" + name + "' is not supported") +
+  throw file.error("_class_name", (name.empty() ? "is missing" : quoted(name) + " is not supported") +
                                       did_you_mean(name, known) + "; expected one of " + list);
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "io/diffusers_files.h"
 #include "io/diffusers_request.h"
 #include "io/files.h"
 #include "log.h"
@@ -103,7 +104,9 @@ std::string content_hash(const fs::path& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error).lexically_normal();
   if (fs::is_directory(absolute, error)) {
-    return hash_of_folder(absolute);
+    const std::string own = hash_of_folder(absolute);
+    const fs::path scheduler = scheduler_outside(absolute);  // says as much of a model as its own files
+    return scheduler.empty() ? own : sha256_of_text(own + "\n" + hash_of_file(scheduler.string()));
   }
   if (!fs::exists(absolute, error)) {
     const auto request = path.string().find('?') != std::string::npos ? diffusers_request(path.string()) : std::nullopt;

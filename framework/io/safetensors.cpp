@@ -110,6 +110,9 @@ std::pair<TensorHeader, uint64_t> read_header(std::istream& in, uint64_t size, c
     return {read_tensor_header(text, size - data_start), data_start};
   } catch (const std::bad_alloc&) {
     throw;
+  } catch (const UnsupportedType& e) {
+    const std::string what = e.what();
+    throw fail(what.substr(0, what.find('\n')));
   } catch (const std::exception& e) {
     throw damaged(name, e);
   }

@@ -39,7 +39,8 @@ TensorEntry read_entry(const std::string& name, const Header& json, uint64_t dat
   const auto* type =
       std::find_if(std::begin(types), std::end(types), [&](const TensorType& t) { return type_name == t.name; });
   if (type == std::end(types)) {
-    throw wrong(name, "cannot be read: the data type " + type_name.substr(0, 40) + " is not supported");
+    throw UnsupportedType("tensor '" + name.substr(0, 80) + "' is of type " + type_name.substr(0, 40) +
+                          ", which is not supported");
   }
   TensorEntry entry{name, type, {}, count_of(offsets[0], name, "an offset"), count_of(offsets[1], name, "an offset")};
   uint64_t bytes = type->size;

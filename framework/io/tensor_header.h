@@ -3,11 +3,17 @@
 
 #include <cstdint>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace retort {
+
+/// A file that is in order, with a tensor of a type that is not read.
+struct UnsupportedType : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 struct TensorType {
   const char* name;  // as the format spells it: "F32"

@@ -35,6 +35,15 @@ std::pair<double, double> golden(double low, double high, int64_t sections, F va
   return at_left < at_right ? std::pair(left, at_left) : std::pair(right, at_right);
 }
 
+// Where the process is a table of steps, its nearest step between the neighbours: networks know no others.
+void keep_to_steps(const Process& process, const Tensor& times, int64_t k) {
+  if (process.steps() > 0) {
+    const double before = times[k - 1].item<double>(), after = times[k + 1].item<double>();
+    const double least = std::floor(after) + 1, most = std::ceil(before) - 1;
+    times[k].fill_(std::clamp(std::round(times[k].item<double>()), least, std::max(least, most)));
+  }
+}
+
 }  // namespace
 
 Tensor search_sampler_times(const Process& process, const Tensor& times, int64_t rounds,
@@ -53,6 +62,7 @@ Tensor search_sampler_times(const Process& process, const Tensor& times, int64_t
       const auto with = [&](double place) {
         Tensor tried = best.clone();
         tried[k] = process.time(at::full({1}, place, at::kDouble))[0];
+        keep_to_steps(process, tried, k);
         return tried;
       };
       const double margin = 0.02 * (high - low);  // times stay apart

@@ -168,7 +168,8 @@ inline Tensor time_waves(const Tensor& times, int64_t width, bool cosines_first,
   return at::cat(parts, 1);
 }
 
-/// The waves of guidance weights in latent consistency models, as diffusers' pipelines compute them. w: [n].
+/// The waves of guidance weights in latent consistency models, as diffusers' pipelines compute them. w: [n], the weight
+/// of c + w (c - u), which is guidance_scale - 1.
 inline Tensor guidance_waves(const Tensor& w, int64_t width) {
   const int64_t half = width / 2;
   const auto options = w.options().dtype(at::kFloat);

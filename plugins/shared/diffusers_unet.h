@@ -239,13 +239,14 @@ struct UNetBody : nn::Module {
     return out;
   }
 
-  // Weights are given as log(1 + w).
+  // Weights are given as log(1 + w); diffusers' pipelines embed guidance_scale - 1, and w is guidance_scale.
   Tensor waves_of_guidance(const Conditioning& condition, const Tensor& x) const {
     const Tensor given = condition[retort::inputs::guidance];
     if (options.embedding.condition == 0 || !given.defined()) {
       return {};
     }
-    return guidance_waves(given.to(x.device(), at::kDouble).expm1(), options.embedding.condition).to(x.scalar_type());
+    const Tensor above_one = given.to(x.device(), at::kDouble).expm1() - 1;
+    return guidance_waves(above_one, options.embedding.condition).to(x.scalar_type());
   }
 
   Tensor class_embedding(const Conditioning& condition, const Tensor& x) const {

@@ -54,8 +54,8 @@ class NetworkTeacher : public Teacher {
     }
   }
 
-  /// Takes over the model at `path`, which errors call `name`, and the key `key` names.
-  void load(Params& p, const char* key, const std::string& path, const std::string& name) {
+  /// Takes over the model at `path`, which errors call `name`, and the key `key` names. Returns its configuration.
+  Value load(Params& p, const char* key, const std::string& path, const std::string& name) {
     const Checkpoint checkpoint = p.host().checkpoint(path);
     const Value* model = checkpoint.config.find("model");
     if (model == nullptr || model->find("process") == nullptr || model->find("shape") == nullptr) {
@@ -76,6 +76,7 @@ class NetworkTeacher : public Teacher {
                     "needs a conditional teacher; " + name + " has no classes and no other condition");
     }
     network_ = p.host().backend().compile(p.host().network(checkpoint, path));
+    return checkpoint.config;
   }
 
   /// What the network is built for, of what is given; labels that are not given mean "no class".

@@ -7,9 +7,11 @@
 ///
 /// A text model is conditioned on `prompt_embeds`, SDXL also on `pooled_prompt_embeds` and `time_ids`, which the data
 /// set brings; none of them is computed here. What guidance leads away from is `unconditional`: "zeros" for a text of
-/// zeros, a file with the embedding of an empty prompt, or "null_class" where the last class stands for none. Sizes and
-/// crops (`time_ids`) stay as they are. `lora` merges an adapter: diffusers', PEFT's (its folder) or kohya's.
-/// A model that takes guidance as an input (`time_cond_proj_dim`) is asked once, and told the weight.
+/// zeros, a file with the embedding of an empty prompt, or "null_class" where the last class stands for none. Zeros are
+/// right where `model_index.json` says `force_zeros_for_empty_prompt`, as SDXL's does; other text models that are
+/// guided need the key. Sizes and crops (`time_ids`) stay as they are. `lora` merges an adapter: diffusers', PEFT's
+/// (its folder) or kohya's. A model that takes guidance as an input (`time_cond_proj_dim`) is asked once, and told the
+/// weight, which is diffusers' `guidance_scale`.
 ///
 /// Source: https://huggingface.co/docs/diffusers, version 0.42.1; Song et al. 2021 (arXiv 2010.02502) and Luo et al.
 /// 2023 (arXiv 2310.04378) for the forms of process and guidance.
@@ -111,6 +113,7 @@ class DiffusersTeacher final : public NetworkTeacher {
     }
     load_in_size(p, folder, spelling);
     is_told_guidance_ = spec_.has(retort::inputs::guidance);
+    check_empty_prompt(p);
     if (null_class_ && spec_.classes() == 0) {
       throw p.error("unconditional", "\"null_class\" needs a model with classes; " + folder + " has none");
     }
@@ -154,7 +157,7 @@ class DiffusersTeacher final : public NetworkTeacher {
   void load_in_size(Params& p, const std::string& folder, const Spelling& spelling) {
     const std::vector<int64_t> shape = p.host().spec().shape;
     try {
-      load(p, "folder", spelling.of(folder), folder);
+      config_ = load(p, "folder", spelling.of(folder), folder);
     } catch (const RequestError&) {
       constexpr size_t dimensions = 3;  // channels, height, width
       if (shape.size() != dimensions) {
@@ -162,24 +165,36 @@ class DiffusersTeacher final : public NetworkTeacher {
       }
       Spelling with_size = spelling;
       with_size.add("size_of_data", joined({shape[1], shape[2]}));
-      load(p, "folder", with_size.of(folder), folder);
+      config_ = load(p, "folder", with_size.of(folder), folder);
     }
   }
 
   // The file that it names, "" for a word.
   std::string read_unconditional(Params& p) {
-    constexpr const char* zeros = "zeros";
     constexpr const char* doc =
         "\"zeros\", \"null_class\", or a safetensors file with prompt_embeds (and pooled_prompt_embeds) of an empty "
-        "text";
+        "text; empty: zeros, where the pipeline says that they stand for it";
     if (!p.is_describing()) {
-      const std::string word = p.get("unconditional", zeros, doc);
+      const std::string word = p.get("unconditional", "", doc);
       null_class_ = word == "null_class";
-      if (null_class_ || word == zeros) {
+      is_unconditional_given_ = !word.empty();
+      if (null_class_ || word.empty() || word == "zeros") {
         return "";
       }
     }
-    return p.path("unconditional", zeros, doc);
+    return p.path("unconditional", "", doc);
+  }
+
+  // What an empty text is to a model of texts is the pipeline's to say, or the user's.
+  void check_empty_prompt(const Params& p) const {
+    const bool guides = !is_told_guidance_ && (range_ || guidance_ != 1);
+    const Value* source = config_.find("source");
+    const bool says_zeros = source != nullptr && source->find("zeros_for_empty_prompt") != nullptr;
+    if (guides && spec_.has("prompt_embeds") && !is_unconditional_given_ && !says_zeros) {
+      throw p.error("unconditional",
+                    "missing, and no model_index.json says force_zeros_for_empty_prompt = true; expected \"zeros\", or "
+                    "a safetensors file with the embedding of an empty prompt");
+    }
   }
 
   void read_empty_prompt(const Params& p, const std::string& file) {
@@ -209,18 +224,19 @@ class DiffusersTeacher final : public NetworkTeacher {
     }
   }
 
-  // A network that is told the weight is given log(1 + omega), as all are; its omega is that of c + omega (c - u).
+  // A network that is told the weight is given log(1 + w), as all are.
   Conditioning network_inputs(const Conditioning& condition, const Tensor& x) const override {
     Conditioning out = NetworkTeacher::network_inputs(condition, x);
     if (is_told_guidance_) {
       const Tensor given = condition[retort::inputs::guidance];
       const Tensor w = given.defined() ? given : at::full({x.size(0)}, guidance_, at::kDouble);
-      out.set(retort::inputs::guidance, w.log().to(x.options().dtype(at::kFloat)));
+      out.set(retort::inputs::guidance, w.log1p().to(x.options().dtype(at::kFloat)));
     }
     return out;
   }
 
-  bool null_class_ = false, is_told_guidance_ = false;
+  bool null_class_ = false, is_unconditional_given_ = false, is_told_guidance_ = false;
+  Value config_;
   std::map<std::string, Tensor> empty_prompt_;
 };
 

@@ -8,8 +8,9 @@ import argparse
 import json
 import pathlib
 
+import diffusers
 import torch
-from diffusers import AutoModel
+from diffusers import AutoModel, ConfigMixin, SchedulerMixin
 
 from export_module import export, spell
 
@@ -49,18 +50,68 @@ def conditions_of(config):
     return out, labels
 
 
-def process_of(folder):
+TABLE_KEYS = ["beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "trained_betas", "rescale_betas_zero_snr"]
+TABLE_SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2"]
+
+
+def scheduler_in(folder, component):
+    """The scheduler_config.json: within the folder, beside the model, or beside the model's folder in a pipeline."""
+    name = "scheduler_config.json"
+    beside = component.resolve().parent / "scheduler"
+    places = [folder / "scheduler" / name, component / name, folder / name, beside / name]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise SystemExit(f"{folder}: has no {name}, which says the process and what the network predicts; save it "
+                         "beside config.json with scheduler.save_pretrained")
+    return found
+
+
+def chosen(place, config, key, known):
+    """A key's value, which is one of those known."""
+    if config.get(key) not in known:
+        raise SystemExit(f"{place}: {key}: {config.get(key)!r} is not supported; expected one of {', '.join(known)}")
+    return config[key]
+
+
+def process_of(place):
     """What the scheduler says of the process, as TOML: [process], and keys of the teacher."""
-    places = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
-    found = next((place for place in places if place.exists()), None)
-    config = json.loads(found.read_text()) if found else {}
-    steps = config.get("num_train_timesteps", 1000)
-    if "FlowMatch" in config.get("_class_name", ""):
-        meant = f'parametrisation = "flow"\ntime = "fraction"\ntime_scale = {steps}\n'
+    try:
+        told = json.loads(place.read_text())
+        name = str(told["_class_name"])
+    except (ValueError, TypeError, KeyError):
+        raise SystemExit(f"{place}: is damaged; expected the scheduler_config.json of diffusers") from None
+    kind = getattr(diffusers, name, None)
+    known = isinstance(kind, type) and issubclass(kind, SchedulerMixin) and issubclass(kind, ConfigMixin)
+    refused = f"{place}: _class_name: '{name}' is not supported; expected a scheduler of a table of betas, or FlowMatch"
+    if not known:
+        raise SystemExit(refused)
+    try:
+        scheduler = kind.from_config(told)
+    except Exception as error:  # whatever a wrong value leads to
+        raise SystemExit(f"{place}: {name} cannot be made of it: {' '.join(str(error).split())[:80]}") from None
+    config = dict(scheduler.config)
+    if name.startswith("FlowMatch") or config.get("use_flow_sigmas"):
+        if config.get("prediction_type") is not None:
+            chosen(place, config, "prediction_type", ["flow_prediction"])
+        meant = f'parametrisation = "flow"\ntime = "fraction"\ntime_scale = {config["num_train_timesteps"]}\n'
         return meant, '[process]\ntype = "rectified_flow"\n'
-    meant = {"epsilon": "noise", "v_prediction": "v", "sample": "data"}[config.get("prediction_type", "epsilon")]
-    keys = ["beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "trained_betas", "rescale_betas_zero_snr"]
-    table = "".join(f"{key} = {spell(config[key])}\n" for key in keys if config.get(key) is not None)
+    betas, levels = (getattr(scheduler, key, None) for key in ("betas", "alphas_cumprod"))
+    if not torch.is_tensor(betas) or not torch.is_tensor(levels) or "beta_schedule" not in config:
+        raise SystemExit(refused)
+    if not torch.allclose(torch.cumprod(1 - betas.double(), 0), levels.double(), rtol=1e-3, atol=1e-6):
+        raise SystemExit(f"{place}: _class_name: '{name}' is not supported; its levels are not those of its betas")
+    if config.get("timestep_type") not in (None, "discrete"):
+        chosen(place, config, "timestep_type", ["discrete"])
+    predictions = {"epsilon": "noise", "v_prediction": "v", "sample": "data"}
+    meant = predictions[chosen(place, config, "prediction_type", list(predictions))]
+    if config.get("trained_betas") is None:
+        chosen(place, config, "beta_schedule", TABLE_SCHEDULES)
+        unused = {"trained_betas"} | ({"beta_start", "beta_end"} if config["beta_schedule"] == "squaredcos_cap_v2" else set())
+    else:
+        config["trained_betas"] = [float(beta) for beta in config["trained_betas"]]
+        unused = set(TABLE_KEYS) - {"trained_betas", "rescale_betas_zero_snr"}
+    table = "".join(f"{key} = {spell(config[key])}\n" for key in TABLE_KEYS
+                    if key not in unused and config.get(key) is not None)
     return f'parametrisation = "{meant}"\ntime = "step"\n', f'[process]\ntype = "betas"\n{table}'
 
 
@@ -73,12 +124,12 @@ def main():
     options = parser.parse_args()
     within = [options.subfolder] if options.subfolder else ["unet", "transformer", ""]
     folder = next(options.folder / part for part in within if part == "" or (options.folder / part).is_dir())
+    meant, process = process_of(scheduler_in(options.folder, folder))
     model = AutoModel.from_pretrained(str(folder))
     config = {**model.config, "_class_name": type(model).__name__}
     conditions, labels = conditions_of(config)
     size = options.size or config["sample_size"]
     shape = [config["in_channels"], *([size, size] if isinstance(size, int) else size)]
-    meant, process = process_of(options.folder)
 
     def example(rows):
         time = torch.rand(rows) * 900 + 1

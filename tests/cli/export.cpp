@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "config/toml.h"
 #include "export/lora.h"
 #include "export/outgoing.h"
 #include "io/files.h"
@@ -138,6 +139,14 @@ void write_given(const fs::path& path, const Batch& start, int64_t steps, int64_
   write_safetensors(path, file);
 }
 
+// Whether the model card's lines of Python run as they stand, beside the folder.
+bool runs_card(const std::string& python, const fs::path& folder) {
+  const Outcome out = in_python(python, "card " + folder.string());
+  CAPTURE(out.output);
+  CHECK(contains(out.output, "card runs"));
+  return out.code == 0;
+}
+
 // Trains what a text describes, into DIR/run, and returns that folder.
 fs::path trained(const Folder& folder, const std::string& name, const std::string& text) {
   write_text(folder / (name + ".toml"), text);
@@ -211,15 +220,18 @@ TEST_CASE("what cannot be exported is one line, with what would serve") {
   refused(run + " --format torchscrip", {"--format: is 'torchscrip'; did you mean 'torchscript'?"});
   refused(run + " --format torchscript --cell cm", {"--cell: ", "is a single run"});
   refused(run + " --format torchscript --checkpoint step_000021", {"did you mean 'step_000020'?"});
+  refused(run + " --format diffusers --keys peft", {"--keys: are the names within an adapter's file; expected --lora"});
   refused(run + " --format torchscript --lora", {"--lora: is a form of --format diffusers"});
   refused(mixture_config + " --format torchscript", {"is a configuration; expected the folder that its run wrote"});
   write_text(out, "mine");
   CHECK(one_line(run_retort("export " + run + " --format torchscript --out " + out), 2,
                  {"exists already; --force replaces it"}));
+  CHECK(one_line(run_retort("export " + run + " --format diffusers --force --out " + out), 2,
+                 {"/out: is a file, and a folder would be written"}));
   CHECK(read_text(out) == "mine");
   fs::remove(out);
   CHECK(one_line(run_retort("export " + run + " --format torchscript --force --out " + run), 2,
-                 {"/run: holds '", "', which no export wrote"}));
+                 {"/run: is a folder, and a file would be written"}));
   const Outcome onnx =
       shell("RETORT_PYTHON=/nowhere/python '" + program() + "' export " + run + " --format onnx --out " + out);
   CHECK(onnx.code == 2);
@@ -250,7 +262,7 @@ TEST_CASE("a consistency model is a folder of diffusers that LCMScheduler sample
   CHECK(config["time_embedding_dim"].is_null());
   CHECK(config["class_embed_type"].is_null());
   CHECK(config["freq_shift"] == 0);
-  CHECK(Json::parse(read_text(out / "model_index.json"))["scheduler"] == Json({"diffusers", "LCMScheduler"}));
+  CHECK_FALSE(fs::exists(out / "model_index.json"));  // no pipeline gives the network its labels
   const std::string card = read_text(out / "README.md");
   CHECK(contains(card, "license: mit"));
   CHECK(contains(card, "| steps | sliced_wasserstein |"));
@@ -276,9 +288,188 @@ TEST_CASE("a consistency model is a folder of diffusers that LCMScheduler sample
                                                " " + (folder / "expected.safetensors").string());
     CAPTURE(made.output);
     REQUIRE(made.code == 0);
-    CHECK(contains(made.output, "DDPMPipeline UNet2DModel LCMScheduler"));
     CHECK(difference(made) < 1e-4);
   }
+  CHECK(runs_card(python, out));
+}
+
+namespace {
+
+// An untrained student, in DIR/NAME, of any network on the table of steps.
+struct Untrained {
+  std::string network;  // TOML
+  std::vector<int64_t> shape;
+  std::vector<Input> inputs;
+};
+
+std::string type_word(const Input& input) { return input.dtype == at::kDouble ? "float64" : "float32"; }
+
+fs::path write_untrained(const Folder& folder, const std::string& name, const Untrained& given,
+                         const std::string& more = "{}") {
+  const Value table = parse_toml(given.network, "test.toml");
+  TestHost host("type = \"ve\"", {given.shape, given.inputs});
+  Params p(table, "network", &host);
+  at::manual_seed(5);
+  const std::string type = p.get("type", "", "");
+  const auto network = static_cast<Host&>(host).make<Network>(type, p);
+  TensorFile file;
+  for (const auto& parameter : network->module()->named_parameters()) {
+    file.tensors[parameter.key()] = parameter.value().detach() + at::randn_like(parameter.value()) * 0.05;
+  }
+  for (const auto& buffer : network->module()->named_buffers()) {
+    file.tensors[buffer.key()] = buffer.value().detach().clone();
+  }
+  Json model = {{"network", to_json(table)},
+                {"process",
+                 {{"type", "betas"},
+                  {"beta_schedule", "scaled_linear"},
+                  {"beta_start", 0.001},
+                  {"beta_end", 0.3},
+                  {"num_train_timesteps", 40}}},
+                {"boundary", "edm"},
+                {"parametrisation", "noise"},
+                {"sigma_data", 0.5},
+                {"preconditioning", "discrete"},
+                {"shape", given.shape},
+                {"classes", 0},
+                {"guided", false},
+                {"objective", "consistency model"}};
+  Json inputs = Json::array();
+  for (const Input& input : given.inputs) {
+    inputs.push_back({{"name", input.name},
+                      {"type", input.classes > 0 ? "int64" : type_word(input)},
+                      {"shape", input.shape},
+                      {"classes", input.classes},
+                      {"null", 0.0}});
+    if (input.classes > 0) {
+      model["classes"] = input.classes;
+    }
+  }
+  model["inputs"] = inputs;
+  Json experiment = Json::parse(more);
+  experiment["schedule"] = {{"type", "ddpm"}, {"steps", 8}, {"total_steps", 40}};
+  experiment["evaluate"] = {{"student_steps", {1, 2, 4}}};
+  file.metadata = {{"format", "pt"},
+                   {"retort", spell({{"model", model}, {"experiment", experiment}, {"training", {{"step", 1}}}})}};
+  make_folder(folder / name / "checkpoints");
+  write_safetensors(folder / name / "checkpoints" / "step_000001.safetensors", file);
+  return folder / name;
+}
+
+const std::string small_text =
+    "type = \"unet_2d_condition\"\nin_channels = 2\nblock_out_channels = [8, 16]\nnorm_num_groups = 4\n"
+    "layers_per_block = 1\ncross_attention_dim = 6\ndown_block_types = [\"DownBlock2D\", \"CrossAttnDownBlock2D\"]\n"
+    "up_block_types = [\"CrossAttnUpBlock2D\", \"UpBlock2D\"]\n";
+const Input prompt = {.name = "prompt_embeds", .shape = {5, 6}};
+
+struct Kind {
+  std::string what;
+  Untrained given;
+};
+
+std::vector<Kind> exported_kinds() {
+  const std::string plain =
+      "type = \"unet_2d\"\nblock_out_channels = [8, 16]\nnorm_num_groups = 4\nlayers_per_block = 1\n"
+      "attention_head_dim = 4\ndown_block_types = [\"DownBlock2D\", \"AttnDownBlock2D\"]\n"
+      "up_block_types = [\"AttnUpBlock2D\", \"UpBlock2D\"]\n";
+  const std::string sdxl =
+      "attention_head_dim = [2, 4]\nuse_linear_projection = true\naddition_embed_type = \"text_time\"\n"
+      "addition_time_embed_dim = 4\nprojection_class_embeddings_input_dim = 31\n";
+  const std::vector<Input> pooled = {
+      prompt, {.name = "pooled_prompt_embeds", .shape = {7}}, {.name = "time_ids", .shape = {6}}};
+  std::vector<Input> guided = {prompt, {.name = std::string(inputs::guidance), .dtype = at::kDouble}};
+  return {
+      {"SD", {small_text + "out_channels = 2\nattention_head_dim = 2\ndropout = 0\n", {2, 8, 8}, {prompt}}},
+      {"SDXL", {small_text + sdxl + "out_channels = 2\ntransformer_layers_per_block = [1, 2]\n", {2, 8, 8}, pooled}},
+      {"guided", {small_text + "out_channels = 2\nattention_head_dim = 2\n", {2, 8, 8}, guided}},
+      {"text with a variance", {small_text + "out_channels = 4\nattention_head_dim = 2\n", {2, 8, 8}, {prompt}}},
+      {"plain", {plain, {3, 8, 8}, {}}},
+      {"variance", {plain + "out_channels = 6\n", {3, 8, 8}, {}}},
+      {"fourier", {plain + "time_embedding_type = \"fourier\"\nflip_sin_to_cos = false\n", {3, 8, 8}, {}}},
+      {"DiT with a variance",
+       {small_dit + "out_channels = 6\n", {3, 8, 8}, {{.name = std::string(inputs::labels), .classes = 2}}}},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("every kind of network that diffusers has is read there and predicts as Retort's does") {
+  const std::string python = python_with("diffusers");
+  const at::NoGradGuard no_grad;
+  for (const Kind& kind : exported_kinds()) {
+    CAPTURE(kind.what);
+    Folder folder;
+    const fs::path run = write_untrained(folder, "run", kind.given), out = folder / "out";
+    done("export " + run.string() + " --format diffusers --out " + out.string());
+    const fs::path part = out / (fs::exists(out / "unet") ? "unet" : "transformer");
+    const Json config = Json::parse(read_text(part / "config.json"));
+    CHECK(config["out_channels"] == config["in_channels"]);
+    if (kind.given.network.starts_with(small_text)) {
+      CHECK(config["reverse_transformer_layers_per_block"].is_null());
+      const bool two = kind.what == "SDXL";
+      CHECK(spell(config["transformer_layers_per_block"]) == (two ? "[1,2]" : "1"));
+      CHECK(config["dropout"] == 0);
+      CHECK_FALSE(config["dropout"].is_null());
+    }
+    CHECK(fs::exists(out / "model_index.json") == kind.given.inputs.empty());
+    if (python.empty()) {
+      continue;
+    }
+    const Outgoing model = read(run);
+    Trial on = trial(model, 3, 8);
+    TensorFile file{{{"x", on.x}, {"t", on.t.to(at::kFloat)}}, {}};
+    for (const Input& input : kind.given.inputs) {
+      if (input.name != inputs::guidance) {
+        file.tensors[input.name] = on.condition[input.name];
+      }
+    }
+    if (kind.what == "guided") {  // what the layer makes of the weights is tested with the network
+      on.condition = {};
+      on.condition.set("prompt_embeds", file.tensors.at("prompt_embeds"));
+    }
+    write_safetensors(folder / "given.safetensors", file);
+    write_samples(folder / "expected.safetensors",
+                  model.network->forward(on.x, on.t.to(at::kFloat), on.condition).contiguous());
+    const Outcome made = in_python(python, "predict " + out.string() + " " + (folder / "given.safetensors").string() +
+                                               " " + (folder / "expected.safetensors").string());
+    CAPTURE(made.output);
+    REQUIRE(made.code == 0);
+    CHECK(difference(made) < 2e-5);
+    CHECK(runs_card(python, out));
+    if (kind.given.inputs.empty()) {
+      CHECK(contains(in_python(python, "whole " + out.string()).output, "DDPMPipeline gives [2, 3, 8, 8]"));
+    }
+  }
+}
+
+TEST_CASE("--force replaces what an export wrote, and nothing else") {
+  Folder folder;
+  const Kind kind = exported_kinds()[4];
+  const std::string teacher = (folder / "teacher").string();
+  const fs::path run =
+      write_untrained(folder, "run", kind.given, R"({"teacher": {"type": "diffusers", "folder": ")" + teacher + "\"}}");
+  const std::string command = "export " + run.string() + " --format diffusers --force --out ";
+  done(command + (folder / "out").string());
+  done(command + (folder / "out").string());
+  done(command + teacher);  // there was none yet
+  const auto kept = [&](const std::string& out, const std::string& part) {
+    const Outcome outcome = run_retort(command + out);
+    CAPTURE(outcome.output);
+    CHECK(one_line(outcome, 2, {part.c_str()}));
+  };
+  kept(teacher, "/teacher: is what the run reads by its key 'teacher.folder'");
+  kept(teacher + "/unet", "is what the run reads by its key 'teacher.folder'");
+  kept(folder.string(), "holds the run that is exported");
+  // Somebody's own model has the same names, and no mark.
+  const fs::path weights = folder / "out" / "unet" / "diffusion_pytorch_model.safetensors";
+  TensorFile file = read_safetensors(weights);
+  REQUIRE(file.metadata.contains("retort_export"));
+  file.metadata.erase("retort_export");
+  write_safetensors(weights, file);
+  kept((folder / "out").string(), "/out: holds no file that an export of Retort wrote");
+  write_text(folder / "out" / "unet" / "notes.txt", "mine");
+  kept((folder / "out").string(), "/out: holds 'unet/notes.txt', which no export wrote");
+  CHECK(read_text(folder / "out" / "unet" / "notes.txt") == "mine");
 }
 
 TEST_CASE("a transformer goes the same way") {
@@ -363,7 +554,10 @@ TEST_CASE("what EDM's scalings stand around is sampled in one step by EDMEulerSc
   CAPTURE(made.output);
   REQUIRE(made.code == 0);
   CHECK(difference(made) < 1e-4);
-  // The same network, told a thousand times as much: 250 log(sigma), as consistency models of diffusers are.
+  CHECK_FALSE(fs::exists(out / "model_index.json"));  // no pipeline begins where this scheduler does
+  CHECK(runs_card(python, out));
+  // A network that is told a thousand times as much, as consistency models of diffusers are, has no scheduler that
+  // makes of it what Retort does.
   const fs::path own = find_export(run.string(), "", "").file, other = folder / "told" / "checkpoints" / own.filename();
   TensorFile told = read_safetensors(own);
   Json about = Json::parse(told.metadata.at("retort"));
@@ -371,17 +565,11 @@ TEST_CASE("what EDM's scalings stand around is sampled in one step by EDMEulerSc
   told.metadata["retort"] = spell(about);
   make_folder(other.parent_path());
   write_safetensors(other, told);
-  const fs::path again = folder / "again";
-  CHECK(contains(done("export " + (folder / "told").string() + " --format diffusers --out " + again.string()).output,
-                 "UNet2DModel and CMStochasticIterativeScheduler"));
-  const Outgoing second = read(folder / "told");
-  write_samples(folder / "expected.safetensors", sample_student(second.model(), sampler_times(grid, 1), start, 5, 13));
-  const Outcome cm = in_python(python, "pipeline " + again.string() + " " + (folder / "given.safetensors").string() +
-                                           " " + (folder / "expected.safetensors").string());
-  CAPTURE(cm.output);
-  REQUIRE(cm.code == 0);
-  CHECK(contains(cm.output, "ConsistencyModelPipeline UNet2DModel CMStochasticIterativeScheduler"));
-  CHECK(difference(cm) < 1e-4);
+  const Outcome cm =
+      run_retort("export " + (folder / "told").string() + " --format diffusers --out " + (folder / "again").string());
+  CHECK(cm.code == 2);
+  CHECK(contains(cm.output, "its network is told 1000.0 times log(sigma) / 4"));
+  CHECK_FALSE(fs::exists(folder / "again"));
 }
 
 TEST_CASE("a LoRA student's file, loaded on the exported teacher, makes the merged student") {

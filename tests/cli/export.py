@@ -2,12 +2,15 @@
 
     python export.py has diffusers peft …                which of them are installed
     python export.py pipeline FOLDER GIVEN EXPECTED      from_pretrained, and the scheduler beside it
+    python export.py predict FOLDER GIVEN EXPECTED       from_pretrained, and the network alone
+    python export.py whole FOLDER                        the pipeline of its model_index.json
+    python export.py card FOLDER                         the model card's own lines
     python export.py lora BASE FILE MERGED               load_lora_weights on the base gives the merged weights
     python export.py peft BASE FOLDER MERGED             the same by PEFT
     python export.py script FILE GIVEN EXPECTED          torch.jit.load
 
 GIVEN has the starting state "x", the noises "noise_1", … of the steps after the first, "timesteps" where there are
-several, and "labels". Printed is the largest difference, and for pipelines what was loaded.
+several, and "labels"; for predict "x", "t" and inputs by name. Printed is the largest difference.
 """
 import importlib.util
 import json
@@ -49,9 +52,6 @@ def scheduler_of(folder):
 
 
 def pipeline(folder, given, expected):
-    import os
-
-    import diffusers
     import torch
 
     net, scheduler = component(folder), scheduler_of(folder)
@@ -70,10 +70,56 @@ def pipeline(folder, given, expected):
         for t in scheduler.timesteps:
             out = net(scheduler.scale_model_input(x, t), t.expand(len(x)), **more).sample
             x = scheduler.step(out, t, x).prev_sample
-    if os.path.exists(os.path.join(folder, "model_index.json")):
-        whole = diffusers.DiffusionPipeline.from_pretrained(folder)
-        print(type(whole).__name__, type(whole.unet).__name__, type(whole.scheduler).__name__)
     print("difference %.3g" % float((x - expected).abs().max()))
+
+
+def predict(folder, given, expected):
+    import torch
+
+    net, given = component(folder), tensors(given)
+    more = {}
+    if "labels" in given:
+        more["class_labels"] = given["labels"]
+    if "prompt_embeds" in given:
+        more["encoder_hidden_states"] = given["prompt_embeds"]
+    if "time_ids" in given:
+        more["added_cond_kwargs"] = {"text_embeds": given["pooled_prompt_embeds"], "time_ids": given["time_ids"]}
+    with torch.no_grad():
+        out = net(given["x"], given["t"], **more).sample
+    expected = tensors(expected)["x"]
+    if out.shape != expected.shape:
+        sys.exit("shapes %s and %s" % (list(out.shape), list(expected.shape)))
+    print("difference %.3g" % float((out - expected).abs().max()))
+
+
+def whole(folder):
+    import diffusers
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    out = pipe(batch_size=2, num_inference_steps=2, output_type="pt").images
+    print(type(pipe).__name__, "gives", list(out.shape))
+
+
+def card(folder):
+    import os
+
+    import torch
+
+    with open(os.path.join(folder, "README.md")) as file:
+        code = file.read().split("```python\n")[1].split("```")[0]
+    os.chdir(os.path.dirname(folder))
+    names = {}
+    exec(code, names)
+    if not bool(torch.isfinite(names["x"]).all()):
+        sys.exit("the card's samples are not finite")
+    if "guidance" in names:
+        from diffusers import LatentConsistencyModelPipeline as Peer
+
+        width = names["net"].config.time_cond_proj_dim
+        wanted = Peer.get_guidance_scale_embedding(None, torch.full((4,), 3.0), embedding_dim=width)
+        if float((names["guidance"] - wanted).abs().max()) > 1e-2:
+            sys.exit("the card embeds the guidance otherwise than diffusers")
+    print("card runs")
 
 
 def changed(net, merged):
@@ -122,4 +168,4 @@ def has(*names):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (has, pipeline, lora, peft, script)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (has, pipeline, predict, whole, card, lora, peft, script)}[sys.argv[1]](*sys.argv[2:])

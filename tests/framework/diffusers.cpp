@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "config/experiment.h"
 #include "io/checkpoint.h"
 #include "io/diffusers.h"
 #include "io/diffusers_files.h"
@@ -14,7 +15,7 @@
 #include "io/hashes.h"
 #include "io/json.h"
 #include "io/mapped.h"
-#include "support/support.h"
+#include "support/diffusers_unets.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -102,7 +103,16 @@ TEST_CASE("a scheduler that says something else is refused by its file and key")
             {"beta_schedule: 'laplace' is not supported"}},
            {R"({"_class_name": "DDPMScheduler", "beta_start": "low"})", {"beta_start: is \"low\"", "a number"}},
            {R"({"_class_name": "DDPMScheduler", "num_train_timesteps": 1})", {"num_train_timesteps: is 1"}},
-           {R"({"_class_name": "DDPMScheduler", "beta_start": 2})", {"the betas"}},
+           {R"({"_class_name": "DDPMScheduler", "num_train_timesteps": 10.5})",
+            {"num_train_timesteps: is 10.5", "a whole number from 2"}},
+           {R"({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 0})",
+            {"num_train_timesteps: is 0", "a whole number from 1"}},
+           {R"({"_class_name": "DDPMScheduler", "num_train_timesteps": "1000"})", {"num_train_timesteps: is \"1000\""}},
+           {R"({"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": "true"})",
+            {"rescale_betas_zero_snr: is \"true\"; expected true or false"}},
+           {R"({"_class_name": "DDPMScheduler", "use_flow_sigmas": 1})", {"use_flow_sigmas: is 1"}},
+           {R"({"_class_name": "DDPM\nScheduler"})", {R"('DDPM\nScheduler' is not supported)"}},
+           {R"({"_class_name": "DDPMScheduler", "beta_start": 2})", {"scheduler_config.json: beta_"}},
            {R"({"_class_name": "DDPMScheduler", "trained_betas": ["a"]})", {"trained_betas: is no list of numbers"}},
            {R"({"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"})", {"timestep_type"}},
            {R"({"_class_name": "DDIMScheduler", "prediction_type": "flow_prediction"})", {"use_flow_sigmas"}},
@@ -115,10 +125,34 @@ TEST_CASE("a scheduler that says something else is refused by its file and key")
     const std::string line = request_error([&] { scheduler_of(c.json); });
     CHECK(contains(line, "scheduler_config.json: "));
     CHECK(line.find('\n') == std::string::npos);
+    CHECK(line.find("command line") == std::string::npos);
     for (const char* part : c.parts) {
       CHECK(contains(line, part));
     }
   }
+  const std::string longer = request_error(
+      [] { scheduler_of(R"({"_class_name": "DDPMScheduler", "beta_start": ")" + std::string(5000, 'x') + "\"}"); });
+  CHECK(contains(longer, "xxx...; expected a number"));
+  CHECK(longer.substr(longer.find("beta_start")).size() < 140);
+}
+
+TEST_CASE("Infinity and NaN, as Python writes them, are no damage") {
+  for (const char* name : {"DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"}) {
+    const Process process = process_of(scheduler_of(
+        std::string(
+            R"({"lambda_min_clipped": -Infinity, "other": [Infinity, NaN], "beta_start": NaN, "_class_name": ")") +
+        name + R"(", "note": "a \" -Infinity"})"));
+    CHECK(process.steps() == 1000);
+    CHECK(process.alpha(times({1})).square().item<double>() == doctest::Approx(1 - 1e-4));
+  }
+  const Folder folder;
+  write_text(folder / "a.json", R"({"NaN": "Infinity \\", "b": NaN, "c": "\"NaN"})");
+  const Json read = read_json_object(folder / "a.json");
+  CHECK(read["NaN"] == "Infinity \\");
+  CHECK(read["b"].is_null());
+  CHECK(read["c"] == "\"NaN");
+  write_text(folder / "a.json", R"({"a": Nan})");
+  CHECK(contains(request_error([&] { read_json_object(folder / "a.json"); }), "is damaged"));
 }
 
 TEST_CASE("adapters are merged as peft and diffusers merge them") {
@@ -148,6 +182,22 @@ TEST_CASE("adapters are merged as peft and diffusers merge them") {
       }
     }
     CHECK(changed > 10);
+  }
+}
+
+TEST_CASE("an adapter of a table of rows changes it by the transpose of its matrices") {
+  const auto before = map_diffusers(fixture("pixel/unet"), "", "UNet2DModel");
+  const Tensor table = before.at("class_embedding.weight");
+  const Tensor a = normal({3, table.size(0)}, 1).to(at::kFloat), b = normal({table.size(1), 3}, 2).to(at::kFloat);
+  const Folder folder;
+  for (const char* prefix : {"base_model.model.", "unet."}) {
+    const std::string module = std::string(prefix) + "class_embedding.";
+    write_safetensors(folder / "adapter_model.safetensors",
+                      {{{module + "lora_embedding_A", a}, {module + "lora_embedding_B", b}}, {}});
+    write_text(folder / "adapter_config.json", R"({"peft_type": "LORA", "lora_alpha": 6, "r": 3})");
+    auto weights = before;
+    merge_diffusers_lora(weights, folder.string(), 0.5);
+    CHECK(most(weights.at("class_embedding.weight") - (table + 0.5 * 6.0 / 3 * at::mm(b, a).t())) < 1e-5);
   }
 }
 
@@ -317,6 +367,81 @@ TEST_CASE("a folder's network gives diffusers' numbers") {
                    {"pooled_prompt_embeds", e.at("text.pooled_prompt_embeds")},
                    {"time_ids", e.at("text.time_ids")}}),
               e.at("text.out")));
+}
+
+namespace {
+
+// A folder with the weights and the configuration of one of the networks that diffusers made numbers of.
+void write_case(const UNetCase& c, const char* class_name, const fs::path& folder, const char* scheduler) {
+  const auto network = c.network(at::kFloat);
+  write_safetensors(folder / "diffusion_pytorch_model.safetensors", {weights_of(*network), {}});
+  Json config = c.json["keys"];
+  for (auto& [key, value] : config.items()) {
+    value = value == 0 && key != "downsample_padding" ? Json() : value;
+  }
+  config["_class_name"] = class_name;
+  config["sample_size"] = {c.shape[2], c.shape[3]};
+  write_text(folder / "config.json", spell(config));
+  write_text(folder / "scheduler_config.json", std::string(R"({"_class_name": ")") + scheduler + "\"}");
+}
+
+}  // namespace
+
+TEST_CASE("a folder's frequencies of time are read, as its other weights are") {
+  size_t count = 0;
+  for (const Json& json : unet_parity()["cases"]) {
+    const auto name = json["name"].get<std::string>();
+    const bool pixels = name == "NCSN++";
+    if (!pixels && name != "nested layers") {
+      continue;
+    }
+    CAPTURE(name);
+    ++count;
+    const UNetCase c(json);
+    const Folder folder;
+    write_case(c, pixels ? "UNet2DModel" : "UNet2DConditionModel", folder / "", "DDPMScheduler");
+    const std::string path = folder.string() + (pixels ? "" : "?tokens=5");
+    const Tensor wanted = c.wanted("float32");
+    CHECK(most(ask(path, c.x(at::kFloat), c.times(), c.condition(at::kFloat)) - wanted) < 1e-5 * (1 + most(wanted)));
+    if (pixels) {  // as a teacher, told sigma
+      write_text(folder / "scheduler_config.json", R"({"_class_name": "ScoreSdeVeScheduler"})");
+      const Value root =
+          parse_toml("[backend]\ntype = \"cpu\"\n[teacher]\ntype = \"diffusers\"\nfolder = \"" + folder.string() + "\"",
+                     "test.toml");
+      const Experiment e(root, "test", registry(), Parts::solving);
+      const Tensor t = c.times().to(at::kDouble);
+      const at::NoGradGuard no_grad;
+      CHECK(most(e.teacher->predict(c.x(at::kFloat), t, {}) + t.view({2, 1, 1, 1}) * wanted) <
+            1e-3 * (1 + most(wanted)));
+    }
+    TensorFile file = read_safetensors(folder / "diffusion_pytorch_model.safetensors");
+    file.tensors.erase("time_proj.weight");
+    write_safetensors(folder / "diffusion_pytorch_model.safetensors", file);
+    CHECK(contains(request_error([&] { ask(path, c.x(at::kFloat), c.times(), c.condition(at::kFloat)); }),
+                   "'time_proj.weight' are missing"));
+  }
+  CHECK(count == 2);
+}
+
+TEST_CASE("the scheduler beside a model's own folder counts in its content") {
+  const Folder folder;
+  fs::copy(fixture("pixel"), folder / "model", fs::copy_options::recursive);
+  const std::string path = folder / "model/unet", scheduler = folder / "model/scheduler/scheduler_config.json";
+  const auto hashes = [&] {
+    return std::vector<std::string>{content_hash(path), content_hash(path + "?size=8,8"),
+                                    content_hash(folder / "model")};
+  };
+  const auto before = hashes();
+  Json json = Json::parse(read_text(scheduler));
+  json["num_train_timesteps"] = 101;
+  write_text(scheduler, spell(json));
+  const auto after = hashes();
+  for (size_t i = 0; i < before.size(); ++i) {
+    CHECK(before[i].size() == 64);
+    CHECK(before[i] != after[i]);
+  }
+  fs::remove(scheduler);
+  CHECK(content_hash(path) != after[0]);
 }
 
 TEST_CASE("a folder's content is its checkpoint's, with all that the path names") {

@@ -1,4 +1,5 @@
 // Folders that are truncated, foreign, mixed or renamed: one line each, that says where and what was expected.
+#include <cstdint>
 #include <functional>
 
 #include "io/checkpoint.h"
@@ -102,6 +103,36 @@ std::vector<Case> cases() {
        "pixel",
        [](const fs::path& f) { set(f / "unet/config.json", "in_channels", "one"); },
        {"config.json: in_channels: is \"one\""}},
+      {"a value beyond all that models have",
+       "pixel",
+       [](const fs::path& f) { set(f / "unet/config.json", "layers_per_block", INT64_MAX); },
+       {"config.json: layers_per_block: is 9223372036854775807; expected at most 1000"}},
+      {"channels beyond all that models have",
+       "pixel",
+       [](const fs::path& f) { set(f / "unet/config.json", "in_channels", UINT64_MAX); },
+       {"config.json: in_channels: is 18446744073709551615; expected a whole number from 1 to 16777216"}},
+      {"a key that the file does not have",
+       "pixel",
+       [](const fs::path& f) {
+         Json json = Json::parse(read_text(f / "unet/config.json"));
+         json.erase("norm_num_groups");
+         write_text(f / "unet/config.json", spell(json));
+       },
+       {"unet/config.json: norm_num_groups: 32 groups do not divide"}},
+      {"a class of two lines",
+       "pixel",
+       [](const fs::path& f) { set(f / "unet/config.json", "_class_name", "UNet\n2DModel"); },
+       {R"(config.json: _class_name: 'UNet\n2DModel' is not supported)"}},
+      {"a block of two lines",
+       "pixel",
+       [](const fs::path& f) {
+         set(f / "unet/config.json", "down_block_types", {"DownBlock2D", "Warp\nBlock2D"});
+       },
+       {R"(unet/config.json: down_block_types: 'Warp\nBlock2D')"}},
+      {"a long value",
+       "pixel",
+       [](const fs::path& f) { set(f / "unet/config.json", "in_channels", std::string(10000, 'x')); },
+       {"config.json: in_channels: is \"xxx", "xxx...; expected a whole number"}},
       {"a size that is none",
        "pixel",
        [](const fs::path& f) {
@@ -133,7 +164,7 @@ std::vector<Case> cases() {
       {"a variant that is not there",
        "pixel",
        [](const fs::path&) {},
-       {"of variant 'ema'", "plain weights"},
+       {"of variant 'ema'; there are plain weights, without teacher.variant"},
        "?variant=ema"},
       {"truncated weights",
        "pixel",
@@ -152,6 +183,21 @@ std::vector<Case> cases() {
        "pixel",
        [](const fs::path& f) { write_text(f / weights, std::string(5000, 'x')); },
        {weights, "no safetensors file"}},
+      {"weights of whole numbers",
+       "pixel",
+       [](const fs::path& f) {
+         change_weights(f / weights, [](auto& t) { t["conv_out.bias"] = at::ones({1}, at::kInt); });
+       },
+       {weights, "'conv_out.bias' is of type Int, which is not supported for weights"}},
+      {"weights of eight bits",
+       "pixel",
+       [](const fs::path& f) {
+         const std::string header =
+             R"({"conv_out.bias":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}})" + std::string(5, ' ');
+         write_text(f / weights,
+                    std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "x");
+       },
+       {weights, "'conv_out.bias' is of type F8_E4M3, which is not supported"}},
       {"a weight is missing",
        "pixel",
        [](const fs::path& f) { change_weights(f / weights, [](auto& t) { t.erase("conv_out.bias"); }); },
@@ -237,6 +283,8 @@ TEST_CASE("truncated, foreign, mixed and renamed folders: one line each") {
     c.harm(folder);
     const std::string line = request_error([&] { build_network(host, read_checkpoint(path, {}, &registry()), path); });
     CHECK(line.find('\n') == std::string::npos);
+    CHECK(line.find(":0:") == std::string::npos);
+    CHECK(line.size() < 1000);
     for (const char* part : c.parts) {
       CHECK(contains(line, part));
     }

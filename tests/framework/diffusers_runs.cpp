@@ -104,6 +104,25 @@ TEST_CASE("the teacher predicts what diffusers' model says, with text and withou
   CHECK(difference(predict(*empty, "text", text_condition()), expected().at("text.empty")) < 1e-5);
 }
 
+TEST_CASE("what an empty text is, is asked for where no pipeline says it") {
+  const Tensor c = expected().at("text.out"), u = expected().at("text.zeros");
+  const std::string alone = "tokens = 5\nfolder = \"" + fixture("text/unet") + "\"\n";
+  CHECK(difference(predict(*teacher_of(alone), "text", text_condition()), c) < 1e-5);  // without guidance nobody asks
+  const auto said = teacher_of(alone + "guidance = 3.0\nunconditional = \"zeros\"");
+  CHECK(difference(predict(*said, "text", text_condition()), u + 3 * (c - u)) < 1e-5);
+  const Folder folder;
+  fs::copy(fixture("text"), folder / "model", fs::copy_options::recursive);
+  const fs::path index = folder / "model/model_index.json";
+  Json json = Json::parse(read_text(index));
+  for (const Json& value : {Json(false), Json()}) {
+    json["force_zeros_for_empty_prompt"] = value;
+    write_text(index, spell(json));
+    CHECK(
+        contains(request_error([&] { teacher_of("guidance = 3.0\nfolder = \"" + (folder / "model").string() + "\""); }),
+                 "teacher.unconditional: missing"));
+  }
+}
+
 TEST_CASE("a model that takes the weight of guidance is told it, and asked once") {
   const std::string keys = "tokens = 4\nfolder = \"" + fixture("guided") + "\"\n";
   const Conditioning condition{{"prompt_embeds", expected().at("guided.prompt_embeds")}};
@@ -178,6 +197,10 @@ TEST_CASE("keys of the teacher that cannot be are one line") {
            "\"",
        "is of shape [1,5,12]; expected [6,12]"},
       {"folder = \"" + fixture("text") + "\"\nunconditional = \"null_class\"", "needs a model with classes"},
+      {"guidance = 2.0\nfolder = \"" + fixture("text/unet") + "\"",
+       "teacher.unconditional: missing, and no model_index.json says force_zeros_for_empty_prompt"},
+      {"guidance = 0.0\nfolder = \"" + fixture("text/unet") + "\"", "teacher.unconditional: missing"},
+      {"guidance_range = [1.0, 3.0]\nfolder = \"" + fixture("text/unet") + "\"", "teacher.unconditional: missing"},
       {"variant = \"fp16\"\nsize = [8, 12]\nguidance = 2.0\nfolder = \"" + fixture("sharded") + "\"",
        "needs a conditional teacher"},
       {pixel + "lora = \"" + fixture("lora/kohya.safetensors") + "\"", "has no place in the model"}};

@@ -47,3 +47,18 @@ TEST_CASE("where no other times are better, they stay as they are") {
       host.process(), begin, 3, [](const Tensor&) { return 1.0; }, [](int64_t, double) {});
   CHECK(at::equal(found, begin));
 }
+
+TEST_CASE("on a table of steps the times found are steps") {
+  TestHost host("type = \"betas\"\nnum_train_timesteps = 1000");
+  const Process& process = host.process();
+  const Tensor begin = times({1000, 700, 300, 0});
+  // Least far beyond both ends of what the network knows.
+  for (const double sign : {-1.0, 1.0}) {
+    const Tensor found = search_sampler_times(
+        process, begin, 3, [&](const Tensor& t) { return sign * (t[1] + t[2]).item<double>(); },
+        [](int64_t, double) {});
+    CHECK(at::equal(found, found.round()));
+    CHECK(found.diff().max().item<double>() < 0);
+    CHECK(found[2].item<double>() >= 1);
+  }
+}

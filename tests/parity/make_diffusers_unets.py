@@ -64,7 +64,7 @@ def evaluate(model, case, dtype):
                                          "time_ids": given["time_ids"].to(torch.float32)}
         if "guidance" in case:
             width = case["config"]["time_cond_proj_dim"]
-            waves = StableDiffusionXLPipeline.get_guidance_scale_embedding(None, torch.tensor(case["guidance"]), width)
+            waves = StableDiffusionXLPipeline.get_guidance_scale_embedding(None, torch.tensor(case["guidance"]) - 1, width)
             more["timestep_cond"] = waves.to(dtype)
         if "mask" in case:
             more["encoder_attention_mask"] = torch.tensor(case["mask"])
@@ -120,7 +120,7 @@ CASES = [
          dict(block_out_channels=[8, 16, 16], norm_num_groups=4, attention_head_dim=2, cross_attention_dim=24,
               down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
               up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"], time_cond_proj_dim=16),
-         [2, 4, 7, 10], [3.25, 871.5], inputs={"prompt_embeds": [2, 5, 24]}, guidance=[6.5, 1.25],
+         [2, 4, 7, 10], [3.25, 871.5], inputs={"prompt_embeds": [2, 5, 24]}, guidance=[7.5, 2.25],
          mask=[[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], gradients=True),
     case("SDXL", "unet_2d_condition",
          dict(block_out_channels=[8, 16, 16], norm_num_groups=4, attention_head_dim=[1, 2, 4], cross_attention_dim=32,

@@ -2,6 +2,7 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 
 #include "io/files.h"
@@ -438,4 +439,44 @@ TEST_CASE("the exporters write files that answer as the models of diffusers, EDM
     const Tensor ours = Ode(*teacher, condition).data(x, t);
     CHECK(most(ours - wanted) < 2e-5 * (1 + most(wanted)));
   }
+}
+
+TEST_CASE("the exporter of diffusers takes the process from the scheduler, or refuses it in a line") {
+  const std::string python = python_with("diffusers");
+  if (python.empty()) {
+    return;
+  }
+  Folder folder;
+  namespace fs = std::filesystem;
+  const fs::path model = folder / "model";
+  fs::copy(source_dir() + "/tests/fixtures/diffusers/pixel", model, fs::copy_options::recursive);
+  const auto exported = [&](const char* scheduler) {
+    write_text(model / "scheduler/scheduler_config.json", scheduler);
+    return shell("cd '" + folder.string() + "' && '" + python + "' '" + source_dir() +
+                 "/sdk/python/export_diffusers.py' model/unet out.pt 2>&1");
+  };
+  const Outcome beside = exported(R"({"_class_name": "DDPMScheduler", "beta_schedule": "scaled_linear"})");
+  CAPTURE(beside.output);
+  CHECK(beside.code == 0);
+  CHECK(contains(beside.output, "beta_schedule = \"scaled_linear\""));
+  CHECK(contains(beside.output, "beta_end = 0.02"));  // as the class has it where the file says nothing
+  const Outcome flow = exported(
+      R"({"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true, "prediction_type": "flow_prediction"})");
+  CHECK(flow.code == 0);
+  CHECK(contains(flow.output, "type = \"rectified_flow\""));
+  for (const auto& [scheduler, part] :
+       {std::pair(R"({"_class_name": "EDMEulerScheduler"})", "'EDMEulerScheduler' is not"),
+        std::pair(R"({"_class_name": "ScoreSdeVeScheduler"})", "is not supported"), std::pair("{", "is damaged")}) {
+    const Outcome refused = exported(scheduler);
+    CAPTURE(refused.output);
+    CHECK(refused.code == 1);
+    CHECK(contains(refused.output, "scheduler_config.json: "));
+    CHECK(contains(refused.output, part));
+    CHECK(refused.output.find("Traceback") == std::string::npos);
+  }
+  fs::remove_all(model / "scheduler");
+  const Outcome none = shell("cd '" + folder.string() + "' && '" + python + "' '" + source_dir() +
+                             "/sdk/python/export_diffusers.py' model out.pt 2>&1");
+  CHECK(none.code == 1);
+  CHECK(contains(none.output, "has no scheduler_config.json"));
 }
