@@ -175,7 +175,7 @@ class PeftScale {
 
   void read(const Json& config, const std::string& place) {
     const auto refuse = [&](const char* key) {
-      throw RequestError(place + ": " + key + ": is " + shown(json_at(config, key)) +
+      throw RequestError(place + ": " + key + ": is " + shown_value(json_at(config, key)) +
                          ", which is not supported; expected a plain low-rank change");
     };
     for (const char* key : {"use_dora", "fan_in_fan_out", "modules_to_save", "layer_replication"}) {

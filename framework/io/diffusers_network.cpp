@@ -64,7 +64,8 @@ class ModelFile {
       return 0;
     }
     if (!is_whole_up_to(value, 1, most_number)) {
-      throw error(key, "is " + shown(value) + "; expected a whole number from 1 to " + std::to_string(most_number));
+      throw error(key,
+                  "is " + shown_value(value) + "; expected a whole number from 1 to " + std::to_string(most_number));
     }
     return value.get<int64_t>();
   }
@@ -76,7 +77,7 @@ class ModelFile {
     }
     if (value.empty() || !is_whole_up_to(value[0], 1, most_number) ||
         std::any_of(value.begin(), value.end(), [&](const Json& n) { return n != value[0]; })) {
-      throw error(key, "is " + shown(value) + "; expected one number, the same for every block");
+      throw error(key, "is " + shown_value(value) + "; expected one number, the same for every block");
     }
     return value[0].get<int64_t>();
   }
@@ -113,7 +114,7 @@ class ModelFile {
         list += (list.empty() ? "'" : ", '") + name + "'";
       }
       throw error("_class_name",
-                  quoted(class_name_) + " is not supported; no network is called so (networks are " + list + ")");
+                  shown_word(class_name_) + " is not supported; no network is called so (networks are " + list + ")");
     }
     return registry.describe(registry.find(Network::kind, *found));
   }
@@ -139,7 +140,7 @@ std::vector<int64_t> size_of_sample(const ModelFile& file, const DiffusersReques
     return size.get<std::vector<int64_t>>();
   }
   if (!size.is_null()) {
-    throw file.error("sample_size", "is " + shown(size) + "; expected a number, or height and width");
+    throw file.error("sample_size", "is " + shown_value(size) + "; expected a number, or height and width");
   }
   if (!request.size_of_data.empty()) {
     return request.size_of_data;
@@ -266,7 +267,7 @@ void check_numbers(const ModelFile& file, const std::string& key, const Json& va
   } else if (value.is_number()) {
     const int64_t most = key.find("layers") != std::string::npos ? most_layers : most_number;
     if (!(std::abs(value.get<double>()) <= static_cast<double>(most))) {
-      throw file.error(key, "is " + shown(value) + "; expected at most " + std::to_string(most));
+      throw file.error(key, "is " + shown_value(value) + "; expected at most " + std::to_string(most));
     }
   }
 }
@@ -282,7 +283,7 @@ Value table_of(const ModelFile& file) {
         out[key] = from_json(*fitted, file.path());
       }
     } else if (!file.is_of_spec(key) && !says_nothing(key, value)) {
-      throw file.error(key, "is " + shown(value) + ", of which network '" + file.plugin().file.name +
+      throw file.error(key, "is " + shown_value(value) + ", of which network '" + file.plugin().file.name +
                                 "' knows nothing; expected null or false");
     }
   }

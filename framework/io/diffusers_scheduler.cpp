@@ -69,7 +69,7 @@ class SchedulerFile {
   double number(const char* key, double fallback) const {
     const Json& value = json_at(json_, key);
     if (!value.is_null() && !value.is_number()) {
-      throw error(key, "is " + shown(value) + "; expected a number");
+      throw error(key, "is " + shown_value(value) + "; expected a number");
     }
     return value.is_null() ? fallback : value.get<double>();
   }
@@ -79,22 +79,22 @@ class SchedulerFile {
     const double n = number(key, 1000);
     constexpr double most = 1e6;
     if (!(n >= static_cast<double>(least) && n <= most && n == std::floor(n))) {
-      throw error(key, "is " + shown(json_at(json_, key)) + "; expected a whole number from " + std::to_string(least) +
-                           " to 1000000");
+      throw error(key, "is " + shown_value(json_at(json_, key)) + "; expected a whole number from " +
+                           std::to_string(least) + " to 1000000");
     }
     return static_cast<int64_t>(n);
   }
   std::string text(const char* key, const std::string& fallback) const {
     const Json& value = json_at(json_, key);
     if (!value.is_null() && !value.is_string()) {
-      throw error(key, "is " + shown(value) + "; expected a string");
+      throw error(key, "is " + shown_value(value) + "; expected a string");
     }
     return value.is_null() ? fallback : value.get<std::string>();
   }
   bool flag(const char* key) const {
     const Json& value = json_at(json_, key);
     if (!value.is_null() && !value.is_boolean()) {
-      throw error(key, "is " + shown(value) + "; expected true or false");
+      throw error(key, "is " + shown_value(value) + "; expected true or false");
     }
     return value == true;
   }
@@ -174,7 +174,7 @@ Value table_of_betas(const SchedulerFile& file, const BetaDefaults& defaults) {
     }
     out["num_train_timesteps"] = Value{file.steps(2), {}};
   } else {
-    throw file.error("beta_schedule", quoted(schedule) +
+    throw file.error("beta_schedule", shown_word(schedule) +
                                           " is not supported; expected 'linear', 'scaled_linear', "
                                           "'squaredcos_cap_v2' or 'sigmoid'");
   }
@@ -193,7 +193,7 @@ Predicts predicted(const SchedulerFile& file, const std::string& fallback) {
                                                         {"flow_prediction", Predicts::flow}};
   const auto found = types.find(type);
   if (found == types.end()) {
-    throw file.error("prediction_type", quoted(type) +
+    throw file.error("prediction_type", shown_word(type) +
                                             " is not supported; expected 'epsilon', 'v_prediction', 'sample' or "
                                             "'flow_prediction'");
   }
@@ -278,7 +278,7 @@ DiffusersScheduler read_diffusers_scheduler(const std::filesystem::path& path) {
   for (const std::string& scheduler : known) {
     list += (list.empty() ? "'" : ", '") + scheduler + "'";
   }
-  throw file.error("_class_name", (name.empty() ? "is missing" : quoted(name) + " is not supported") +
+  throw file.error("_class_name", (name.empty() ? "is missing" : shown_word(name) + " is not supported") +
                                       did_you_mean(name, known) + "; expected one of " + list);
 }
 

@@ -176,6 +176,19 @@ TEST_CASE("shards, a variant, another size and a merged adapter") {
   CHECK(with->fingerprint(Decides::solves) != without->fingerprint(Decides::solves));
 }
 
+TEST_CASE("a fingerprint knows the scheduler beside the model's own folder") {
+  const Folder folder;
+  fs::copy(fixture("pixel"), folder / "model", fs::copy_options::recursive);
+  const std::string keys = "folder = \"" + (folder / "model/unet").string() + "\"";
+  const std::string before = teacher_of(keys)->fingerprint(Decides::solves);
+  CHECK(teacher_of(keys)->fingerprint(Decides::solves) == before);
+  const fs::path scheduler = folder / "model/scheduler/scheduler_config.json";
+  Json json = Json::parse(read_text(scheduler));
+  json["beta_schedule"] = "linear";
+  write_text(scheduler, spell(json));
+  CHECK(teacher_of(keys)->fingerprint(Decides::solves) != before);
+}
+
 TEST_CASE("a folder's description says what it is") {
   const std::string text = describe_checkpoint(fixture("text") + "?tokens=5", registry());
   for (const char* part : {"class: UNet2DConditionModel", "network: unet_2d_condition", "samples: 4 x 8 x 8",
