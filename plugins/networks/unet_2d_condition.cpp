@@ -7,8 +7,9 @@
 /// `parametrisation.preconditioning = "discrete"`: `prompt_embeds` [tokens, cross_attention_dim], perhaps with
 /// `attention_mask` [tokens]; for SDXL `pooled_prompt_embeds` and `time_ids`; guidance weights, which are diffusers'
 /// `guidance_scale`, and whose layer begins at zero; labels. Trap: `attention_head_dim` is the number of heads here, as
-/// in diffusers, but for blocks named SimpleCrossAttn and Attn. Source: diffusers 0.42.1, `models/unets/unet_2d_condition.py`; Rombach et al. 2022 (arXiv
-/// 2112.10752); Podell et al. 2023 (arXiv 2307.01952); Luo et al. 2023 (arXiv 2310.04378).
+/// in diffusers, but for blocks named SimpleCrossAttn and Attn. Source: diffusers 0.42.1,
+/// `models/unets/unet_2d_condition.py`; Rombach et al. 2022 (arXiv 2112.10752); Podell et al. 2023 (arXiv 2307.01952);
+/// Luo et al. 2023 (arXiv 2310.04378).
 ///
 ///     [network]
 ///     type = "unet_2d_condition"
