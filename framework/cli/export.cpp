@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <sstream>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "config/experiment.h"

@@ -11,22 +11,13 @@
 
 #include "config/toml.h"
 #include "export/folder.h"
+#include "io/diffusers_words.h"
 #include "io/files.h"
 #include "io/safetensors.h"
 
 namespace retort {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-std::string bare(std::string name) {
-  std::erase(name, '_');
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  return name;
-}
-
-}  // namespace
 
 std::string diffusers_class(const Registry& registry, const std::string& network_type) {
   const std::vector<std::string> known = registry.names(Network::kind);
@@ -41,7 +32,7 @@ std::string diffusers_class(const Registry& registry, const std::string& network
       word += page[i];
       continue;
     }
-    if (word.ends_with(end) && bare(word.substr(0, word.size() - end.size())) == bare(network_type)) {
+    if (word.ends_with(end) && bare(without_model(word)) == bare(network_type)) {
       return word;
     }
     word.clear();
@@ -223,10 +214,8 @@ PipelineExport write_pipeline(const Outgoing& model, const Registry& registry, E
   PipelineExport made;
   made.class_name = diffusers_class(registry, model.network_type());
   if (made.class_name.empty()) {
-    throw RequestError(
-        model.place.file.string() + ": its network '" + model.network_type() +
-        "' is no class of diffusers, as its page would say by the class's name; --format torchscript writes "
-        "any network");
+    throw RequestError(model.place.file.string() + ": its network '" + model.network_type() +
+                       "' is no class of diffusers (its page names none); --format torchscript writes any network");
   }
   made.component = diffusers_component(made.class_name);
   made.scheduler = scheduler_for(model, model.grid(host), student_steps(model));

@@ -17,8 +17,8 @@ const char* name_of(Makes makes);
 /// Throws RequestError where the file is missing, damaged, or no checkpoint. A low-rank adapter is read with the
 /// checkpoint that it changes, and comes out merged; that one is looked for where the adapter's file says, then among
 /// `bases`. A folder that diffusers saved is a checkpoint too (io/diffusers_request.h says how it may be spelled); its
-/// network is looked for in `registry`, or, where that is null, in the tree that this code runs from. An adapter's change
-/// counts `adapter_scale` times.
+/// network is looked for in `registry`, or, where that is null, in the tree that this code runs from. An adapter's
+/// change counts `adapter_scale` times.
 Checkpoint read_checkpoint(const std::string& path, const std::vector<std::string>& bases = {},
                            const Registry* registry = nullptr, double adapter_scale = 1);
 

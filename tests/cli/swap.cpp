@@ -1,6 +1,6 @@
 // Every plugin of each kind, swapped by one word into each shipped configuration: it runs, or one line says why it
-// cannot. Three configurations are also trained, the others only evaluated. RETORT_SWAPS=FILE trains all those in configs/, which
-// takes half an hour, and writes the table.
+// cannot. Three configurations are also trained, the others only evaluated. RETORT_SWAPS=FILE trains all those in
+// configs/, which takes half an hour, and writes the table.
 #include <cstdlib>
 #include <fstream>
 #include <map>

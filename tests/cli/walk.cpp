@@ -1,6 +1,6 @@
 // Every part works with every other that it claims to work with: teachers x processes x grids x solvers x reference
-// solvers x metrics on tiny data either give finite numbers, or are refused by a line before any work. A third of all is walked;
-// RETORT_WALK_ALL=1 walks all.
+// solvers x metrics on tiny data either give finite numbers, or are refused by a line before any work. A third of all
+// is walked; RETORT_WALK_ALL=1 walks all.
 #include <cstdlib>
 #include <fstream>
 #include <map>

@@ -50,8 +50,8 @@ TEST_CASE("damaged safetensors are one line, whatever the bytes") {
                  "does not fit the file"));
   CHECK(contains(error(with_header(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,400]}})")),
                  "does not fit the file"));
-  CHECK(
-      contains(error(with_header(R"({"x":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}})")), "'x' is of type Q4, which is not supported"));
+  CHECK(contains(error(with_header(R"({"x":{"dtype":"Q4","shape":[1],"data_offsets":[0,4]}})")),
+                 "'x' is of type Q4, which is not supported"));
   CHECK(contains(error(with_header("[1, 2]")), "damaged"));
 }
 

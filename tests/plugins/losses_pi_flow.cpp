@@ -342,7 +342,9 @@ std::pair<double, double> train(const std::string& toml, int64_t outputs, int64_
   const auto fine = host.make_plugin<Schedule>("uniform", "steps = 200");
   const Tensor ends = solve(w.ode, *host.make_plugin<Solver>("dpmpp_2m"), fine->times(host.process()), noise);
   const auto distance = [&] {
-    return rms(sample_student(student, sampler_times(grid, steps), {noise.to(at::kFloat), {}}, 1000, 1).to(at::kDouble) - ends);
+    return rms(
+        sample_student(student, sampler_times(grid, steps), {noise.to(at::kFloat), {}}, 1000, 1).to(at::kDouble) -
+        ends);
   };
   const double before = distance();
   torch::optim::Adam optimizer(network->module()->parameters(), torch::optim::AdamOptions().betas({0.9, 0.99}));

@@ -38,11 +38,13 @@ TEST_CASE("the U-Net keeps shapes, odd ones too, and treats rows alone") {
     const Tensor all = network->forward(x, noise, {{inputs::labels, labels}});
     CHECK(all.sizes() == x.sizes());
     for (int64_t i = 0; i < 4; ++i) {
-      const Tensor one = network->forward(x.narrow(0, i, 1), noise.narrow(0, i, 1), {{inputs::labels, labels.narrow(0, i, 1)}});
+      const Tensor one =
+          network->forward(x.narrow(0, i, 1), noise.narrow(0, i, 1), {{inputs::labels, labels.narrow(0, i, 1)}});
       CHECK(most(one - all.narrow(0, i, 1)) < 1e-10);
     }
-    CHECK(most(all - network->forward(x, noise, {{inputs::labels, at::full({4}, 10, at::kLong)}})) > 1e-6);  // the label matters
-    CHECK(most(all - network->forward(x, noise + 1, {{inputs::labels, labels}})) > 1e-6);                    // so does the noise level
+    CHECK(most(all - network->forward(x, noise, {{inputs::labels, at::full({4}, 10, at::kLong)}})) >
+          1e-6);                                                                           // the label matters
+    CHECK(most(all - network->forward(x, noise + 1, {{inputs::labels, labels}})) > 1e-6);  // so does the noise level
   }
 }
 
@@ -63,7 +65,10 @@ TEST_CASE("a network of low embedding frequencies changes slowly with the noise 
 TEST_CASE("gradients reach every parameter") {
   TestHost host("type = \"ve\"", ModelSpec{{1, 8, 8}, label_inputs(3)});
   const auto network = unet(host, "widths = [8, 16]\nattention = [0, 1]");
-  network->forward(normal({3, 1, 8, 8}), normal({3}), {{inputs::labels, at::tensor({0, 1, 2}, at::kLong)}}).square().mean().backward();
+  network->forward(normal({3, 1, 8, 8}), normal({3}), {{inputs::labels, at::tensor({0, 1, 2}, at::kLong)}})
+      .square()
+      .mean()
+      .backward();
   for (const auto& p : network->module()->named_parameters()) {
     CAPTURE(p.key());
     CHECK(p.value().grad().defined());

@@ -1,5 +1,5 @@
-// diffusers' UNet2DModel, held against its own numbers: tests/parity/make_diffusers_unets.py. And what both of its U-Nets
-// have in common.
+// diffusers' UNet2DModel, held against its own numbers: tests/parity/make_diffusers_unets.py. And what both of its
+// U-Nets have in common.
 #include <torch/csrc/autograd/autograd.h>
 
 #include "support/diffusers_unets.h"

@@ -1,5 +1,5 @@
-/// Diffusers' U-Nets as tests/parity/make_diffusers_unets.py made them: weights and inputs by the same recipe, numbers to
-/// hold outputs and gradients against.
+/// Diffusers' U-Nets as tests/parity/make_diffusers_unets.py made them: weights and inputs by the same recipe, numbers
+/// to hold outputs and gradients against.
 #pragma once
 
 #include <torch/nn/module.h>
