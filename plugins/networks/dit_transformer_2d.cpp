@@ -25,11 +25,11 @@ namespace {
 
 struct Config {
   explicit Config(Params& p)
-      : heads(p.get("num_attention_heads", 16, "", at_least(1))),
+      : heads(p.get("num_attention_heads", 16, "heads of each attention", at_least(1))),
         head_width(p.get("attention_head_dim", 72, "numbers of each head; times the heads, the width D", at_least(1))),
         in_channels(p.get("in_channels", 4, "of a sample", at_least(1))),
         out_channels(p.get("out_channels", 0, "0: as in_channels; twice these: with a learned variance", at_least(0))),
-        layers(p.get("num_layers", 28, "", at_least(1))),
+        layers(p.get("num_layers", 28, "blocks", at_least(1))),
         bias(p.get("attention_bias", true, "whether queries, keys and values have biases")),
         sample_size(p.get("sample_size", 32,
                           "side of the pictures that the waves of places are made for; others are "
@@ -45,7 +45,7 @@ struct Config {
     p.get("dropout", 0.0, "without effect: nothing is dropped, in training neither", between(0, 1));
     p.get("norm_num_groups", 32, "without effect, as in diffusers");
     p.get("upcast_attention", false, "without effect, as in diffusers' own attention");
-    p.choice("norm_type", "ada_norm_zero", {"ada_norm_zero"}, "");
+    p.choice("norm_type", "ada_norm_zero", {"ada_norm_zero"}, "how the norms are told step and class; adaLN-Zero");
     if (out_channels == 0) {
       out_channels = in_channels;
     }
