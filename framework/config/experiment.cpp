@@ -8,6 +8,7 @@
 #include "config/toml.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
+#include "io/names.h"
 #include "log.h"
 
 namespace retort {
@@ -410,10 +411,9 @@ void Experiment::drop_steps_of_generators() {
 
 namespace {
 
-// The file of the change alone, which training leaves beside the merged weights.
-std::string adapter_beside(const std::string& path) {
-  const std::string ending = ".adapter.safetensors";
-  std::string out = path.ends_with(ending) ? path : std::filesystem::path(path).replace_extension(ending).string();
+// The change alone, to be weighed anew.
+std::string adapter_to_weigh(const std::string& path) {
+  std::string out = adapter_of(path).string();
   if (!std::filesystem::exists(out)) {
     throw RequestError(path + ": has no adapter beside it; student.adapter_scale needs one");
   }
@@ -436,7 +436,7 @@ Checkpoint Experiment::checkpoint(const std::string& path) {
   const std::vector<std::string> bases = {student ? student->base : "", teacher_checkpoint_};
   const double scale = table_.empty() && student ? student->adapter_scale : 1;  // of the student, not of other parts
   Checkpoint out = scale == 1 ? read_checkpoint(last_checkpoint_, bases, &registry_)
-                              : read_checkpoint(adapter_beside(last_checkpoint_), bases, &registry_, scale);
+                              : read_checkpoint(adapter_to_weigh(last_checkpoint_), bases, &registry_, scale);
   const std::string is = objective_of(out);
   const std::string wanted = name_of(Makes::denoiser);
   if (table_ == Teacher::kind && !is.empty() && is != wanted) {

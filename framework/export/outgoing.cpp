@@ -10,6 +10,7 @@
 #include "config/toml.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
+#include "io/names.h"
 #include "retort/schedule.h"
 
 namespace retort {
@@ -129,11 +130,7 @@ ExportedFile find_export(const std::string& run, const std::string& cell, const 
 }
 
 fs::path adapter_beside(const fs::path& checkpoint) {
-  const std::string own = ".adapter.safetensors";
-  if (checkpoint.string().ends_with(own)) {
-    return checkpoint;
-  }
-  const fs::path beside = fs::path(checkpoint).replace_extension(own);
+  const fs::path beside = adapter_of(checkpoint);
   if (!fs::exists(beside)) {
     throw RequestError("--lora: " + checkpoint.string() +
                        " has no adapter beside it; expected a student trained with student.adapter = \"lora\", or the "

@@ -38,4 +38,10 @@ std::string step_number(int64_t step) {
   return out;
 }
 
+std::filesystem::path adapter_of(const std::filesystem::path& checkpoint) {
+  constexpr const char* ending = ".adapter.safetensors";
+  return checkpoint.string().ends_with(ending) ? checkpoint
+                                               : std::filesystem::path(checkpoint).replace_extension(ending);
+}
+
 }  // namespace retort

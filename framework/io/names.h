@@ -1,7 +1,8 @@
-/// File names made of any text.
+/// Names of files.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace retort {
@@ -16,5 +17,8 @@ std::string file_name(const std::string& text, size_t longest);
 
 /// The number of a training step in a file's name: six digits or more, so that names sort as steps do.
 std::string step_number(int64_t step);
+
+/// Where a training leaves its low-rank change alone, beside the merged checkpoint; an adapter's file is its own.
+std::filesystem::path adapter_of(const std::filesystem::path& checkpoint);
 
 }  // namespace retort

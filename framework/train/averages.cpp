@@ -176,7 +176,7 @@ std::map<std::string, Tensor> mixed(const Snapshots& from, const std::vector<dou
 }  // namespace
 
 std::filesystem::path reconstruct_average(const std::filesystem::path& checkpoint, double length) {
-  std::filesystem::path source = std::filesystem::path(checkpoint).replace_extension(".adapter.safetensors");
+  std::filesystem::path source = adapter_of(checkpoint);
   const bool adapter = std::filesystem::exists(source);
   if (!adapter) {
     source = checkpoint;

@@ -173,7 +173,7 @@ void Trainer::save_weights() const {
                       {"base_sha256", content_hash(base)},
                       {"scale", adapter_->scale()}};
     file.metadata["retort"] = spell(own);
-    write_safetensors(fs::path(path).replace_extension(".adapter.safetensors"), file);
+    write_safetensors(adapter_of(path), file);
     write_text(path.parent_path() / "adapter_config.json",
                spell(adapter_->peft_config(own["adapter"]["base"].get<std::string>()), 1) + "\n");
     file.tensors.clear();
