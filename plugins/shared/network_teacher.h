@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "../shared/guidance.h"
+
 namespace retort {
 
 class NetworkTeacher : public Teacher {
@@ -33,26 +35,13 @@ class NetworkTeacher : public Teacher {
     }
     const Conditioning both =
         Conditioning::cat(network_inputs(condition, x), network_inputs(unconditional(condition), x));
-    const auto halves =
-        (*network_)(at::cat({input, input}), at::cat({label, label}), both).to(x.scalar_type()).chunk(2);
-    const Tensor difference = halves[0] - halves[1];
-    const Tensor w = condition[retort::inputs::guidance];
-    return halves[1] + (w.defined() ? rows(w, x) * difference : guidance_ * difference);
+    const Tensor predicted = (*network_)(at::cat({input, input}), at::cat({label, label}), both).to(x.scalar_type());
+    return guided(predicted, condition[retort::inputs::guidance], guidance_);
   }
 
  protected:
   /// Reads the keys of guidance.
-  explicit NetworkTeacher(Params& p)
-      : guidance_(p.get("guidance", 1.0, "w of classifier-free guidance; 1: none, 0: unconditional", at_least(0))) {
-    const std::vector<double> range = p.get("guidance_range", std::vector<double>{},
-                                            "least and greatest w, in place of one fixed; empty: fixed", at_least(0));
-    if (!range.empty()) {
-      if (range.size() != 2 || range[0] >= range[1]) {
-        throw p.error("guidance_range", "is no range; expected two rising numbers, such as [1, 8]");
-      }
-      range_ = {range[0], range[1]};
-    }
-  }
+  explicit NetworkTeacher(Params& p) : guidance_(guidance_weight(p)), range_(guidance_range(p)) {}
 
   /// Takes over the model at `path`, which errors call `name`, and the key `key` names. Returns its configuration.
   Value load(Params& p, const char* key, const std::string& path, const std::string& name) {

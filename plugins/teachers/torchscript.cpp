@@ -24,6 +24,7 @@
 #include <optional>
 #include <utility>
 
+#include "../shared/guidance.h"
 #include "../shared/script_module.h"
 
 using namespace retort;
@@ -75,10 +76,10 @@ class TorchScriptTeacher final : public Teacher {
                        "preconditioning says; step: 0 to T - 1, of a process that is a table; t: the process's own; "
                        "fraction: t / t_max; reversed: 1 - t / t_max; c_noise: log(sigma) / 4; log_snr: -2 "
                        "log(sigma)")),
-        guidance_(p.get("guidance", 1.0, "w of classifier-free guidance; 1: none, 0: unconditional", at_least(0))),
+        guidance_(guidance_weight(p)),
         shape_(p.get("shape", std::vector<int64_t>{}, "of one sample, such as [3, 32, 32]; empty: the data set's",
                      at_least(1))) {
-    read_range(p);
+    range_ = guidance_range(p);
     const int64_t classes = p.get("classes", 0, "of its labels; 0: the data set's", at_least(0));
     const std::string precision = p.choice("precision", "file", {"file", "float32", "float64", "bfloat16", "float16"},
                                            "type of its weights; file: as they are there");
@@ -128,11 +129,8 @@ class TorchScriptTeacher final : public Teacher {
     if (!asks_twice()) {
       return ask(input, t, guidance_ == 0 && !range_ && !takes_guidance_ ? unconditional(given) : given);
     }
-    const auto halves =
-        ask(at::cat({input, input}), at::cat({t, t}), Conditioning::cat(given, unconditional(given))).chunk(2);
-    const Tensor difference = halves[0] - halves[1];
-    const Tensor w = condition[retort::inputs::guidance];
-    return halves[1] + (w.defined() ? rows(w, x) * difference : guidance_ * difference);
+    const Tensor both = ask(at::cat({input, input}), at::cat({t, t}), Conditioning::cat(given, unconditional(given)));
+    return guided(both, condition[retort::inputs::guidance], guidance_);
   }
 
  private:
@@ -144,18 +142,6 @@ class TorchScriptTeacher final : public Teacher {
 
   static std::vector<std::string> times() {
     return {"auto", "step", "t", "fraction", "reversed", "sigma", "log_sigma", "c_noise", "log_snr"};
-  }
-
-  void read_range(Params& p) {
-    const std::vector<double> range = p.get("guidance_range", std::vector<double>{},
-                                            "least and greatest w, in place of one fixed; empty: fixed", at_least(0));
-    if (range.empty()) {
-      return;
-    }
-    if (range.size() != 2 || range[0] >= range[1]) {
-      throw p.error("guidance_range", "is no range; expected two rising numbers, such as [1, 8]");
-    }
-    range_ = {range[0], range[1]};
   }
 
   void check_process(const Params& p) const {
