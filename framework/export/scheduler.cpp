@@ -93,6 +93,23 @@ Json table_of_steps(const Process& process) {
   return out;
 }
 
+// A scheduler that samples over such a table, and neither clips nor thresholds.
+ExportedScheduler over_table(const Outgoing& model, const char* name, const char* spacing) {
+  ExportedScheduler out;
+  out.name = name;
+  out.config = table_of_steps(model.process);
+  out.config.update({{"prediction_type", prediction_type(model)},
+                     {"clip_sample", false},
+                     {"clip_sample_range", 1.0},
+                     {"set_alpha_to_one", true},
+                     {"steps_offset", 0},
+                     {"thresholding", false},
+                     {"dynamic_thresholding_ratio", 0.995},
+                     {"sample_max_value", 1.0},
+                     {"timestep_spacing", spacing}});
+  return out;
+}
+
 bool whole(double value) { return std::abs(value - std::round(value)) < 1e-9; }
 
 // What diffusers calls the times: one less. Nothing where one lies between two steps.
@@ -124,23 +141,23 @@ std::vector<std::vector<double>> chosen_times(const Outgoing& model) {
 double boundary_difference(const Outgoing& model, double scaling, int64_t timestep) {
   const double r = static_cast<double>(timestep) * scaling, square = r * r + 0.25;
   const double skip = 0.25 / square, out = r / std::sqrt(square);
-  // The student's, as factors of x and of the data that is predicted: of f for data 0, and for data 1.
-  class Given final : public CompiledNetwork {
+  class Constant final : public CompiledNetwork {
    public:
-    Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override { return at::zeros_like(x); }
+    explicit Constant(double value) : value_(value) {}
+    Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override { return at::full_like(x, value_); }
+
+   private:
+    double value_;
   };
   Parametrisation data(Predicts::data, model.parametrisation.sigma_data);
   data.preconditioning = model.parametrisation.preconditioning;
-  const Model zero(std::make_shared<Given>(), model.process, data, model.boundary);
   const Tensor t = at::full({1}, static_cast<double>(timestep + 1), at::kDouble);
-  const double own_skip = zero.consistency(at::ones({1, 1}, at::kDouble), t, {}).item<double>();
-  class One final : public CompiledNetwork {
-   public:
-    Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override { return at::ones_like(x); }
+  // The student's f, of a sample and of the data that is predicted.
+  const auto f = [&](double x, double predicted) {
+    const Model own(std::make_shared<Constant>(predicted), model.process, data, model.boundary);
+    return own.consistency(at::full({1, 1}, x, at::kDouble), t, {}).item<double>();
   };
-  const Model one(std::make_shared<One>(), model.process, data, model.boundary);
-  const double own_out = one.consistency(at::zeros({1, 1}, at::kDouble), t, {}).item<double>();
-  return std::max(std::abs(skip - own_skip), std::abs(out - own_out));
+  return std::max(std::abs(skip - f(1, 0)), std::abs(out - f(0, 1)));
 }
 
 // Steps of the training grid, where the run's grid is k, 2k, …, T and 0 as LCMScheduler's is; else all T.
@@ -170,23 +187,12 @@ std::vector<int64_t> lcm_timesteps(int64_t total, int64_t original, int64_t n) {
 }
 
 ExportedScheduler lcm(const Outgoing& model, const Tensor& grid, const std::vector<int64_t>& steps) {
-  ExportedScheduler out;
-  out.name = "LCMScheduler";
-  out.config = table_of_steps(model.process);
+  ExportedScheduler out = over_table(model, "LCMScheduler", "leading");
   // Without boundary terms f is the data that is predicted, as LCMScheduler's is for a great scaling.
   constexpr double none = 1e4;
   const double scaling = model.boundary.kind == BoundaryKind::time_scaled ? model.boundary.time_scale : none;
-  out.config.update({{"prediction_type", prediction_type(model)},
-                     {"original_inference_steps", original_steps(model.process, grid)},
-                     {"timestep_scaling", scaling},
-                     {"clip_sample", false},
-                     {"clip_sample_range", 1.0},
-                     {"set_alpha_to_one", true},
-                     {"steps_offset", 0},
-                     {"thresholding", false},
-                     {"dynamic_thresholding_ratio", 0.995},
-                     {"sample_max_value", 1.0},
-                     {"timestep_spacing", "leading"}});
+  const int64_t original = original_steps(model.process, grid);
+  out.config.update({{"original_inference_steps", original}, {"timestep_scaling", scaling}});
   if (!grid.defined()) {
     return out;
   }
@@ -208,8 +214,7 @@ ExportedScheduler lcm(const Outgoing& model, const Tensor& grid, const std::vect
       continue;
     }
     out.timesteps.emplace_back(n, *timesteps);
-    if (const auto own = lcm_timesteps(model.process.steps(), original_steps(model.process, grid), n);
-        own != *timesteps) {
+    if (const auto own = lcm_timesteps(model.process.steps(), original, n); own != *timesteps) {
       out.differences.push_back("in " + std::to_string(n) + (n == 1 ? " step" : " steps") +
                                 " Retort takes the timesteps " + listed(*timesteps) + ", and set_timesteps(" +
                                 std::to_string(n) + ") of LCMScheduler " +
@@ -281,18 +286,7 @@ bool is_of_solver(std::string scheduler, const std::string& solver) {
 }
 
 ExportedScheduler ddim(const Outgoing& model, const Tensor& grid) {
-  ExportedScheduler out;
-  out.name = "DDIMScheduler";
-  out.config = table_of_steps(model.process);
-  out.config.update({{"prediction_type", prediction_type(model)},
-                     {"clip_sample", false},
-                     {"clip_sample_range", 1.0},
-                     {"set_alpha_to_one", true},
-                     {"steps_offset", 0},
-                     {"thresholding", false},
-                     {"dynamic_thresholding_ratio", 0.995},
-                     {"sample_max_value", 1.0},
-                     {"timestep_spacing", "trailing"}});
+  ExportedScheduler out = over_table(model, "DDIMScheduler", "trailing");
   if (!grid.defined()) {
     return out;
   }
