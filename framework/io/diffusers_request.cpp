@@ -102,16 +102,17 @@ std::optional<DiffusersRequest> diffusers_request(const std::string& path) {
 }
 
 std::string content_of(const DiffusersRequest& request) {
-  std::string all = "model of a folder\n" + content_hash(request.folder);
+  const std::string folder = content_hash(request.folder);
+  if (folder.empty()) {
+    return "";
+  }
+  std::string all = "model of a folder\n" + folder;
   for (const std::string& file : {request.scheduler, request.lora}) {
     const std::string hash = file.empty() ? "none" : content_hash(file);
     if (hash.empty()) {
       return "";
     }
     all += "\n" + hash;
-  }
-  if (content_hash(request.folder).empty()) {
-    return "";
   }
   all += "\n" + request.subfolder + "\n" + request.variant + "\n" + std::to_string(request.lora_scale) + " " +
          std::to_string(request.tokens) + (request.null_class ? " null" : "");
