@@ -175,7 +175,7 @@ void Workbench::add_stages() {
     add("solve to the end, packed", 0, 0, without_gradients([this] { solve(*ode_, *e_.solver, grid, x, t); }));
     add("target, one evaluation", batch, 1, without_gradients([this] { target_->data(x, t, data.condition); }));
   }
-  if (e_.loss->makes() != Makes::classifier) {
+  if (makes_samples(e_.loss->makes())) {
     add("student, forward", batch, 1, without_gradients([this] { student_->data(x, t, data.condition); }));
     add("student, forward and backward", batch, 3,
         [this] { student_->data(x, t, data.condition).square().mean().backward(); });
@@ -191,7 +191,7 @@ double Workbench::gflop_of_row() const {
   const at::NoGradGuard no_grad;
   const Tensor one = x.narrow(0, 0, 1), time = t.narrow(0, 0, 1);
   return flops_of([&] {
-           if (e_.loss->makes() == Makes::classifier) {
+           if (!makes_samples(e_.loss->makes())) {
              network_->forward(one, {}, {});
            } else {
              student_->raw(one, time, data.condition.first(1));

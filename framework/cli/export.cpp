@@ -174,7 +174,7 @@ std::string joined(const std::vector<std::string>& parts) {
 // The configuration that reads an exported module as a teacher; empty where none says how it is to be called.
 std::string as_teacher(const ExportRequest& request, const Outgoing& model, const ScriptExport& made) {
   const bool told = model.spec.has(inputs::guidance) || model.spec.has(inputs::end_time);
-  if (model.makes == Makes::classifier || model.makes == Makes::flow_map || model.makes == Makes::policy ||
+  if (!makes_samples(model.makes) || model.makes == Makes::flow_map || model.makes == Makes::policy ||
       (request.raw && told) || (request.raw && model.spec.outputs > 1)) {
     return "";
   }

@@ -111,7 +111,7 @@ void Experiment::check_parts() const {
   if (samples_by_itself(makes) || (makes == Makes::denoiser && !evaluate->metrics.empty())) {
     need(schedule != nullptr, "schedule", "the trained model is sampled over it");
   }
-  if (schedule && makes != Makes::classifier) {
+  if (schedule && makes_samples(makes)) {
     check_defined("student", parametrisation_, makes == Makes::consistency ? &boundary_ : nullptr);
   }
   if (needs.schedule) {

@@ -182,7 +182,7 @@ std::string process_source(const Outgoing& model) {
 
 std::vector<std::pair<std::string, Tensor>> formula_tables(const Outgoing& model) {
   const int64_t steps = model.process.steps();
-  if (steps == 0 || model.makes == Makes::classifier) {
+  if (steps == 0 || !makes_samples(model.makes)) {
     return {};
   }
   const Tensor t = at::arange(steps + 1, at::kDouble);

@@ -143,8 +143,8 @@ namespace {
 
 Makes makes_of(const Checkpoint& checkpoint, const Registry& registry, const std::string& path) {
   if (const Value* said = at_path(checkpoint.config, "model.objective")) {
-    for (const Makes makes :
-         {Makes::denoiser, Makes::consistency, Makes::flow_map, Makes::generator, Makes::classifier, Makes::policy}) {
+    for (const Makes makes : {Makes::denoiser, Makes::consistency, Makes::flow_map, Makes::generator, Makes::classifier,
+                              Makes::policy, Makes::autoencoder, Makes::embedding}) {
       if (said->text() == Value{std::string(name_of(makes)), {}}.text()) {
         return makes;
       }

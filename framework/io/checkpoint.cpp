@@ -93,6 +93,10 @@ const char* name_of(Makes makes) {
       return "classifier";
     case Makes::policy:
       return "policy";
+    case Makes::autoencoder:
+      return "autoencoder";
+    case Makes::embedding:
+      return "embedding";
   }
   return "";
 }

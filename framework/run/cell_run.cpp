@@ -128,7 +128,7 @@ Tensor by_class(const Batch& data, const Tensor& labels) {
 
 void CellRun::save_data() const {
   const Experiment& e = *experiment_;
-  if (!e.dataset || (trains() && e.loss->makes() == Makes::classifier)) {
+  if (!e.dataset || (trains() && !makes_samples(e.loss->makes()))) {
     return;
   }
   const int64_t wanted = std::max<int64_t>(e.evaluate->pictures, e.spec().shape.size() == 1 ? 2000 : 0);

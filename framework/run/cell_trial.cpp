@@ -14,16 +14,17 @@ namespace {
 // Whether a network is one for the loss: it is asked as the loss will ask it.
 void try_network(const Experiment& e, CompiledNetwork& network) {
   const ModelSpec spec = e.spec();
-  const bool classifier = e.loss->makes() == Makes::classifier;
+  const Makes makes = e.loss->makes();
+  const bool clean = !makes_samples(makes);  // it is given samples, and nothing beside
   std::vector<int64_t> shape = spec.shape;
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
-  const Tensor c_noise = classifier ? Tensor() : at::zeros({2}, x.options());
+  const Tensor c_noise = clean ? Tensor() : at::zeros({2}, x.options());
   Conditioning condition;
   for (const Input& input : spec.inputs) {
     std::vector<int64_t> rows = input.shape;
     rows.insert(rows.begin(), 2);
-    if (!classifier) {
+    if (!clean) {
       condition.set(input.name, at::zeros(rows, x.options().dtype(input.classes > 0 ? at::kLong : input.dtype)));
     }
   }
@@ -39,8 +40,8 @@ void try_network(const Experiment& e, CompiledNetwork& network) {
   }
   const std::vector<int64_t> logits = {2, spec.classes()};
   shape[1] *= spec.outputs;
-  const at::IntArrayRef wanted = classifier ? logits : shape;
-  if (out.sizes() != wanted) {
+  const at::IntArrayRef wanted = makes == Makes::classifier ? logits : shape;
+  if (makes != Makes::embedding && out.sizes() != wanted) {
     throw RequestError(what + ": of two samples it makes " + spell(out.sizes()) + "; expected " + spell(wanted));
   }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "retort/autoencoder.h"
 #include "retort/dataset.h"
 #include "retort/host.h"
 #include "retort/loss.h"
@@ -10,6 +11,8 @@
 
 namespace retort {
 
+Autoencoder::~Autoencoder() = default;
+AutoencoderNetwork::~AutoencoderNetwork() = default;
 Backend::~Backend() = default;
 Dataset::~Dataset() = default;
 Evaluation::~Evaluation() = default;
@@ -59,6 +62,24 @@ bool Metric::symmetric() const { return false; }
 Tensor Evaluation::shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const {
   return shared(key, compute);
 }
+
+double Autoencoder::scaling_factor() const { return 1; }
+double Autoencoder::shift() const { return 0; }
+Tensor AutoencoderNetwork::forward(const Tensor& x, const Tensor&, const Conditioning& condition) {
+  const Tensor encoded = encode(x);
+  const Tensor mean = is_variational() ? encoded.chunk(2, 1)[0] : encoded;
+  const Tensor noise = condition[inputs::posterior_noise];
+  if (!noise.defined()) {
+    return decode(mean);
+  }
+  Tensor z = mean;
+  if (is_variational()) {
+    const Tensor deviation = (0.5 * encoded.chunk(2, 1)[1].clamp(-30, 20)).exp();  // within what can be computed
+    z = mean + deviation * noise.flatten(1).narrow(1, 0, mean[0].numel()).view_as(mean);
+  }
+  return at::cat({decode(z).flatten(1), encoded.flatten(1)}, 1);
+}
+std::vector<std::string> AutoencoderNetwork::inputs() const { return {}; }
 
 std::vector<std::string> Network::inputs() const { return {std::string(inputs::labels)}; }
 std::string Network::weights_of(const std::string&) const { return ""; }

@@ -33,11 +33,18 @@ struct RETORT_API Boundary {
 ///   flow_map     X(x, t, s): the state at time s of the way through x (Boffi et al. 2024)
 ///   generator    D(x, t_max) alone, from pure noise: one step
 ///   classifier   logits of clean samples
+///   autoencoder  a reconstruction of clean samples
+///   embedding    features of clean samples, and of what describes them
 ///   policy       a way from x over a segment of time, laid out in one evaluation (Chen et al. 2025, pi-Flow)
-enum class Makes { denoiser, consistency, flow_map, generator, classifier, policy };
+enum class Makes { denoiser, consistency, flow_map, generator, classifier, policy, autoencoder, embedding };
+
+/// Whether samples can be made by it: it knows of noise and time.
+inline bool makes_samples(Makes makes) {
+  return makes != Makes::classifier && makes != Makes::autoencoder && makes != Makes::embedding;
+}
 
 /// Whether it makes samples in a few steps of its own, without a solver.
-inline bool samples_by_itself(Makes makes) { return makes != Makes::denoiser && makes != Makes::classifier; }
+inline bool samples_by_itself(Makes makes) { return makes_samples(makes) && makes != Makes::denoiser; }
 
 class RETORT_API Model {
  public:
