@@ -92,22 +92,29 @@ class NoiseTimes {
 
   /// [B] float64.
   Tensor draw(const TrainingStep& step) const {
-    const Process& process = step.process;
-    if (density_ == "uniform") {
-      return shifted(t_min_ + (t_max_ - t_min_) * uniform(step), shift_) * process.t_max();
-    }
-    if (density_ == "logit_normal") {
-      return shifted((normal(step) * logit_std_ + logit_mean_).sigmoid(), shift_) * process.t_max();
-    }
-    return process.time_of_noise_level(level(step));
+    return times(
+        step.process, [&] { return uniform(step); }, [&] { return normal(step); });
+  }
+
+  /// Where the shares u: [n], 0 to 1, of the density lie on one side: uniform u have times of the density.
+  Tensor quantiles(const Process& process, const Tensor& u) const {
+    return times(
+        process, [&] { return u; }, [&] { return at::special_ndtri(inside(u)); });
   }
 
  private:
-  Tensor level(const TrainingStep& step) const {
-    if (density_ == "lognormal") {
-      return (normal(step) * std_ + mean_).exp();
+  template <class Uniform, class Normal>
+  Tensor times(const Process& process, Uniform uniform, Normal normal) const {
+    if (density_ == "uniform") {
+      return shifted(t_min_ + (t_max_ - t_min_) * uniform(), shift_) * process.t_max();
     }
-    const Tensor u = uniform(step);
+    if (density_ == "logit_normal") {
+      return shifted((normal() * logit_std_ + logit_mean_).sigmoid(), shift_) * process.t_max();
+    }
+    return process.time_of_noise_level(density_ == "lognormal" ? (normal() * std_ + mean_).exp() : level(uniform()));
+  }
+
+  Tensor level(const Tensor& u) const {
     if (density_ == "log_student_t") {
       return log_student_t(u);
     }
