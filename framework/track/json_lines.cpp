@@ -8,7 +8,8 @@
 
 namespace retort {
 
-void JsonLines::begin(int64_t from_step) {
+void JsonLines::begin(const TrackedRun& run, int64_t from_step) {
+  file_ = run.folder / file_name;
   std::ifstream lines(file_);
   std::string kept;
   for (std::string line; std::getline(lines, line);) {

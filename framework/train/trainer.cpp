@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <sys/resource.h>
+
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
@@ -31,6 +33,16 @@ std::vector<std::string> weights_of_new_inputs(const Experiment& experiment, con
   }
   std::erase(out, "");
   return out;
+}
+
+// Losses by time, as they are noted, and where a log has them.
+constexpr std::string_view by_time_group = "loss_by_time", by_time_prefix = "loss_by_time/";
+
+// Of this process so far.
+int64_t peak_memory() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return int64_t{1024} * used.ru_maxrss;
 }
 
 }  // namespace
@@ -65,7 +77,7 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   }
   if (group_.first()) {
     make_folder(folder_ / "checkpoints");
-    sinks_ = make_sinks(folder_);
+    watch_.emplace(experiment_, folder_);
   }
   group_.meet();
   restore_state();
@@ -217,6 +229,7 @@ double Trainer::backward(const LossValue& value) {
     return 0;
   }
   student_is_due_ = true;
+  note_by_time(value);
   const Tensor loss = mean_of(value.per_row);
   unread_.push_back({record_.step + 1, loss.detach(), value.per_row.detach(), value.t});
   if (loss.is_cpu() || group_.size() > 1) {  // reading costs nothing on a processor, and a bad step is caught before it
@@ -236,10 +249,28 @@ double Trainer::backward(const LossValue& value) {
   return sum;
 }
 
-void Trainer::note(const std::string& name, const Tensor& number) {
+// `number`: the sum of so many.
+void Trainer::note(const std::string& name, const Tensor& number, int64_t count) {
   Noted& noted = noted_[name];
   noted.sum = noted.sum.defined() ? noted.sum + number.to(at::kDouble) : number.to(at::kDouble);
-  noted.count += 1;
+  noted.count += count;
+}
+
+// The loss of this process's rows, apart by the times that they were trained at.
+void Trainer::note_by_time(const LossValue& value) {
+  const int64_t bins = experiment_.track->loss_bins;
+  if (bins == 0 || !watch_ || !value.t.defined() || !makes_samples(experiment_.loss->makes())) {
+    return;
+  }
+  const Tensor bin = time_bins(experiment_.process(), value.t, bins);
+  const std::vector<std::string> names = time_bin_names(experiment_.process(), bins);
+  for (int64_t i = 0; i < bins; ++i) {
+    const Tensor rows = at::nonzero(bin == i).view({-1});
+    if (rows.size(0) > 0) {
+      note(std::string(by_time_prefix) + names[static_cast<size_t>(i)],
+           value.per_row.detach().index_select(0, rows.to(value.per_row.device())).sum(), rows.size(0));
+    }
+  }
 }
 
 void Trainer::make_models() {
@@ -303,6 +334,9 @@ void Trainer::take_optimizer_steps() {
   if (student_is_due_ || !gradient_norm_.defined()) {
     gradient_norm_ = norm;
   }
+  if (watch_ && student_is_due_) {
+    watch_->show_gradients(record_.step + 1, trained_);
+  }
   const bool trains_roles = roles_->any_trained();
   const bool roles_finite = !trains_roles || roles_->clip(record_.step, clip, loss_scale_.factor());
   const auto take = [&] {
@@ -328,10 +362,10 @@ void Trainer::take_optimizer_steps() {
   }
 }
 
-// At the step that is gone on from. There are sinks in the first process alone.
+// At the step that is gone on from.
 void Trainer::begin_log() {
-  for (const std::unique_ptr<Sink>& sink : sinks_) {
-    sink->begin(record_.step);
+  if (watch_) {
+    watch_->begin(record_.step);
   }
 }
 
@@ -346,12 +380,16 @@ void Trainer::log(double loss, double norm) {
                      {"teacher_evaluations", record_.teacher_evaluations},
                      {"seconds", record_.seconds}};
   for (const auto& [name, noted] : noted_) {
-    scalars.push_back({name, noted.sum.item<double>() / static_cast<double>(noted.count), "diagnostics"});
+    const double mean = noted.sum.item<double>() / static_cast<double>(noted.count);
+    const bool by_time = name.starts_with(by_time_prefix);
+    scalars.push_back({by_time ? name.substr(by_time_prefix.size()) : name, mean,
+                       by_time ? std::string(by_time_group) : "diagnostics"});
   }
   noted_.clear();
-  for (const std::unique_ptr<Sink>& sink : sinks_) {
-    sink->log(record_.step, scalars);
-  }
+  const double per_second = static_cast<double>(record_.teacher_evaluations) / std::max(record_.seconds, 1e-9);
+  watch_->log(
+      record_.step, scalars,
+      {{"teacher_evaluations_per_second", per_second, "machine"}, {"peak_memory_bytes", peak_memory(), "machine"}});
 }
 
 // A clock that ends the training must be the same for all processes.
@@ -456,6 +494,10 @@ void Trainer::run() {
       progress.update(shown(), note);
       loss_sum_ = 0;
       loss_count_ = 0;
+    }
+    if (watch_ && watch_->is_due(record_.step)) {
+      frozen_student_->network().refresh();
+      watch_->show(record_.step, trained_, *network_, *frozen_student_);
     }
     const bool due = std::chrono::duration<double>(Clock::now() - saved).count() > settings.save_every;
     const bool wanted = last || std::find(at.begin(), at.end(), record_.step) != at.end();

@@ -16,7 +16,7 @@
 #include "train/optimizer.h"
 #include "train/roles.h"
 #include "train/weights.h"
-#include "track/sink.h"
+#include "track/watch.h"
 
 namespace retort {
 
@@ -47,7 +47,8 @@ class Trainer {
   void check_loss(const LossValue& value, const TrainingStep& step) const;
   Tensor mean_of(const Tensor& per_row) const;
   double backward(const LossValue& value);
-  void note(const std::string& name, const Tensor& number);
+  void note(const std::string& name, const Tensor& number, int64_t count = 1);
+  void note_by_time(const LossValue& value);
   void make_models();
   void train_step(const Ode* ode);
   void take_optimizer_steps();
@@ -79,8 +80,8 @@ class Trainer {
   PowerAverages averages_;       // of the same, in other lengths
   TrainingRecord record_;
   Budget budget_;
-  int64_t stage_ = -1, stage_begin_ = 0;      // the stage that was begun, and with which step
-  std::vector<std::unique_ptr<Sink>> sinks_;  // of the first process alone
+  int64_t stage_ = -1, stage_begin_ = 0;  // the stage that was begun, and with which step
+  std::optional<Watch> watch_;            // in the first process alone
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
   double rate_ = 0;       // learning rate of the last step

@@ -137,6 +137,28 @@ py::module_& module(F extend) {
   return *made;
 }
 
+/// An object of Python's that outlives a call: it is let go while the lock is held.
+class Kept {
+ public:
+  Kept() = default;
+  explicit Kept(py::object object) : object_(std::move(object)) {}
+  Kept(Kept&& other) noexcept : object_(std::move(other.object_)) {}
+  Kept& operator=(Kept&& other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Kept() {
+    if (Py_IsInitialized() != 0 && object_) {
+      const py::gil_scoped_acquire lock;
+      object_ = {};
+    }
+  }
+  const py::object& of() const { return object_; }
+
+ private:
+  py::object object_;
+};
+
 /// A user's .py file, loaded: its function and its constants.
 class File {
  public:
@@ -201,6 +223,22 @@ class File {
       throw Error(spell(e, path_));
     } catch (const py::cast_error&) {
       throw Error(path_ + ": its function returned something else than a tensor");
+    }
+  }
+
+  /// What the function makes, where it is a class.
+  Kept make() const {
+    return call([](py::object made) { return Kept(std::move(made)); });
+  }
+
+  /// Runs what speaks Python, with the lock held.
+  template <class F>
+  void locked(F f) const {
+    const py::gil_scoped_acquire lock;
+    try {
+      f();
+    } catch (py::error_already_set& e) {
+      throw Error(spell(e, path_));
     }
   }
 
