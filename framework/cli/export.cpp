@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "config/experiment.h"
 #include "config/toml.h"
+#include "export/autoencoder.h"
 #include "export/folder.h"
 #include "export/lora.h"
 #include "export/onnx.h"
@@ -71,7 +72,8 @@ bool is_marked(const fs::path& file) {
 std::string foreign_entry(const fs::path& folder, bool& marked, const std::string& within = "") {
   const std::vector<std::string> own = words(
       "unet/ transformer/ scheduler/ model_index.json README.md pytorch_lora_weights.safetensors "
-      "adapter_model.safetensors adapter_config.json unet/config.json unet/diffusion_pytorch_model.safetensors "
+      "adapter_model.safetensors adapter_config.json config.json diffusion_pytorch_model.safetensors "
+      "unet/config.json unet/diffusion_pytorch_model.safetensors "
       "transformer/config.json transformer/diffusion_pytorch_model.safetensors scheduler/scheduler_config.json");
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const bool inner = entry.is_directory() && !entry.is_symlink();
@@ -270,6 +272,14 @@ void to_pipeline(const ExportRequest& request, const Outgoing& model, const Regi
   }
 }
 
+void to_autoencoder(const ExportRequest& request, const Outgoing& model, const Registry& registry) {
+  const std::string class_name = write_autoencoder(model, registry, request.licence, request.out);
+  log::info(request.out + ": " + class_name + ", as from_pretrained reads it");
+  if (request.licence == "unknown") {
+    log::info("its README.md states no licence; --licence names one");
+  }
+}
+
 LoraKeys keys_of(const std::string& word) {
   return word == "peft" ? LoraKeys::peft : word == "kohya" ? LoraKeys::kohya : LoraKeys::diffusers;
 }
@@ -329,11 +339,14 @@ void export_model(const ExportRequest& request, const Registry& registry) {
   none.origin.file = request.run;
   Experiment host(none, "export", registry, Parts::solving);
   const Outgoing model(host, registry, place);
-  log::info("exporting " + place.file.string() + ", a " + name_of(model.makes) + " by network '" +
-            model.network_type() + "'");
+  const std::string what = name_of(model.makes);
+  log::info("exporting " + place.file.string() + (what.starts_with('a') || what.starts_with('e') ? ", an " : ", a ") +
+            what + " by network '" + model.network_type() + "'");
   make_way(request);
   if (request.format == "onnx") {
     to_onnx(request, model);
+  } else if (request.format.starts_with("diff") && model.makes == Makes::autoencoder) {
+    to_autoencoder(request, model, registry);
   } else if (request.format.starts_with("diff")) {
     to_pipeline(request, model, registry, host);
   } else {

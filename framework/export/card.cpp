@@ -17,8 +17,10 @@ std::string figure(double value) {
   return text;
 }
 
-// The run's own measurements: a row for each number of steps.
-std::string figures(const Outgoing& model) {
+}  // namespace
+
+// A row for each number of steps.
+std::string card_figures(const Outgoing& model) {
   if (model.place.run.empty() || !std::filesystem::exists(model.place.run / "results.json")) {
     return "The run has not been evaluated.\n";
   }
@@ -53,6 +55,27 @@ std::string figures(const Outgoing& model) {
   }
   return head + "\n" + line + "\n" + body;
 }
+
+std::string card_shape(const Outgoing& model) {
+  std::string out = "4";
+  for (const int64_t n : model.spec.shape) {
+    out += ", " + std::to_string(n);
+  }
+  return out;
+}
+
+std::string card_head(const Outgoing& model, const std::string& classes, const std::string& licence) {
+  const std::string what = name_of(model.makes);
+  std::string out = "---\nlibrary_name: diffusers\nlicense: " + licence + "\ntags:\n- retort\n---\n\n# " +
+                    model.name() + "\n\nA" + (what.starts_with('a') || what.starts_with('e') ? "n " : " ") + what +
+                    " made by Retort " RETORT_VERSION ", as " + classes + " of diffusers.\n";
+  if (licence == "unknown") {
+    out += "Its licence has not been stated: ask whoever trained it, and look at that of its teacher.\n";
+  }
+  return out + "\n";
+}
+
+namespace {
 
 // A line of the card's code that makes an input, and how the network is given it.
 struct Given {
@@ -117,14 +140,6 @@ Given all_given(const Outgoing& model, const PipelineExport& made) {
   return out;
 }
 
-std::string shape_of(const Outgoing& model) {
-  std::string out = "4";
-  for (const int64_t n : model.spec.shape) {
-    out += ", " + std::to_string(n);
-  }
-  return out;
-}
-
 // The loop in which its scheduler samples it.
 std::string usage(const Outgoing& model, const PipelineExport& made, const std::string& folder) {
   const ExportedScheduler& scheduler = made.scheduler;
@@ -149,7 +164,7 @@ std::string usage(const Outgoing& model, const PipelineExport& made, const std::
   }
   out += given.line;
   out +=
-      "x = torch.randn(" + shape_of(model) + ")" +
+      "x = torch.randn(" + card_shape(model) + ")" +
       (scheduler.start == 1 ? std::string() : " * " + Value{scheduler.start, {}}.text()) +
       "\nwith torch.no_grad():\n    for t in scheduler.timesteps:\n        given = scheduler.scale_model_input(x, t)\n"
       "        x = scheduler.step(net(given, t.expand(len(x))" +
@@ -162,14 +177,8 @@ std::string usage(const Outgoing& model, const PipelineExport& made, const std::
 std::string model_card(const Outgoing& model, const PipelineExport& made, const std::string& licence,
                        const std::string& folder) {
   const ExportedScheduler& scheduler = made.scheduler;
-  std::string out = "---\nlibrary_name: diffusers\nlicense: " + licence + "\ntags:\n- retort\n---\n\n# " +
-                    model.name() + "\n\nA " + std::string(name_of(model.makes)) +
-                    " made by Retort " RETORT_VERSION ", as `" + made.class_name + "` and `" + scheduler.name +
-                    "` of diffusers.\n";
-  if (licence == "unknown") {
-    out += "Its licence has not been stated: ask whoever trained it, and look at that of its teacher.\n";
-  }
-  out += "\n" + usage(model, made, folder);
+  std::string out =
+      card_head(model, "`" + made.class_name + "` and `" + scheduler.name + "`", licence) + usage(model, made, folder);
   if (std::abs(scheduler.start - 1) > 1e-3 && scheduler.config.contains("trained_betas")) {
     out += "\nRetort begins at noise of the deviation that the last step has, as above; pipelines begin at 1.\n";
   }
@@ -185,7 +194,7 @@ std::string model_card(const Outgoing& model, const PipelineExport& made, const 
       out += "- " + difference + ".\n";
     }
   }
-  return out + "\n## Figures of the run\n\n" + figures(model);
+  return out + "\n## Figures of the run\n\n" + card_figures(model);
 }
 
 }  // namespace retort

@@ -25,14 +25,14 @@ std::string diffusers_class(const Registry& registry, const std::string& network
     return "";
   }
   const std::string page = registry.describe(registry.find(Network::kind, network_type)).about;
-  const std::string end = "Model";
+  const std::string end = "Model", begin = "Autoencoder";
   std::string word;
   for (size_t i = 0; i <= page.size(); ++i) {
     if (i < page.size() && std::isalnum(static_cast<unsigned char>(page[i])) != 0) {
       word += page[i];
       continue;
     }
-    if (word.ends_with(end) && bare(without_model(word)) == bare(network_type)) {
+    if ((word.ends_with(end) || word.starts_with(begin)) && bare(without_model(word)) == bare(network_type)) {
       return word;
     }
     word.clear();
@@ -45,10 +45,14 @@ std::string diffusers_component(const std::string& class_name) {
   return name.starts_with(unet) ? unet : "transformer";
 }
 
+std::string sorted_json(const Json& json) { return nlohmann::json::parse(spell(json)).dump(2) + "\n"; }
+
 namespace {
 
-// JSON in the order of its keys, as diffusers writes it.
-std::string sorted(const Json& json) { return nlohmann::json::parse(spell(json)).dump(2) + "\n"; }
+// A list that diffusers never writes as the one number in it.
+bool stays_list(const std::string& key) {
+  return key.ends_with("block_out_channels") || key.ends_with("coder_blocks") || key.starts_with("latents_");
+}
 
 // Keys whose 0 stands for diffusers' null: all that may be null there and are whole numbers here.
 bool null_is_zero(const std::string& key) {
@@ -81,7 +85,7 @@ Json as_diffusers(const ParamInfo& param, const Json& value, size_t blocks) {
     return nullptr;
   }
   const bool numbers =
-      list && param.name != "block_out_channels" && (value.is_number() || (value.is_array() && !value[0].is_string()));
+      list && !stays_list(param.name) && (value.is_number() || (value.is_array() && !value[0].is_string()));
   if (!numbers) {
     return value;
   }
@@ -149,7 +153,9 @@ void leave_variance_out(const Outgoing& model, std::map<std::string, Tensor>& we
   }
 }
 
-std::map<std::string, Tensor> weights_of(const Outgoing& model) {
+}  // namespace
+
+std::map<std::string, Tensor> diffusers_weights(const Outgoing& model) {
   std::map<std::string, Tensor> out;
   for (const auto& parameter : model.network->module()->named_parameters()) {
     out[parameter.key()] = parameter.value().detach().contiguous();
@@ -160,8 +166,6 @@ std::map<std::string, Tensor> weights_of(const Outgoing& model) {
   leave_variance_out(model, out);
   return out;
 }
-
-}  // namespace
 
 Json diffusers_config(const Outgoing& model, const Registry& registry, const std::string& class_name) {
   const Value& table = *at_path(model.checkpoint.config, "model.network");
@@ -185,7 +189,7 @@ Json diffusers_config(const Outgoing& model, const Registry& registry, const std
     const int64_t height = model.spec.shape[1], width = model.spec.shape[2];
     out["sample_size"] = height == width ? Json(height) : Json::array({height, width});
   }
-  add_sizes(weights_of(model), out);
+  add_sizes(diffusers_weights(model), out);
   out["_class_name"] = class_name;
   out["_diffusers_version"] = diffusers_version();
   return out;
@@ -220,18 +224,18 @@ PipelineExport write_pipeline(const Outgoing& model, const Registry& registry, E
   made.component = diffusers_component(made.class_name);
   made.scheduler = scheduler_for(model, model.grid(host), student_steps(model));
   const Json config = diffusers_config(model, registry, made.class_name);
-  TensorFile weights{weights_of(model), {{"format", "pt"}, {export_mark, RETORT_VERSION}}};
+  TensorFile weights{diffusers_weights(model), {{"format", "pt"}, {export_mark, RETORT_VERSION}}};
   write_folder(out, [&](const fs::path& folder) {
     make_folder(folder / made.component);
     make_folder(folder / "scheduler");
-    write_text(folder / made.component / "config.json", sorted(config));
+    write_text(folder / made.component / "config.json", sorted_json(config));
     write_safetensors(folder / made.component / "diffusion_pytorch_model.safetensors", weights);
-    write_text(folder / "scheduler" / "scheduler_config.json", sorted(made.scheduler.config));
+    write_text(folder / "scheduler" / "scheduler_config.json", sorted_json(made.scheduler.config));
     if (const std::string pipeline = pipeline_class(model, made); !pipeline.empty()) {
-      write_text(folder / "model_index.json", sorted({{"_class_name", pipeline},
-                                                      {"_diffusers_version", config["_diffusers_version"]},
-                                                      {made.component, {diffusers_library(), made.class_name}},
-                                                      {"scheduler", {diffusers_library(), made.scheduler.name}}}));
+      write_text(folder / "model_index.json", sorted_json({{"_class_name", pipeline},
+                                                           {"_diffusers_version", config["_diffusers_version"]},
+                                                           {made.component, {diffusers_library(), made.class_name}},
+                                                           {"scheduler", {diffusers_library(), made.scheduler.name}}}));
     }
     write_text(folder / "README.md", model_card(model, made, licence, out.filename().string()));
   });

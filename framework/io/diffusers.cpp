@@ -19,25 +19,32 @@ constexpr const char* source_key = "source";
 Value read_diffusers_config(const DiffusersRequest& request, const Registry& registry) {
   const DiffusersFiles files = find_diffusers(request);
   const DiffusersNetwork network = read_diffusers_network(files, request, registry);
+  Value out, model, source, table = network.table;
+  source["folder"] = Value{files.component.string(), {}};
+  source["class"] = Value{network.class_name, {}};
+  if (network.is_autoencoder || request.of_autoencoder()) {  // it knows of no noise
+    model["network"] = std::move(table);
+    write_spec(network.spec, model);
+    out["model"] = std::move(model);
+    out[source_key] = std::move(source);
+    return out;
+  }
   if (files.scheduler.empty()) {
     throw RequestError(files.component.string() +
                        ": has no scheduler_config.json, which says the process and what the network predicts; save it "
                        "beside config.json with scheduler.save_pretrained, or name one by teacher.scheduler");
   }
   const DiffusersScheduler scheduler = read_diffusers_scheduler(files.scheduler);
-  Value out, table = network.table;
   scheduler.times.write(table);
-  Value& model = out["model"];
   model["network"] = std::move(table);
   model["process"] = scheduler.process;
   scheduler.parametrisation.write(model);
   write_spec(network.spec, model);
-  Value& source = out[source_key];
-  source["folder"] = Value{files.component.string(), {}};
-  source["class"] = Value{network.class_name, {}};
   if (json_at(files.pipeline, "force_zeros_for_empty_prompt") == true) {
     source["zeros_for_empty_prompt"] = Value{true, {}};
   }
+  out["model"] = std::move(model);
+  out[source_key] = std::move(source);
   return out;
 }
 
@@ -45,7 +52,7 @@ Checkpoint read_diffusers(const DiffusersRequest& request, const Registry& regis
   Checkpoint out{{}, read_diffusers_config(request, registry)};
   const Value& source = *out.config.find(source_key);
   out.tensors = map_diffusers(std::get<std::string>(source.find("folder")->data), request.variant,
-                              std::get<std::string>(source.find("class")->data));
+                              std::get<std::string>(source.find("class")->data), request.table);
   if (!request.lora.empty()) {
     merge_diffusers_lora(out.tensors, request.lora, request.lora_scale);
   }

@@ -23,7 +23,8 @@ constexpr const char* config_name = diffusers_config_name;
 constexpr const char* scheduler_name = "scheduler_config.json";
 constexpr const char* pipeline_name = "model_index.json";
 const std::string weights_name = "diffusion_pytorch_model";
-const fs::path denoiser_names = "unet/transformer";  // as pipelines call the folder of their model: one or the other
+// As pipelines call the folder of their model: one or the other. And that of their autoencoder.
+const fs::path denoiser_names = "unet/transformer", autoencoder_names = "vae";
 constexpr std::string_view no_numbers[] = {"-Infinity", "Infinity", "NaN"};
 constexpr const char* what_is_wanted = "expected a folder that save_pretrained of diffusers wrote";
 
@@ -56,32 +57,40 @@ std::vector<std::string> parts_of_pipeline(const Json& pipeline) {
   return out;
 }
 
-// The folder of a pipeline's denoising model.
-fs::path denoiser_of(const fs::path& folder, const Json& pipeline) {
+const fs::path& names_of_part(const DiffusersRequest& request) {
+  return request.of_autoencoder() ? autoencoder_names : denoiser_names;
+}
+
+// The folder of a pipeline's denoising model, or of its autoencoder.
+fs::path part_of(const DiffusersRequest& request, const Json& pipeline) {
+  const fs::path folder = request.folder;
   const std::vector<std::string> parts = parts_of_pipeline(pipeline);
-  for (const fs::path& name : denoiser_names) {
+  for (const fs::path& name : names_of_part(request)) {
     if (std::find(parts.begin(), parts.end(), name.string()) != parts.end()) {
       return is_folder(folder / name) ? folder / name : folder;
     }
   }
-  throw RequestError((folder / pipeline_name).string() + ": has neither 'unet' nor 'transformer'" +
-                     (parts.empty() ? "" : ", but " + joined(parts)) +
-                     "; expected a pipeline of a diffusion model, or its folder as teacher.subfolder");
+  throw RequestError((folder / pipeline_name).string() + ": has " +
+                     (request.of_autoencoder() ? "no '" + autoencoder_names.string() + "'"
+                                               : std::string("neither 'unet' nor 'transformer'")) +
+                     (parts.empty() ? "" : ", but " + joined(parts)) + "; expected a pipeline of a diffusion model" +
+                     (request.of_autoencoder() ? " in latents" : "") + ", or its folder as " + request.table +
+                     ".subfolder");
 }
 
 fs::path find_component(const DiffusersRequest& request, const Json& pipeline) {
   const fs::path folder = request.folder;
   if (!request.subfolder.empty()) {
     if (!is_folder(folder / request.subfolder)) {
-      throw RequestError(folder.string() + ": has no folder '" + request.subfolder +
-                         "', which teacher.subfolder names");
+      throw RequestError(folder.string() + ": has no folder '" + request.subfolder + "', which " + request.table +
+                         ".subfolder names");
     }
     return folder / request.subfolder;
   }
   if (!pipeline.is_null()) {
-    return denoiser_of(folder, pipeline);
+    return part_of(request, pipeline);
   }
-  for (const fs::path& name : denoiser_names) {
+  for (const fs::path& name : names_of_part(request)) {
     if (!is_file(folder / config_name) && is_file(folder / name / config_name)) {
       return folder / name;
     }
@@ -211,7 +220,9 @@ std::string variant_in(const std::string& name) {
 }
 
 // Why there are no weights, from what there is.
-RequestError no_weights(const fs::path& folder, const std::string& variant, const std::string& class_name) {
+RequestError no_weights(const fs::path& folder, const std::string& variant, const std::string& class_name,
+                        const std::string& table) {
+  const std::string key = table + ".variant";
   std::set<std::string> variants;
   std::vector<std::string> others;
   bool pickled = false;
@@ -232,9 +243,9 @@ RequestError no_weights(const fs::path& folder, const std::string& variant, cons
     const std::string has = joined(std::vector<std::string>(variants.begin(), variants.end()));
     const std::string others_are = (variants.empty() ? "" : "variants " + has) +
                                    (plain && !variants.empty() ? ", and " : "") +
-                                   (plain ? "plain weights, without teacher.variant" : "");
+                                   (plain ? "plain weights, without " + key : "");
     return RequestError(place + "has no weights " +
-                        (variant.empty() ? "but of variants; teacher.variant chooses one of " + has
+                        (variant.empty() ? "but of variants; " + key + " chooses one of " + has
                                          : "of variant '" + variant + "'; there are " + others_are));
   }
   if (pickled) {
@@ -311,10 +322,10 @@ std::string renamed_attention(const std::string& name) {
 }  // namespace
 
 std::map<std::string, Tensor> map_diffusers(const fs::path& component, const std::string& variant,
-                                            const std::string& class_name) {
+                                            const std::string& class_name, const std::string& table) {
   const WeightFiles files = weights_of_variant(component, variant);
   if (files.index.empty() && files.single.empty()) {
-    throw no_weights(component, variant, class_name);
+    throw no_weights(component, variant, class_name, table);
   }
   Tensors out;
   for (const auto& [name, tensor] : files.index.empty() ? map_weights(files.single) : map_shards(files.index)) {

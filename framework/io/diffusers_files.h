@@ -33,8 +33,9 @@ std::filesystem::path scheduler_outside(const std::filesystem::path& folder);
 /// A JSON object, where Python's Infinity and NaN are null, or a RequestError that says what is wrong with the file.
 Json read_json_object(const std::filesystem::path& file);
 
-/// The weights under the names that diffusers gives them now. `class_name` is for the line on how to convert others.
+/// The weights under the names that diffusers gives them now. `class_name` and `table`, whose key "variant" it is, are
+/// for the line on what else there is.
 std::map<std::string, Tensor> map_diffusers(const std::filesystem::path& component, const std::string& variant,
-                                            const std::string& class_name);
+                                            const std::string& class_name, const std::string& table = "teacher");
 
 }  // namespace retort

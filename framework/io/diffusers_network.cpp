@@ -126,6 +126,23 @@ class ModelFile {
   mutable std::set<std::string> asked_;
 };
 
+// What encodes pictures says how many channels its latents have.
+bool is_autoencoder(const ModelFile& file) { return file.declared("latent_channels") != nullptr; }
+
+// Any picture will do that an autoencoder's levels can halve: config.json's, or a small one.
+std::vector<int64_t> any_picture(const ModelFile& file) {
+  const Json size = file.setting("sample_size");
+  size_t levels = 1;
+  for (const char* key : {"block_out_channels", "num_encoder_blocks"}) {
+    const Json list = file.declared(key) != nullptr ? file.setting(key) : Json();
+    levels = std::max(levels, list.is_array() ? list.size() : 0);
+  }
+  const int64_t least = int64_t{1} << std::min<size_t>(levels - 1, 30);
+  const auto fits = [&](const Json& n) { return is_whole_up_to(n, 1, most_number) && n.get<int64_t>() % least == 0; };
+  const int64_t side = fits(size) ? size.get<int64_t>() : least;
+  return {side, side};
+}
+
 // Height and width of a sample: the teacher's, or the file's; empty where neither knows.
 std::vector<int64_t> size_of_sample(const ModelFile& file, const DiffusersRequest& request) {
   const Json size = file.setting("sample_size");
@@ -216,7 +233,7 @@ ModelSpec spec_of(const ModelFile& file, const DiffusersRequest& request, const 
     throw file.error("in_channels", "missing; expected the channels of a sample");
   }
   ModelSpec out{{channels}, label_inputs(classes_of(file, request))};
-  for (const int64_t n : size_of_sample(file, request)) {
+  for (const int64_t n : is_autoencoder(file) ? any_picture(file) : size_of_sample(file, request)) {
     out.shape.push_back(n);
   }
   add_text(file, request, out.inputs);
@@ -296,7 +313,7 @@ DiffusersNetwork read_diffusers_network(const DiffusersFiles& files, const Diffu
                                         const Registry& registry) {
   const ModelFile file(files.config, registry);
   ModelSpec spec = spec_of(file, request, files.pipeline);
-  return {file.class_name(), table_of(file), std::move(spec)};
+  return {file.class_name(), table_of(file), std::move(spec), is_autoencoder(file)};
 }
 
 }  // namespace retort

@@ -13,6 +13,7 @@ struct DiffusersNetwork {
   std::string class_name;
   Value table;  // `type` and its keys
   ModelSpec spec;
+  bool is_autoencoder = false;  // between pictures and latents, without a process
 };
 
 /// The network is the plugin whose name without "_" is the class's without "Model", in lower case. Its keys are those

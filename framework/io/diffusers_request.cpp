@@ -75,6 +75,7 @@ std::optional<DiffusersRequest> diffusers_request(const std::string& path) {
   }
   out.folder = without_percent(path.substr(0, mark));
   const std::map<std::string, std::function<void(const std::string&, const std::string&)>> keys = {
+      {"table", [&](const auto& v, const auto&) { out.table = v; }},
       {"subfolder", [&](const auto& v, const auto&) { out.subfolder = v; }},
       {"variant", [&](const auto& v, const auto&) { out.variant = v; }},
       {"scheduler", [&](const auto& v, const auto&) { out.scheduler = v; }},
@@ -115,7 +116,8 @@ std::string content_of(const DiffusersRequest& request) {
     all += "\n" + hash;
   }
   all += "\n" + request.subfolder + "\n" + request.variant + "\n" + std::to_string(request.lora_scale) + " " +
-         std::to_string(request.tokens) + (request.null_class ? " null" : "");
+         std::to_string(request.tokens) + (request.null_class ? " null" : "") +
+         (request.of_autoencoder() ? " autoencoder" : "");
   for (const std::vector<int64_t>* size : {&request.size, &request.size_of_data}) {
     for (const int64_t n : *size) {
       all += " " + std::to_string(n);

@@ -55,11 +55,13 @@ struct Linear : nn::Module {
 };
 
 struct Conv2d : nn::Module {
-  Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_ = 1, int64_t padding_ = 0)
+  Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_ = 1, int64_t padding_ = 0, bool with_bias = true)
       : stride(stride_), padding(padding_) {
     const double bound = 1 / std::sqrt(static_cast<double>(in * kernel * kernel));
     weight = register_parameter("weight", drawn({out, in, kernel, kernel}, bound));
-    bias = register_parameter("bias", drawn({out}, bound));
+    if (with_bias) {
+      bias = register_parameter("bias", drawn({out}, bound));
+    }
   }
   Tensor forward(const Tensor& x) const { return at::conv2d(x, weight, bias, stride, padding); }
 

@@ -22,10 +22,10 @@
 #include <retort/plugin.h>
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <map>
 
+#include "../shared/diffusers_folder.h"
 #include "../shared/mapped_tensors.h"
 #include "../shared/network_teacher.h"
 
@@ -34,21 +34,6 @@ using namespace retort;
 namespace {
 
 constexpr int64_t usual_tokens = 77;  // CLIP's
-
-// Letters, digits and what needs no care in a path; other bytes as %XX.
-std::string with_percent(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    constexpr std::string_view digits = "0123456789ABCDEF", plain = "-_.,+";
-    if (std::isalnum(byte) != 0 || plain.find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      out += {'%', digits[byte / 16], digits[byte % 16]};
-    }
-  }
-  return out;
-}
 
 std::string joined(const std::vector<int64_t>& numbers) {
   std::string out;
@@ -62,36 +47,13 @@ std::string absolute(const std::string& path) {
   return path.empty() ? "" : std::filesystem::absolute(path).lexically_normal().string();
 }
 
-// FOLDER?key=value&…, which the host reads again wherever it needs the same model.
-class Spelling {
- public:
-  void add(const char* key, const std::string& value) {
-    if (!value.empty()) {
-      keys_ += (keys_.empty() ? "?" : "&") + std::string(key) + "=" + with_percent(value);
-    }
-  }
-  std::string of(const std::string& folder) const {
-    if (keys_.empty()) {
-      return folder;
-    }
-    std::string out;
-    for (const char c : folder) {
-      out += c == '%' ? "%25" : c == '?' ? "%3F" : std::string(1, c);
-    }
-    return out + keys_;
-  }
-
- private:
-  std::string keys_;
-};
-
 }  // namespace
 
 class DiffusersTeacher final : public NetworkTeacher {
  public:
   explicit DiffusersTeacher(Params& p) : NetworkTeacher(p) {
     const std::string folder = p.path("folder", "", "of a pipeline or of a model");
-    Spelling spelling;
+    FolderSpelling spelling;
     spelling.add("subfolder", p.get("subfolder", "", "the model's, within a pipeline; empty: 'unet' or 'transformer'"));
     spelling.add("variant", p.get("variant", "", "of the weights' files, such as \"fp16\"; empty: the plain ones"));
     spelling.add("scheduler",
@@ -144,7 +106,7 @@ class DiffusersTeacher final : public NetworkTeacher {
   }
 
  private:
-  static void add_size(Params& p, Spelling& spelling) {
+  static void add_size(Params& p, FolderSpelling& spelling) {
     const auto size = p.get("size", std::vector<int64_t>{},
                             "height and width of a sample; empty: config.json's, or the data set's", at_least(1));
     if (!size.empty() && size.size() != 2) {
@@ -154,7 +116,7 @@ class DiffusersTeacher final : public NetworkTeacher {
   }
 
   // A model that says no size is for that of the data.
-  void load_in_size(Params& p, const std::string& folder, const Spelling& spelling) {
+  void load_in_size(Params& p, const std::string& folder, const FolderSpelling& spelling) {
     const std::vector<int64_t> shape = p.host().spec().shape;
     try {
       config_ = load(p, "folder", spelling.of(folder), folder);
@@ -163,7 +125,7 @@ class DiffusersTeacher final : public NetworkTeacher {
       if (shape.size() != dimensions) {
         throw;
       }
-      Spelling with_size = spelling;
+      FolderSpelling with_size = spelling;
       with_size.add("size_of_data", joined({shape[1], shape[2]}));
       config_ = load(p, "folder", with_size.of(folder), folder);
     }

@@ -8,6 +8,7 @@
     python export.py lora BASE FILE MERGED               load_lora_weights on the base gives the merged weights
     python export.py peft BASE FOLDER MERGED             the same by PEFT
     python export.py script FILE GIVEN EXPECTED          torch.jit.load
+    python export.py autoencoder FOLDER GIVEN            from_pretrained; GIVEN has "x", its latents "z", their picture "y"
 
 GIVEN has the starting state "x", the noises "noise_1", … of the steps after the first, "timesteps" where there are
 several, and "labels"; for predict "x", "t" and inputs by name. Printed is the largest difference.
@@ -39,6 +40,26 @@ def component(folder):
                 sys.exit("weights do not fit: %s" % wrong)
             return net.eval()
     sys.exit("no config.json in " + folder)
+
+
+def autoencoder(folder, given):
+    import os
+
+    import diffusers
+    import torch
+
+    with open(os.path.join(folder, "config.json")) as file:
+        kind = getattr(diffusers, json.load(file)["_class_name"])
+    vae, info = kind.from_pretrained(folder, output_loading_info=True)
+    wrong = {key: list(value) for key, value in info.items() if value and key != "error_msgs"}
+    if wrong:
+        sys.exit("weights do not fit: %s" % wrong)
+    given, factor = tensors(given), vae.config.scaling_factor
+    with torch.no_grad():
+        said = vae.eval().encode(given["x"])
+        z = said.latent_dist.mode() if hasattr(said, "latent_dist") else said.latents
+        y = vae.decode(given["z"] / factor).sample
+    print("difference %.3g" % max((z * factor - given["z"]).abs().max(), (y - given["y"]).abs().max()))
 
 
 def scheduler_of(folder):
@@ -168,4 +189,4 @@ def has(*names):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (has, pipeline, predict, whole, card, lora, peft, script)}[sys.argv[1]](*sys.argv[2:])
+    {f.__name__: f for f in (has, pipeline, predict, whole, card, lora, peft, script, autoencoder)}[sys.argv[1]](*sys.argv[2:])
