@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "retort/tensor.h"
 
@@ -14,6 +15,7 @@ struct Gaussian {
   Tensor mean;        // [F]
   Tensor covariance;  // [F, F]
 
+  Gaussian(Tensor mean_, Tensor covariance_) : mean(std::move(mean_)), covariance(std::move(covariance_)) {}
   explicit Gaussian(const Tensor& x)
       : mean(x.to(at::kDouble).mean(0)), covariance(at::cov(x.to(at::kDouble).t()).view({x.size(1), x.size(1)})) {}
 

@@ -50,14 +50,16 @@ struct ScriptKeys {
                            "weights: theirs")),
         null_label(p.get("null_label", -1, "the module's label for \"no class\"; -1: one past the last class",
                          at_least(-1))) {}
+  /// Of an encoder, which takes x alone.
+  ScriptKeys(std::string file_, std::string output_) : file(std::move(file_)), output(std::move(output_)) {}
 
   std::string file;
   std::vector<std::string> inputs;
   std::string output;
-  bool learned_variance;
-  double output_scale, time_scale;
-  std::string time_type;
-  int64_t null_label;
+  bool learned_variance = false;
+  double output_scale = 1, time_scale = 1;
+  std::string time_type = "auto";
+  int64_t null_label = -1;
 };
 
 /// A script's weights under their own names: modules within modules, as the dots in the names say.
@@ -138,8 +140,8 @@ inline std::string line_of(const std::exception& e) {
 class ScriptModule {
  public:
   /// What it is to be: a network of the task, which may be a classifier's; or a teacher, which answers in x's shape,
-  /// and may know nothing of the labels that there are.
-  enum class Use { network, teacher };
+  /// and may know nothing of the labels that there are; or an encoder, which takes x alone.
+  enum class Use { network, teacher, encoder };
 
   /// Reads the file. `conditions` are what it can be given besides x and time.
   ScriptModule(const ScriptKeys& keys, const Params& p, std::vector<Input> conditions, Use use)
@@ -233,7 +235,9 @@ class ScriptModule {
       required += all[i].default_value() ? 0 : 1;
     }
     arguments_ = keys_.inputs;
-    if (arguments_.empty()) {
+    if (use_ == Use::encoder) {
+      arguments_ = {ScriptKeys::x};
+    } else if (arguments_.empty()) {
       arguments_ = {ScriptKeys::x, ScriptKeys::time};
       const bool labelled = std::any_of(conditions_.begin(), conditions_.end(),
                                         [](const Input& input) { return input.name == inputs::labels; });
@@ -241,12 +245,14 @@ class ScriptModule {
         arguments_.emplace_back(inputs::labels);
       }
     }
-    check_names(p);
+    if (use_ != Use::encoder) {
+      check_names(p);
+    }
     if (arguments_.size() < required || arguments_.size() > names.size()) {
       throw p.error(p.given("inputs") ? "inputs" : "file",
                     keys_.file + ": forward takes " + std::to_string(names.size()) + " argument(s) (" +
                         script_parts::join(names) + "); expected (" + script_parts::join(arguments_) +
-                        "), or others in `inputs`");
+                        (use_ == Use::encoder ? ")" : "), or others in `inputs`"));
     }
   }
 

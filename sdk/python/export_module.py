@@ -5,8 +5,8 @@ import warnings
 import torch
 
 
-def export(module, example, file, toml):
-    """module: its forward(x, time, ...) takes tensors alone. example(rows): such tensors. toml: how Retort reads it."""
+def trace(module, example, file):
+    """Writes the module's trace, and holds it against the module. example(rows): what forward takes, tensors alone."""
     module = module.eval().requires_grad_(False)
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # what they warn of is measured below
     with torch.no_grad():
@@ -18,6 +18,11 @@ def export(module, example, file, toml):
             if got.shape != wanted.shape or not worst < 1e-3:
                 raise SystemExit(f"the trace does not follow the module: {rows} row(s) differ by {worst:.1e}")
     traced.save(file)
+
+
+def export(module, example, file, toml):
+    """module: its forward(x, time, ...) takes tensors alone. example(rows): such tensors. toml: how Retort reads it."""
+    trace(module, example, file)
     print(f'[teacher]\ntype = "torchscript"\nfile = "{file}"\n{toml}'.rstrip())
 
 

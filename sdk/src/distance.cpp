@@ -11,12 +11,35 @@
 
 namespace retort {
 
+namespace {
+
+// A table is a network of its own. (Parameters say by an error alone what is no path.)
+bool holds_table(const Params& p, const std::string& key) {
+  Params copy = p;
+  try {
+    copy.path(key, "", "");
+  } catch (const RequestError& e) {
+    return std::string(e.what()).find("is a table") != std::string::npos;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::shared_ptr<Network> feature_network(Params& p, const std::string& key, const std::string& doc) {
-  const std::string path = p.path(key, "", doc);
+  const bool table = !p.is_describing() && holds_table(p, key);
+  const std::string path = table ? key : p.path(key, "", doc);
   if (p.is_describing() || path.empty()) {
     return nullptr;
   }
-  std::shared_ptr<Network> out = p.host().network(p.host().checkpoint(path), path);
+  std::shared_ptr<Network> out;
+  if (table) {
+    out = p.plugin<Network>(key, RETORT_NETWORK_OF_FEATURES, doc);
+    p.host().backend().place(*out);
+    out->module()->eval();
+  } else {
+    out = p.host().network(p.host().checkpoint(path), path);
+  }
   for (const Tensor& weights : out->module()->parameters()) {
     Tensor(weights).set_requires_grad(false);
   }
@@ -27,7 +50,7 @@ std::shared_ptr<Network> feature_network(Params& p, const std::string& key, cons
   try {
     out->features(at::zeros(shape, at::TensorOptions().dtype(backend.dtype()).device(backend.device())));
   } catch (const Error& e) {
-    throw p.error(key, path + " cannot serve: " + e.what());
+    throw p.error(key, (table ? "" : path + " ") + "cannot serve: " + e.what());
   }
   return out;
 }
@@ -58,7 +81,8 @@ Distance::Distance(Params& p, const std::string& fallback)
                at_least(0))) {
   if (p.is_describing() || name_ == "features") {
     features_ = feature_network(p, "distance_features",
-                                "distance = \"features\": safetensors file of the network whose features are compared");
+                                "distance = \"features\": safetensors file of the network whose features are compared, "
+                                "or a table as evaluate.features has");
     if (!p.is_describing() && features_ == nullptr) {
       throw p.error("distance_features", "missing; distance = \"features\" needs a network");
     }
