@@ -232,7 +232,7 @@ Json bench(Experiment& e, int64_t rounds) {
     }
     out["stages"].push_back(row);
   }
-  if (work.intervals.defined() && e.solver->evaluations() > 0) {
+  if (work.intervals.defined() && e.teacher && e.solver->evaluations() > 0) {
     out["teacher_evaluations"] =
         count_evaluations(work.intervals, work.grid.size(0) - 1, e.solver->evaluations() * e.teacher->cost());
   }

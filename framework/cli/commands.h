@@ -29,11 +29,17 @@ void add_evaluate(CLI::App& app, Shared& shared);  // evaluate
 void add_solve(CLI::App& app, Shared& shared);     // solve
 void add_optimise(CLI::App& app, Shared& shared);  // optimise
 void add_export(CLI::App& app, Shared& shared);    // export
+void add_encode(CLI::App& app, Shared& shared);    // encode
 void add_list(CLI::App& app, Shared& shared);      // list
 void add_inspect(CLI::App& app, Shared& shared);   // inspect
+void add_explain(CLI::App& app, Shared& shared);   // explain
 void add_check(CLI::App& app, Shared& shared);     // check
 void add_new(CLI::App& app);                       // new
 void add_bench(CLI::App& app, Shared& shared);     // bench
 void add_report(CLI::App& app);                    // report
+void add_init(CLI::App& app, Shared& shared);      // init
+void add_doctor(CLI::App& app, Shared& shared);    // doctor
+void add_schema(CLI::App& app, Shared& shared);    // schema
+void add_completion(CLI::App& app, Shared& shared);
 
 }  // namespace retort

@@ -10,6 +10,7 @@
 #include "cli/reference.h"
 #include "config/experiment.h"
 #include "config/tables.h"
+#include "help/catalog.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -59,9 +60,10 @@ std::string wrap(const std::string& text, size_t indent) {
 
 // The table that selects a plugin, with what it requires.
 void print_table(const PluginDescription& d) {
-  const std::string table = d.file.kind == "metric" ? "metric." + d.file.name : d.file.kind;
+  const bool listed = d.file.kind == Metric::kind || d.file.kind == Tracker::kind;  // by name, and many at once
+  const std::string table = listed ? d.file.kind + "." + d.file.name : d.file.kind;
   std::printf("\nIn a configuration:\n  [%s]\n", table.c_str());
-  if (d.file.kind != "metric") {
+  if (!listed) {
     std::printf("  type = \"%s\"\n", d.file.name.c_str());
   }
   for (const ParamInfo& p : d.params) {
@@ -107,13 +109,6 @@ void print(const PluginDescription& d) {
   }
 }
 
-// The host's own tables are described as plugins are.
-PluginDescription describe(const TableInfo& table) {
-  Params p = Params::describing();
-  table.declare(p);
-  return {{"table", table.name, {}}, table.about + std::string("\n"), p.described()};
-}
-
 // Every kind's page: to the folder, or to standard output.
 void write_reference(const Registry& registry, const std::string& folder) {
   std::vector<std::string> kinds(std::begin(plugin_kinds), std::end(plugin_kinds));
@@ -127,7 +122,7 @@ void write_reference(const Registry& registry, const std::string& folder) {
     }
     for (const TableInfo& table : tables()) {
       if (kind == "table" && table.declare != nullptr) {
-        all.push_back(describe(table));
+        all.push_back(describe_table(table));
       }
     }
     const std::string page = reference_page(kind, all);
@@ -169,7 +164,7 @@ void inspect(const Registry& registry, const std::string& name, const std::strin
     }
     known.emplace_back(table.name);
     if (table.name == name && (kind.empty() || kind == "table")) {
-      found.push_back(describe(table));
+      found.push_back(describe_table(table));
     }
   }
   if (found.empty()) {

@@ -1,11 +1,14 @@
 // The program: parses the command line, runs one command, and turns every error into one line and an exit code.
 #include <malloc.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <limits>
 
 #include "cli/commands.h"
 #include "cli/crash.h"
 #include "cli/signals.h"
+#include "help/explain.h"
 #include "log.h"
 
 namespace retort {
@@ -45,17 +48,24 @@ int main_inner(int argc, char** argv) {
   add_solve(app, shared);
   add_optimise(app, shared);
   add_export(app, shared);
+  add_encode(app, shared);
   add_list(app, shared);
   add_inspect(app, shared);
+  add_explain(app, shared);
   add_check(app, shared);
   add_new(app);
   add_bench(app, shared);
   add_report(app);
+  add_init(app, shared);
+  add_doctor(app, shared);
+  add_schema(app, shared);
+  add_completion(app, shared);
   app.footer(
       "Examples:\n"
       "  retort run configs/mixture.toml\n"
       "  retort run configs/mixture.toml solver.type=heun loss.type=direct_cm train.steps=500\n"
       "  retort list solver          retort inspect heun\n"
+      "  retort explain train.ema    retort doctor\n"
       "  retort new solver mine      retort check mine/build/mine.so\n"
       "Exit codes: 0 done, 1 the run failed, 2 the request was wrong.");
   try {
@@ -78,6 +88,14 @@ int main_inner(int argc, char** argv) {
   return 0;
 }
 
+// An error stays one line for programs; a person at a terminal is told where to read on.
+void point_to_key(const std::string& message) {
+  const std::string key = key_of_error(message);
+  if (!key.empty() && isatty(STDERR_FILENO) == 1) {
+    std::fprintf(stderr, "see: retort explain %s\n", key.c_str());
+  }
+}
+
 }  // namespace
 
 }  // namespace retort
@@ -89,6 +107,7 @@ int main(int argc, char** argv) {
     return retort::main_inner(argc, argv);
   } catch (const retort::RequestError& e) {
     retort::log::error(retort::first_line(e.what()));
+    retort::point_to_key(e.what());
     return 2;
   } catch (const std::bad_alloc&) {
     retort::log::error("out of memory; use smaller batches or networks");

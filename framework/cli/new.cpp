@@ -108,7 +108,9 @@ void add_new(CLI::App& app) {
   auto request = std::make_shared<NewRequest>();
   CLI::App* command =
       app.add_subcommand("new", "a folder for a plugin of your own: source, CMakeLists.txt, configuration and test");
-  command->add_option("KIND", request->kind, "teacher, solver, loss, schedule, network, dataset, metric or backend")
+  command
+      ->add_option("KIND", request->kind,
+                   "teacher, solver, loss, schedule, network, dataset, metric, backend, autoencoder or tracker")
       ->required();
   command->add_option("NAME", request->name, "lower_case; also the folder's name")->required();
   command->add_option("--in", request->in, "the folder to make it in")->capture_default_str();

@@ -23,6 +23,7 @@ struct SampleRequest {
   int64_t steps = 1;
   int64_t seed = 0;
   std::optional<double> guidance;
+  bool decode = false;
 };
 
 void check_guidance(const SampleRequest& request, const Experiment& experiment) {
@@ -74,16 +75,22 @@ void sample_command(const SampleRequest& request, const Registry& registry) {
     throw RequestError(
         "--checkpoint is missing; a run keeps its students in checkpoints/ (--steps 0 samples the teacher)");
   }
+  if (request.decode && !experiment.autoencoder) {
+    throw RequestError("--decode: these samples are no latents; expected an [autoencoder] that decodes them");
+  }
   const Tensor x = sample(request, experiment);
-  write_samples(request.out, x);
+  write_samples(request.out, request.decode ? experiment.pictures(x) : x);
   if (!request.picture.empty()) {
-    const Tensor pictures = experiment.dataset ? experiment.dataset->pictures(x) : Tensor();
+    const Tensor pictures = experiment.shown(x);
     if (!pictures.defined()) {
       throw RequestError("--picture: these samples are no pictures");
     }
     write_text(request.picture, encode_png(picture_grid(pictures, 16)));
   }
-  log::info(std::to_string(x.size(0)) + " samples are in " + request.out);
+  log::info(std::to_string(x.size(0)) + " samples are in " + request.out +
+            (!experiment.autoencoder ? ""
+             : request.decode        ? ", decoded, in about [-1, 1]"
+                                     : ", as latents; --decode gives pictures"));
 }
 
 }  // namespace
@@ -102,6 +109,7 @@ void add_sample(CLI::App& app, Shared& shared) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--seed", request->seed, "of the noise")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_flag("--decode", request->decode, "with an [autoencoder]: write what it decodes, in place of latents");
   command->add_option("--guidance", request->guidance,
                       "weight w, for models with a range of them; by default its middle");
   command->callback([request, &shared] { sample_command(*request, shared.registry()); });

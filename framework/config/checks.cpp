@@ -214,7 +214,7 @@ std::shared_ptr<Network> Experiment::build_features(const Params& p) {
   if (spec_.shape.empty()) {
     return out;
   }
-  std::vector<int64_t> shape = spec_.shape;
+  std::vector<int64_t> shape = picture_shape();
   shape.insert(shape.begin(), 1);
   const at::NoGradGuard no_grad;
   try {
@@ -223,6 +223,48 @@ std::shared_ptr<Network> Experiment::build_features(const Params& p) {
     throw p.error("features", evaluate->features + " cannot serve: " + e.what());
   }
   return out;
+}
+
+// evaluate.features is a checkpoint, or the table of a network, which is taken out to be built as one.
+std::optional<Value> Experiment::take_features_table() {
+  Value* settings = root_.find("evaluate");
+  const Value* features = settings != nullptr && settings->is_table() ? settings->find("features") : nullptr;
+  if (features == nullptr || !features->is_table()) {
+    return {};
+  }
+  Value out = *features;
+  if (out.find("type") == nullptr) {
+    out["type"] = Value{std::string(RETORT_NETWORK_OF_FEATURES), out.origin};
+  }
+  settings->erase("features");
+  return out;
+}
+
+// The same of such a table, which is tried on one sample.
+void Experiment::build_encoder(const Value& table) {
+  const auto out = std::static_pointer_cast<Network>(build_plugin(Network::kind, "evaluate.features", table));
+  const Value* resolved = at_path(resolved_, "evaluate.features");
+  const Value* file = resolved->find("file");
+  evaluate->features = std::get<std::string>((file != nullptr ? file : resolved->find("type"))->data);
+  backend().place(*out);
+  out->module()->eval();
+  if (!spec_.shape.empty()) {
+    std::vector<int64_t> shape = picture_shape();
+    shape.insert(shape.begin(), 1);
+    const at::NoGradGuard no_grad;
+    const std::string place = to_string(table.origin) + ": evaluate.features: ";
+    Tensor given;
+    try {
+      given = out->features(at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
+    } catch (const Error& e) {
+      throw RequestError(place + "cannot serve: " + e.what());
+    }
+    if (given.dim() != 2 || given.size(0) != 1) {
+      throw RequestError(place + "gives " + spell(given.sizes()) + " for one sample of " + spell(picture_shape()) +
+                         "; expected a row of features, 1 x F");
+    }
+  }
+  feature_network = out;
 }
 
 void Experiment::check_model(const Checkpoint& checkpoint, const std::string& path) const {

@@ -68,16 +68,19 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
     host_table("plugins", [&](Params& p) { prefer_ = PluginSettings(p).prefer; });
   }
   host_table("run", [&](Params& p) { run.emplace(p, default_name); });
-  if (parts == Parts::solving) {
-    for (const TableInfo& table : tables()) {
-      if (!table.solves_alone) {
-        root_.erase(table.name);
-      }
+  for (const TableInfo& table : tables()) {
+    if ((parts == Parts::solving && !table.solves_alone) ||
+        (parts == Parts::encoding && !(table.decides & Decides::shards))) {
+      root_.erase(table.name);
     }
   }
   build_parts();
+  if (parts == Parts::encoding || root_.find("encode") != nullptr) {
+    host_table("encode", [&](Params& p) { encode.emplace(p); });
+  }
   if (parts == Parts::all) {
     build_trained_model();
+    choose_solving();
     check_parts();
   }
   table_.clear();
@@ -177,20 +180,17 @@ void Experiment::build_parts() {
     process_given_ = true;
     host_table("process", [&](Params& p) { process_ = Process(p); });
   }
-  dataset = build<Dataset>("dataset");
-  if (dataset) {
-    spec_ = {dataset->shape(), dataset->inputs()};
-    if (const std::string notes = dataset->notes(); !notes.empty()) {
-      notes_.push_back(notes);
-    }
-  }
+  build_data();
   last_checkpoint_.clear();
   teacher = build<Teacher>("teacher");
   teacher_checkpoint_ = last_checkpoint_;
   if (teacher) {
     if (dataset && teacher->shape() != dataset->shape()) {
       throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " +
-                         spell(teacher->shape()) + ", but the data set has " + spell(dataset->shape()));
+                         spell(teacher->shape()) + ", but the data set has " +
+                         (latents && latents->encodes() && !latents->same_shape()
+                              ? spell(latents->data().shape()) + ", encoded to " + spell(dataset->shape())
+                              : spell(dataset->shape())));
     }
     check_inputs();
     process_ = teacher->process();
@@ -199,8 +199,70 @@ void Experiment::build_parts() {
       spec_.inputs.push_back(guidance_input());
     }
   }
+  check_decodes();
   solver = build<Solver>("solver");
   spend_evaluations();
+  build_schedule();
+}
+
+// The data, and what stands between its pictures and the states that are diffused.
+void Experiment::build_data() {
+  dataset = build<Dataset>("dataset");
+  if (dataset) {
+    spec_ = {dataset->shape(), dataset->inputs()};
+    if (const std::string notes = dataset->notes(); !notes.empty()) {
+      notes_.push_back(notes);
+    }
+  }
+  autoencoder = build<Autoencoder>("autoencoder");
+  if (autoencoder && dataset) {
+    try {
+      latents = std::make_shared<LatentData>(dataset, autoencoder, *frozen_backend_);
+    } catch (const RequestError& e) {
+      throw RequestError(to_string(root_.find("autoencoder")->origin) + ": autoencoder: " + e.what());
+    }
+    dataset = latents;
+    spec_.shape = dataset->shape();
+    if (latents->encodes() && !latents->same_shape() && root_.find("loss") != nullptr) {
+      notes_.emplace_back(
+          "each batch of pictures is encoded as it is trained on; `retort encode` does that once for all");
+    }
+  }
+}
+
+// Samples are to be seen as pictures.
+void Experiment::check_decodes() const {
+  if (!autoencoder || spec_.shape.empty()) {
+    return;
+  }
+  try {
+    picture_shape();
+  } catch (const RequestError& e) {
+    throw RequestError(to_string(root_.find("autoencoder")->origin) + ": autoencoder: cannot decode states of " +
+                       spell(spec_.shape) + ": " + e.what());
+  }
+}
+
+const Dataset* Experiment::picture_data() const {
+  return latents && latents->encodes() ? &latents->data() : dataset.get();
+}
+
+Tensor Experiment::pictures(const Tensor& x) const {
+  return autoencoder ? decode_rows(*autoencoder, *frozen_backend_, x) : x;
+}
+
+Tensor Experiment::shown(const Tensor& x) const {
+  if (dataset) {
+    return dataset->pictures(x);
+  }
+  return autoencoder ? in_unit_range(pictures(x)) : Tensor();
+}
+
+std::vector<int64_t> Experiment::picture_shape() const {
+  return autoencoder ? autoencoder->picture_shape(spec_.shape) : spec_.shape;
+}
+
+void Experiment::build_schedule() {
   schedule = build<Schedule>("schedule");
   if (schedule) {
     const Tensor times = schedule->times(process_);
@@ -218,6 +280,25 @@ void Experiment::build_parts() {
     if (teacher) {
       check_defined("teacher", teacher->parametrisation(), nullptr);
     }
+  }
+}
+
+// A solver and a grid where they are needed and none is named.
+void Experiment::choose_solving() {
+  const Makes makes = loss ? loss->makes() : Makes::classifier;
+  const bool solved = makes == Makes::denoiser && !evaluate->metrics.empty();
+  const auto choose = [&](const char* table, const char* name) {
+    root_[table]["type"] = Value{std::string(name), root_.origin};
+    notes_.push_back("[" + std::string(table) + "] is left to the program: type = \"" + name + "\"");
+  };
+  if (loss && !solver && (solved || loss->needs().solver) && root_.find("solver") == nullptr) {
+    choose("solver", RETORT_DEFAULT_SOLVER);
+    solver = build<Solver>("solver");
+  }
+  if (loss && !schedule && (solved || samples_by_itself(makes) || loss->needs().schedule) &&
+      root_.find("schedule") == nullptr) {
+    choose("schedule", process_.is_variance_exploding() ? RETORT_DEFAULT_SCHEDULE_OF_LEVELS : RETORT_DEFAULT_SCHEDULE);
+    build_schedule();
   }
 }
 
@@ -280,8 +361,12 @@ std::string Experiment::loss_name() const {
   return type != nullptr ? std::get<std::string>(type->data) : "";
 }
 
-// What a model is given has to be read by its network; labels need not be, as a classifier is not told them.
+// What a model is given has to be read by its network; labels need not be. Classifiers and autoencoders are given
+// samples alone.
 void Experiment::check_network_inputs(const Network& network, const Value& origin) const {
+  if (!makes_samples(loss->makes()) && loss->makes() != Makes::embedding) {
+    return;
+  }
   const std::vector<std::string> reads = network.inputs();
   for (const Input& input : spec_.inputs) {
     if (input.classes == 0 && std::find(reads.begin(), reads.end(), input.name) == reads.end()) {
@@ -289,6 +374,42 @@ void Experiment::check_network_inputs(const Network& network, const Value& origi
                          " takes no input '" + input.name + "', which the model is given");
     }
   }
+}
+
+// Plugins that a list names, [table] key, each with a table of its own, [KIND.NAME].
+template <class T>
+std::vector<std::pair<std::string, std::shared_ptr<T>>> Experiment::build_listed(
+    const char* table, const char* key, const std::vector<std::string>& names) {
+  std::vector<std::pair<std::string, std::shared_ptr<T>>> out;
+  const std::string kind = T::kind;
+  const Value* own_tables = root_.find(kind);
+  const Value* list = root_.find(table) != nullptr ? root_.find(table)->find(key) : nullptr;
+  for (const std::string& name : names) {
+    Value own;
+    if (list != nullptr) {
+      own.origin = list->origin;
+    }
+    if (const Value* given = own_tables != nullptr ? own_tables->find(name) : nullptr) {
+      own = *given;
+    }
+    own["type"] = Value{name, list != nullptr ? list->origin : own.origin};
+    out.emplace_back(name, std::static_pointer_cast<T>(build_plugin(T::kind, kind + "." + name, own)));
+  }
+  if (own_tables != nullptr) {  // a table of one that is not asked for may stay, but must be of that kind
+    for (const auto& [name, value] : own_tables->table()) {
+      const std::vector<std::string> known = registry_.names(T::kind);
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        throw RequestError(to_string(value.origin) + ": unknown table [" + kind + "." + name + "]" +
+                           did_you_mean(name, known));
+      }
+    }
+  }
+  if (Value* resolved = resolved_.find(kind)) {
+    for (const auto& [name, value] : resolved->table()) {
+      (*resolved)[name].erase("type");
+    }
+  }
+  return out;
 }
 
 void Experiment::build_trained_model() {
@@ -335,6 +456,7 @@ void Experiment::build_trained_model() {
     }
   }
   host_table("train", [&](Params& p) { train.emplace(p); });
+  const std::optional<Value> encoder = take_features_table();
   host_table("evaluate", [&](Params& p) {
     evaluate.emplace(p);
     if (evaluate->student_steps.empty()) {
@@ -345,6 +467,9 @@ void Experiment::build_trained_model() {
           remember("evaluate.features", evaluate->features, [&] { return build_features(p); }));
     }
   });
+  if (encoder) {
+    build_encoder(*encoder);
+  }
   drop_points_beyond_the_end();
   drop_steps_of_generators();
   if (!evaluate->ema_lengths.empty() && train->ema_lengths.size() == 1) {
@@ -352,33 +477,9 @@ void Experiment::build_trained_model() {
         "train.ema_lengths has one length; evaluate.ema_lengths come nearer to what they are to be with two");
   }
   host_table("report", [&](Params& p) { report.emplace(p); });
-  const Value* metric_tables = root_.find("metric");
-  const Value* metric_list = root_.find("evaluate") != nullptr ? root_.find("evaluate")->find("metrics") : nullptr;
-  for (const std::string& name : evaluate->metrics) {
-    Value table;
-    if (metric_list != nullptr) {
-      table.origin = metric_list->origin;
-    }
-    if (const Value* own = metric_tables != nullptr ? metric_tables->find(name) : nullptr) {
-      table = *own;
-    }
-    table["type"] = Value{name, metric_list != nullptr ? metric_list->origin : table.origin};
-    metrics.emplace_back(name, std::static_pointer_cast<Metric>(build_plugin(Metric::kind, "metric." + name, table)));
-  }
-  if (metric_tables != nullptr) {  // a table of a metric that is not asked for may stay, but must be a metric's
-    for (const auto& [name, value] : metric_tables->table()) {
-      const std::vector<std::string> known = registry_.names(Metric::kind);
-      if (std::find(known.begin(), known.end(), name) == known.end()) {
-        throw RequestError(to_string(value.origin) + ": unknown table [metric." + name + "]" +
-                           did_you_mean(name, known));
-      }
-    }
-  }
-  if (const Value* metrics_resolved = resolved_.find("metric")) {
-    for (const auto& [name, value] : metrics_resolved->table()) {
-      (*resolved_.find("metric"))[name].erase("type");
-    }
-  }
+  host_table("track", [&](Params& p) { track.emplace(p); });
+  metrics = build_listed<Metric>("evaluate", "metrics", evaluate->metrics);
+  trackers = build_listed<Tracker>("track", "trackers", track->trackers);
 }
 
 // Of a training that was made shorter, the points that are left.

@@ -13,12 +13,15 @@
 #include "config/parts_memo.h"
 #include "config/settings.h"
 #include "config/tables.h"
+#include "encode/latent_data.h"
 #include "plugin/registry.h"
+#include "retort/autoencoder.h"
 #include "retort/dataset.h"
 #include "retort/host.h"
 #include "retort/loss.h"
 #include "retort/metric.h"
 #include "retort/teacher.h"
+#include "retort/tracker.h"
 
 namespace retort {
 
@@ -26,7 +29,7 @@ namespace retort {
 using ModelMaker = std::function<std::string(const std::string& config)>;
 
 /// Which parts a command needs; the tables of the others are left alone.
-enum class Parts { all, solving };
+enum class Parts { all, solving, encoding };
 
 /// What [backend] type says where the program shall choose.
 inline constexpr const char* choose_for_me = "auto";
@@ -42,18 +45,32 @@ class Experiment final : public Host {
              ModelMaker maker = {}, PartsMemo* memo = nullptr);
 
   std::optional<RunSettings> run;
+  std::optional<EncodeSettings> encode;  // where there is [encode], or it is what is wanted
   std::optional<StudentSettings> student;
   std::optional<TrainSettings> train;
   std::optional<EvaluateSettings> evaluate;
   std::optional<ReportSettings> report;
+  std::optional<TrackSettings> track;
 
-  std::shared_ptr<Dataset> dataset;
+  std::shared_ptr<Dataset> dataset;  // of states: where there is an autoencoder, `latents`
+  std::shared_ptr<Autoencoder> autoencoder;
+  std::shared_ptr<LatentData> latents;  // null without autoencoder or data
   std::shared_ptr<Teacher> teacher;
   std::shared_ptr<Solver> solver;
   std::shared_ptr<Schedule> schedule;
   std::shared_ptr<Loss> loss;
   std::vector<std::pair<std::string, std::shared_ptr<Metric>>> metrics;
+  std::vector<std::pair<std::string, std::shared_ptr<Tracker>>> trackers;
   std::shared_ptr<Network> feature_network;  // of evaluate.features
+
+  /// The data set that gives pictures where there are any: the one whose pictures are encoded, or the data set.
+  const Dataset* picture_data() const;
+  /// Pictures of states, as metrics see them: decoded, or the states themselves. x: [n, …]
+  Tensor pictures(const Tensor& x) const;
+  /// The same with values in [0, 1], for showing; undefined where they are none.
+  Tensor shown(const Tensor& x) const;
+  /// The shape of a picture; of a state where there is no autoencoder.
+  std::vector<int64_t> picture_shape() const;
 
   /// A network for training, with its initial weights, on the backend.
   std::shared_ptr<Network> new_network();
@@ -72,6 +89,8 @@ class Experiment final : public Host {
   /// (config/affects.h), the contents of the files and folders that they name and of the plugins that they load. Equal
   /// texts, equal numbers.
   std::string fingerprint(Decides what) const;
+  /// The part of it that one table is.
+  std::string fingerprint(const TableInfo& table) const;
   /// The same of all tables: everything that the trained weights depend on, and everything that results depend on.
   std::string training_fingerprint() const;
   std::string fingerprint() const;
@@ -107,6 +126,9 @@ class Experiment final : public Host {
  private:
   template <class T>
   std::shared_ptr<T> build(const std::string& table);
+  template <class T>
+  std::vector<std::pair<std::string, std::shared_ptr<T>>> build_listed(const char* table, const char* key,
+                                                                       const std::vector<std::string>& names);
   using PartBuilder = std::function<std::shared_ptr<void>()>;
   std::shared_ptr<void> build_plugin(const char* kind, const std::string& table, const Value& value);
   std::shared_ptr<void> make_plugin(const char* kind, const std::string& table, const Value& value);
@@ -119,6 +141,10 @@ class Experiment final : public Host {
   std::shared_ptr<void> choose_backend(const std::string& table, const Value& value);
   std::string objective_of(const Checkpoint& checkpoint) const;
   void build_parts();
+  void build_data();
+  void check_decodes() const;
+  void build_schedule();
+  void choose_solving();
   void spend_evaluations();
   void build_trained_model();
   void build_loss();
@@ -129,6 +155,8 @@ class Experiment final : public Host {
   void drop_points_beyond_the_end();
   void drop_steps_of_generators();
   std::shared_ptr<Network> build_features(const Params& p);
+  std::optional<Value> take_features_table();
+  void build_encoder(const Value& table);
   void check_parts() const;
   void check_inputs() const;
   void check_defined(const char* table, const Parametrisation& form, const Boundary* boundary) const;

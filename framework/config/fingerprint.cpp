@@ -1,5 +1,6 @@
 // What an experiment amounts to, as text, and how its configuration is written for another folder.
 #include <algorithm>
+#include <string_view>
 
 #include "config/experiment.h"
 #include "config/toml.h"
@@ -67,6 +68,10 @@ const std::string& Experiment::content_of(const std::string& path) const {
 }
 
 std::string Experiment::fingerprint_of(const TableInfo& table, Affects least) const {
+  if (table.kind != nullptr && table.kind == std::string_view(Autoencoder::kind) && least > Affects::evaluation &&
+      latents && !latents->encodes()) {
+    return "";  // the training sees latents as they are, and no autoencoder
+  }
   std::string out;
   if (const Value* found = resolved_.find(table.name)) {
     Value values;
@@ -88,9 +93,13 @@ std::string Experiment::fingerprint_of(const TableInfo& table, Affects least) co
 std::string Experiment::fingerprint(Decides what) const {
   std::string out;
   for (const TableInfo& table : tables()) {
-    out += table.decides & what ? fingerprint_of(table, Affects::evaluation) : "";
+    out += table.decides & what ? fingerprint(table) : "";
   }
   return out;
+}
+
+std::string Experiment::fingerprint(const TableInfo& table) const {
+  return fingerprint_of(table, std::min(table.affects, Affects::evaluation));
 }
 
 std::string Experiment::training_fingerprint() const {
@@ -120,6 +129,12 @@ std::string Experiment::teacher_key() const {
   for (const char* key : {"samples", "reference", "reference_samples", "labels", "batch", "seed"}) {
     const Value* value = settings != nullptr ? settings->find(key) : nullptr;
     out += std::string(key) + " " + (value != nullptr ? value->text() : "") + "\n";
+  }
+  if (const Value* features = at_path(resolved_, "evaluate.features"); features != nullptr && features->is_table()) {
+    Value all;
+    set_path(all, "evaluate.features", *features);
+    each_path(all, paths_, [&](std::string& path) { path = content_of(path); });
+    return out + "features " + at_path(all, "evaluate.features")->text() + "\n";
   }
   return out + "features " + (evaluate->features.empty() ? "" : content_of(evaluate->features)) + "\n";
 }

@@ -18,6 +18,8 @@ constexpr std::pair<const char*, const char*> renamed[] = {
 
 }  // namespace
 
+std::span<const std::pair<const char*, const char*>> old_keys() { return renamed; }
+
 std::string present_key(const std::string& key, const Origin& at) {
   for (const auto& [old, present] : renamed) {
     if (key == old) {

@@ -160,8 +160,9 @@ EvaluateSettings::EvaluateSettings(Params& p)
                      at_least(0))),
       metrics(p.get("metrics", std::vector<std::string>{}, "metric plugins; [metric.NAME] holds their parameters")),
       features(p.path("features", "",
-                      "safetensors file of the network whose features fd, kid and precision_recall use; empty: the "
-                      "samples themselves")),
+                      "safetensors file of the network whose features fd, kid and precision_recall use; or a table of "
+                      "an exported encoder of pictures, such as { file = \"dinov2.pt\", size = 224 }, or with a type, "
+                      "of another network plugin; empty: the samples themselves")),
       against_teacher(p.choice("reference", "data", {"data", "teacher"},
                                "what samples are compared with: the test split, or the teacher's endpoints") ==
                       "teacher"),
@@ -182,6 +183,54 @@ EvaluateSettings::EvaluateSettings(Params& p)
       batch(p.get("batch", 250, "samples at a time", at_least(1))),
       seed(p.get("seed", 0, "of the evaluation noise, which is the same for every model", at_least(0))),
       pictures(p.get("pictures", 32, "samples shown in the report", at_least(0))) {}
+
+EncodeSettings::EncodeSettings(Params& p)
+    : rows(p.get("rows", 1024, "pictures in a shard, which is what is held in memory and what a killed run repeats",
+                 at_least(1))),
+      batch(p.get("batch", 16, "pictures that are encoded at a time", at_least(1))),
+      dtype(p.choice("dtype", "float16", {"float16", "bfloat16", "float32"},
+                     "of latents and embeddings in the files; labels, masks and time_ids keep theirs")),
+      drawn(p.choice("posterior", "mean", {"mean", "drawn"},
+                     "what is taken of what a variational encoder says of a picture: the mean, or one draw, by a noise "
+                     "that depends on the seed and the picture's place alone") == "drawn"),
+      seed(p.get("seed", 0, "of the draws", at_least(0))),
+      text_encoder(p.path("text_encoder", "",
+                          "TorchScript file of a text encoder, forward(input_ids) or forward(input_ids, "
+                          "attention_mask), which gives prompt_embeds, and perhaps pooled_prompt_embeds behind it; "
+                          "empty: the conditions that the data set gives")),
+      tokens(p.path("tokens", "",
+                    "safetensors file of what the text encoder is given: input_ids [N, L], and perhaps attention_mask; "
+                    "its metadata `texts`, a list in JSON, says of which N captions (the data set gives these with "
+                    "letters = true), \"\" among them for the empty prompt; or, without texts, \"train.input_ids\" and "
+                    "\"test.input_ids\", rows in the samples' order")) {
+  if (text_encoder.empty() != tokens.empty() && !p.is_describing()) {
+    throw text_encoder.empty() ? p.error("tokens", "are for a text encoder; expected a text_encoder with them")
+                               : p.error("text_encoder", "reads token ids; expected a file of `tokens` with it");
+  }
+}
+
+TrackSettings::TrackSettings(Params& p)
+    : trackers(p.get("trackers", std::vector<std::string>{},
+                     "tracker plugins that a training's numbers go to, besides its metrics.jsonl; [tracker.NAME] holds "
+                     "their parameters")),
+      pictures_every(p.get("pictures_every", 0,
+                           "training steps between samples of the student, always from the same noise, for trackers "
+                           "that keep pictures; 0: none",
+                           at_least(0))),
+      pictures(p.get("pictures", 16, "how many", at_least(1))),
+      histograms_every(p.get("histograms_every", 0,
+                             "training steps between histograms of weights and gradients, for trackers that keep "
+                             "them; 0: none",
+                             at_least(0))),
+      loss_bins(p.get("loss_bins", 0,
+                      "parts of the range of times whose mean loss is logged apart, as loss_by_time; 0: none",
+                      between(0, 100))) {
+  for (const std::string& name : trackers) {
+    if (std::count(trackers.begin(), trackers.end(), name) > 1) {
+      throw p.error("trackers", "names '" + name + "' twice; expected each once");
+    }
+  }
+}
 
 ReportSettings::ReportSettings(Params& p)
     : compare(p.get("compare", "",

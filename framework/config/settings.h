@@ -80,7 +80,27 @@ struct EvaluateSettings {
   int64_t batch, seed, pictures;
 };
 
+/// [encode]
+struct EncodeSettings {
+  explicit EncodeSettings(Params& p);
+  int64_t rows, batch;
+  std::string dtype;
+  bool drawn;
+  int64_t seed;
+  std::string text_encoder, tokens;
+};
+
 /// [report]
+struct TrackSettings {
+  explicit TrackSettings(Params& p);
+
+  std::vector<std::string> trackers;
+  int64_t pictures_every;
+  int64_t pictures;
+  int64_t histograms_every;
+  int64_t loss_bins;
+};
+
 struct ReportSettings {
   explicit ReportSettings(Params& p);
   std::string compare;

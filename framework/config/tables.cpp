@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include "config/settings.h"
+#include "retort/autoencoder.h"
 #include "retort/backend.h"
 #include "retort/dataset.h"
 #include "retort/loss.h"
 #include "retort/metric.h"
+#include "retort/tracker.h"
 #include "retort/model.h"
 #include "retort/network.h"
 #include "retort/params.h"
@@ -35,11 +37,16 @@ const TableInfo list[] = {
     {"plugins", nullptr, true, Affects::nothing,  // the libraries themselves count, by their contents
      Decides::nothing, "[plugins]: which library to take where several hold a plugin of one kind and name.",
      [](Params& p) { const PluginSettings settings(p); }},
-    {"backend", Backend::kind, true, Affects::training, ode},
+    {"backend", Backend::kind, true, Affects::training, ode | Decides::shards},
     {"process", nullptr, true, Affects::training, ode,
      "[process]: the forward process x_t = alpha(t) x_0 + sigma(t) n. A network teacher's checkpoint brings its own.",
      [](Params& p) { const Process made(p); }},
-    {"dataset", Dataset::kind, false, Affects::training, teachers | Decides::ode},
+    {"dataset", Dataset::kind, false, Affects::training, teachers | Decides::ode | Decides::shards},
+    {"autoencoder", Autoencoder::kind, false, Affects::training,  // which it is spared where data are latents already
+     teachers | Decides::ode | Decides::shards},
+    {"encode", nullptr, false, Affects::nothing, Decides::shards,
+     "[encode]: the shards of latents that `retort encode` makes of the pictures of [dataset] with [autoencoder].",
+     [](Params& p) { const EncodeSettings settings(p); }},
     {"teacher", Teacher::kind, true, Affects::training, ode},
     {"solver", Solver::kind, true, Affects::training, teachers | Decides::solves},
     {"schedule", Schedule::kind, true, Affects::training, teachers},
@@ -54,6 +61,10 @@ const TableInfo list[] = {
     {"report", nullptr, false, Affects::presentation, Decides::nothing, "[report]: what the report shows.",
      [](Params& p) { const ReportSettings settings(p); }},
     {"metric", Metric::kind, false, Affects::evaluation, Decides::trial | Decides::teacher_samples | Decides::ode},
+    {"track", nullptr, false, Affects::nothing, Decides::nothing,
+     "[track]: where a training's numbers and pictures go while it runs.",
+     [](Params& p) { const TrackSettings settings(p); }},
+    {"tracker", Tracker::kind, false, Affects::nothing, Decides::nothing},
     {"sweep", nullptr, false, Affects::nothing, Decides::nothing},  // its values stand in each cell's own keys
 };
 

@@ -19,6 +19,7 @@ enum class Decides : unsigned {
   step_cost = 8,        // with the batch: what a step of the training costs
   trial = 16,           // what a trial of the evaluation does
   ode = 32,             // the teacher's ODE, where it begins, and what is measured of its exact ends
+  shards = 64,          // the latents that `retort encode` makes
 };
 constexpr Decides operator|(Decides a, Decides b) {
   return static_cast<Decides>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

@@ -71,40 +71,71 @@ class ModelEvaluator::Context final : public Evaluation {
 
   void set(const Subject& subject) {
     subject_ = subject;
+    states_ = Tensor();
     samples_ = Tensor();
     sample_features_ = Tensor();
   }
 
   Tensor samples() const override {
-    if (!grid_.defined() || (subject_.model == nullptr ? !ode_ : subject_.student_steps == 0)) {
-      throw RequestError("asks for samples, and this loss trains what makes none");
+    if (!decodes()) {
+      return states();
     }
     if (!samples_.defined()) {
-      if (subject_.model == nullptr) {
-        samples_ = endpoints();
-      } else {
-        const Tensor times = subject_.times.defined()
-                                 ? subject_.times
-                                 : sampler_times(grid_, subject_.student_steps, settings_.student_times);
-        samples_ = sample_student(*subject_.model, times, start_, settings_.batch, settings_.seed, settings_.gamma);
-      }
+      samples_ = subject_.model != nullptr ? experiment_.pictures(states()) : pictures_of_endpoints();
     }
     return samples_;
   }
 
+  // What samples are decoded from.
+  Tensor states() const {
+    if (!grid_.defined() || (subject_.model == nullptr ? !ode_ : subject_.student_steps == 0)) {
+      throw RequestError("asks for samples, and this loss trains what makes none");
+    }
+    if (!states_.defined()) {
+      if (subject_.model == nullptr) {
+        states_ = endpoints();
+      } else {
+        const Tensor times = subject_.times.defined()
+                                 ? subject_.times
+                                 : sampler_times(grid_, subject_.student_steps, settings_.student_times);
+        states_ = sample_student(*subject_.model, times, start_, settings_.batch, settings_.seed, settings_.gamma);
+      }
+    }
+    return states_;
+  }
+
   Tensor reference() const override {
-    return settings_.against_teacher && ode_ ? endpoints() : data(settings_.reference_samples).x;
+    if (compares_with_teacher()) {
+      return decodes() ? pictures_of_endpoints() : endpoints();
+    }
+    if (encodes()) {
+      return pictures_at(data_rows(settings_.reference_samples));
+    }
+    const auto real = [&] { return experiment_.pictures(data(settings_.reference_samples).x); };
+    return decodes() ? shared("decoded data", real) : real();
   }
 
   Tensor sample_features() const override {
     if (!sample_features_.defined()) {
-      sample_features_ = features(samples());
+      sample_features_ = features(states());
     }
     return sample_features_;
   }
 
   Tensor reference_features() const override {
-    return shared("reference features", [&] { return features(reference()); });
+    return shared("reference features", [&] {
+      if (compares_with_teacher()) {
+        return features(endpoints());
+      }
+      if (!encodes()) {
+        return features(data(settings_.reference_samples).x);
+      }
+      std::vector<Tensor> parts;  // as in `features`
+      for (const Tensor& rows : data_rows(settings_.reference_samples).split(settings_.batch)) {
+        parts.push_back(features_of_pictures(pictures_at(rows)));
+      }
+      return at::cat(parts);
+    });
   }
 
   Batch start() const override { return start_; }
@@ -131,16 +162,16 @@ class ModelEvaluator::Context final : public Evaluation {
       throw RequestError(
           "evaluation needs data to compare with; add a [dataset], or set evaluate.reference = \"teacher\"");
     }
-    const int64_t count = std::min({n, most_data_, experiment_.dataset->size(Split::test)});
-    const Tensor rows = drawn_rows(*experiment_.dataset, count, settings_.seed);
-    return for_model(experiment_, experiment_.dataset->batch(Split::test, rows), guidance_);
+    return for_model(experiment_, experiment_.dataset->batch(Split::test, data_rows(n)), guidance_);
   }
 
-  const Dataset* dataset() const override { return experiment_.dataset.get(); }
+  // Where pictures have the states' shape, `features` takes what it is given for states.
+  const Dataset* dataset() const override { return encodes() ? experiment_.picture_data() : experiment_.dataset.get(); }
   const Model* model() const override { return subject_.model; }
   CompiledNetwork* network() const override {
-    if (subject_.model != nullptr && experiment_.loss->makes() != Makes::classifier) {
-      throw RequestError("is of classifiers, and this loss trains what makes samples");
+    if (subject_.model != nullptr && makes_samples(experiment_.loss->makes())) {
+      throw RequestError(
+          "is of models that make no samples, such as classifiers, and this loss trains what makes some");
     }
     return subject_.model == nullptr ? nullptr : &subject_.model->network();
   }
@@ -154,6 +185,7 @@ class ModelEvaluator::Context final : public Evaluation {
   Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const override {
     return shared_.get(key_ + key, compute).to(experiment_.backend().device());
   }
+  Tensor sample_states() const override { return states(); }
   Tensor shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const override {
     const Tensor ends = at::stack({grid_[0], grid_[-1]});
     const std::string span =
@@ -162,6 +194,42 @@ class ModelEvaluator::Context final : public Evaluation {
   }
 
   Tensor features(const Tensor& x) const override {
+    if (!decodes() || x.sizes().slice(1) != at::IntArrayRef(experiment_.spec().shape)) {
+      return features_of_pictures(x);
+    }
+    // Pictures are many times as large as their latents, so that there are never more than a batch of them.
+    std::vector<Tensor> parts;
+    for (const Tensor& part : x.split(settings_.batch)) {
+      parts.push_back(features_of_pictures(experiment_.pictures(part)));
+    }
+    return at::cat(parts);
+  }
+
+ private:
+  bool decodes() const { return experiment_.autoencoder != nullptr; }
+  // Whether states are made of pictures that are there too.
+  bool encodes() const {
+    return experiment_.latents && experiment_.latents->encodes() && !experiment_.latents->same_shape();
+  }
+  bool compares_with_teacher() const { return settings_.against_teacher && ode_; }
+
+  // The test split's, at most n.
+  Tensor data_rows(int64_t n) const {
+    const int64_t count = std::min({n, most_data_, experiment_.dataset->size(Split::test)});
+    return drawn_rows(*experiment_.dataset, count, settings_.seed);
+  }
+
+  // Pictures of the test split that are there, before any are encoded.
+  Tensor pictures_at(const Tensor& rows) const {
+    const Backend& backend = experiment_.backend();
+    return experiment_.picture_data()->batch(Split::test, rows).x.to(backend.device(), backend.dtype());
+  }
+
+  Tensor pictures_of_endpoints() const {
+    return shared("pictures of the endpoints", [&] { return experiment_.pictures(endpoints()); });
+  }
+
+  Tensor features_of_pictures(const Tensor& x) const {
     if (settings_.features.empty()) {
       return x.flatten(1);
     }
@@ -175,7 +243,6 @@ class ModelEvaluator::Context final : public Evaluation {
     return out;
   }
 
- private:
   Experiment& experiment_;
   EvaluateSettings settings_;
   int64_t most_data_;
@@ -186,7 +253,8 @@ class ModelEvaluator::Context final : public Evaluation {
   Tensor grid_;
   Batch start_;
   Subject subject_;
-  mutable Tensor samples_;
+  mutable Tensor states_;   // of the samples
+  mutable Tensor samples_;  // decoded of them, where they are
   mutable Tensor sample_features_;
 };
 
@@ -224,7 +292,7 @@ EvaluationResult ModelEvaluator::measure(const Subject& subject) {
     out.measurement.series.merge(part.series);
   }
   if (context_->grid().defined() && (subject.student_steps > 0 || subject.model == nullptr)) {
-    out.samples = context_->samples();
+    out.samples = context_->states();
   }
   return out;
 }

@@ -32,7 +32,8 @@ struct Subject {
   Tensor times = {};  // of its sampler, [student_steps + 1]; undefined: as configured
 };
 
-/// What one subject got: metric values in order, series, and the samples themselves.
+/// What one subject got: metric values in order, series, and the samples themselves; their latents where an autoencoder
+/// decodes these.
 struct EvaluationResult {
   Measurement measurement;
   Tensor samples;

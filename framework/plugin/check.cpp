@@ -17,7 +17,7 @@ class CheckHost final : public Host {
   bool process_given() const override { return false; }
   ModelSpec spec() const override { return {}; }
   const Backend& backend() const override { throw Error("the checks bring their own backend"); }
-  Checkpoint checkpoint(const std::string& path) override { return read_checkpoint(path); }
+  Checkpoint checkpoint(const std::string& path) override { return read_checkpoint(path, {}, &registry_); }
   std::shared_ptr<Network> network(const Checkpoint& checkpoint, const std::string& path) override {
     return build_network(*this, checkpoint, path);
   }

@@ -2,6 +2,7 @@
 
 #include <elf.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -14,8 +15,10 @@ namespace {
 
 #if defined(__x86_64__)
 constexpr Elf64_Half this_machine = EM_X86_64;
+constexpr uint32_t relative = R_X86_64_RELATIVE;
 #elif defined(__aarch64__)
 constexpr Elf64_Half this_machine = EM_AARCH64;
+constexpr uint32_t relative = R_AARCH64_RELATIVE;
 #endif
 
 // boost::dll::library_info (1.74) would do, but it reads names from the last string table of the file, whichever that
@@ -30,9 +33,13 @@ class Reader {
     read_sections();
   }
 
-  /// The names of the dynamic symbols that are defined in a section.
-  std::vector<std::string> symbols_of(const std::string& section) {
-    std::vector<std::string> out;
+  struct Symbol {
+    std::string name;
+    uint64_t address;
+  };
+  /// The dynamic symbols that are defined in a section.
+  std::vector<Symbol> symbols_of(const std::string& section) {
+    std::vector<Symbol> out;
     const std::vector<char> names = strings(sections_[names_index_]);
     size_t wanted = sections_.size();
     for (size_t i = 0; i < sections_.size(); ++i) {
@@ -53,11 +60,40 @@ class Reader {
         const bool visible =
             ELF64_ST_VISIBILITY(symbol.st_other) == STV_DEFAULT && ELF64_ST_BIND(symbol.st_info) != STB_LOCAL;
         if (symbol.st_shndx == wanted && visible) {
-          out.push_back(text(symbol_names, symbol.st_name));
+          out.push_back({text(symbol_names, symbol.st_name), symbol.st_value});
         }
       }
     }
     return out;
+  }
+
+  /// What the loader would write at an address, as an address within the file; 0 where it is none of those.
+  uint64_t pointer_at(uint64_t address) {
+    for (const Elf64_Shdr& table : sections_) {
+      if (table.sh_type != SHT_RELA || table.sh_entsize != sizeof(Elf64_Rela)) {
+        continue;
+      }
+      for (const Elf64_Rela& r : array<Elf64_Rela>(table.sh_offset, table.sh_size / sizeof(Elf64_Rela))) {
+        if (r.r_offset == address && ELF64_R_TYPE(r.r_info) == relative) {
+          return static_cast<uint64_t>(r.r_addend);
+        }
+      }
+    }
+    return 0;
+  }
+
+  /// The text that ends with a zero at an address; empty where none does.
+  std::string text_at(uint64_t address) {
+    constexpr uint64_t longest = 1 << 16;
+    for (const Elf64_Shdr& s : sections_) {
+      if (s.sh_type == SHT_PROGBITS && address >= s.sh_addr && address - s.sh_addr < s.sh_size) {
+        const uint64_t from = address - s.sh_addr;
+        const std::vector<char> bytes = array<char>(s.sh_offset + from, std::min(longest, s.sh_size - from));
+        const auto end = std::find(bytes.begin(), bytes.end(), 0);
+        return end == bytes.end() ? "" : std::string(bytes.begin(), end);
+      }
+    }
+    return "";
   }
 
  private:
@@ -131,16 +167,39 @@ class Reader {
   size_t names_index_ = 0;
 };
 
+constexpr const char* section_of_names = "retort";
+
 }  // namespace
 
 std::vector<std::string> plugin_symbols(const std::string& path) {
   try {
-    return Reader(path).symbols_of("retort");
+    std::vector<std::string> out;
+    for (const Reader::Symbol& symbol : Reader(path).symbols_of(section_of_names)) {
+      out.push_back(symbol.name);
+    }
+    return out;
   } catch (const RequestError&) {
     throw;
   } catch (const std::exception& e) {
     throw RequestError(path + ": cannot be read as a shared library");
   }
+}
+
+std::string plugin_about(const std::string& path) {
+  try {
+    Reader file(path);
+    for (const Reader::Symbol& symbol : file.symbols_of(section_of_names)) {
+      if (!symbol.name.starts_with("retort_stamp__")) {
+        continue;
+      }
+      // The symbol is a pointer to the stamp, which holds one to the page.
+      const uint64_t stamp = file.pointer_at(symbol.address);
+      const uint64_t about = stamp != 0 ? file.pointer_at(stamp + place_of_about) : 0;
+      return about != 0 ? file.text_at(about) : "";
+    }
+  } catch (const std::exception&) {  // what is wrong with a file is told where it is asked for its names
+  }
+  return "";
 }
 
 }  // namespace retort

@@ -1,9 +1,11 @@
 #include "plugin/guarded.h"
 
+#include "retort/autoencoder.h"
 #include "retort/dataset.h"
 #include "retort/host.h"
 #include "retort/loss.h"
 #include "retort/metric.h"
+#include "retort/tracker.h"
 
 namespace retort {
 
@@ -49,6 +51,7 @@ class WatchedEvaluation final : public Evaluation {
  public:
   WatchedEvaluation(const Evaluation& inner, Watched& watched) : inner_(inner), watched_(watched) {}
   Tensor samples() const override { return watch("samples", inner_.samples()); }
+  Tensor sample_states() const override { return watch("sample_states", inner_.sample_states()); }
   Tensor reference() const override { return watch("reference", inner_.reference()); }
   Tensor sample_features() const override { return watch("sample_features", inner_.sample_features()); }
   Tensor reference_features() const override { return watch("reference_features", inner_.reference_features()); }
@@ -102,9 +105,14 @@ class Guard : public T {
   template <class F>
   auto call(const Watched& inputs, F f) const {
     return guarded(file_, [&] {
-      auto out = f(*inner_);
-      inputs.check();
-      return out;
+      if constexpr (std::is_void_v<decltype(f(*inner_))>) {
+        f(*inner_);
+        inputs.check();
+      } else {
+        auto out = f(*inner_);
+        inputs.check();
+        return out;
+      }
     });
   }
   const PluginFile& file() const { return file_; }
@@ -254,6 +262,72 @@ class GuardedNetwork final : public Guard<Network> {
   }
 };
 
+class GuardedAutoencoderNetwork final : public Guard<AutoencoderNetwork> {
+ public:
+  using Guard::Guard;
+  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
+    Watched inputs = watched("x", x);
+    inputs.add(condition);
+    return call(inputs, [&](auto& p) { return p.forward(x, c_noise, condition); });
+  }
+  Tensor encode(const Tensor& x) override {
+    return call(watched("x", x), [&](auto& p) { return p.encode(x); });
+  }
+  Tensor decode(const Tensor& z) override {
+    return call(watched("z", z), [&](auto& p) { return p.decode(z); });
+  }
+  bool is_variational() const override {
+    return call([](auto& p) { return p.is_variational(); });
+  }
+  Tensor features(const Tensor& x) override {
+    return call(watched("x", x), [&](auto& p) { return p.features(x); });
+  }
+  std::vector<std::string> inputs() const override {
+    return call([](auto& p) { return p.inputs(); });
+  }
+  std::string weights_of(const std::string& input) const override {
+    return call([&](auto& p) { return p.weights_of(input); });
+  }
+  std::shared_ptr<torch::nn::Module> module() override {
+    return call([](auto& p) { return p.module(); });
+  }
+
+ private:
+  static Watched watched(const char* name, const Tensor& t) {
+    Watched inputs;
+    inputs.add(name, t);
+    return inputs;
+  }
+};
+
+class GuardedAutoencoder final : public Guard<Autoencoder> {
+ public:
+  using Guard::Guard;
+  Tensor encode(const Tensor& x, const Tensor& noise) const override {
+    Watched inputs;
+    inputs.add("x", x);
+    inputs.add("noise", noise);
+    return call(inputs, [&](auto& p) { return p.encode(x, noise); });
+  }
+  Tensor decode(const Tensor& z) const override {
+    Watched inputs;
+    inputs.add("z", z);
+    return call(inputs, [&](auto& p) { return p.decode(z); });
+  }
+  std::vector<int64_t> latent_shape(const std::vector<int64_t>& picture) const override {
+    return call([&](auto& p) { return p.latent_shape(picture); });
+  }
+  std::vector<int64_t> picture_shape(const std::vector<int64_t>& latent) const override {
+    return call([&](auto& p) { return p.picture_shape(latent); });
+  }
+  double scaling_factor() const override {
+    return call([](auto& p) { return p.scaling_factor(); });
+  }
+  double shift() const override {
+    return call([](auto& p) { return p.shift(); });
+  }
+};
+
 class GuardedDataset final : public Guard<Dataset> {
  public:
   using Guard::Guard;
@@ -303,6 +377,30 @@ class GuardedMetric final : public Guard<Metric> {
   }
   bool symmetric() const override {
     return call([](auto& p) { return p.symmetric(); });
+  }
+};
+
+class GuardedTracker final : public Guard<Tracker> {
+ public:
+  using Guard::Guard;
+  void begin(const TrackedRun& run, int64_t from_step) override {
+    call([&](auto& p) { p.begin(run, from_step); });
+  }
+  void log(int64_t step, const Scalars& scalars) override {
+    call([&](auto& p) { p.log(step, scalars); });
+  }
+  void pictures(int64_t step, const std::string& name, const Tensor& pictures) override {
+    Watched inputs;
+    inputs.add("pictures", pictures);
+    call(inputs, [&](auto& p) { p.pictures(step, name, pictures); });
+  }
+  void histogram(int64_t step, const std::string& name, const Tensor& values) override {
+    Watched inputs;
+    inputs.add("values", values);
+    call(inputs, [&](auto& p) { p.histogram(step, name, values); });
+  }
+  void end(const std::vector<Measured>& measured) override {
+    call([&](auto& p) { p.end(measured); });
   }
 };
 
@@ -371,15 +469,28 @@ std::shared_ptr<void> wrap(const PluginFile& file, std::shared_ptr<void> object)
   return std::static_pointer_cast<T>(std::make_shared<Guarded>(file, std::move(object)));
 }
 
+// An autoencoder's network stays one behind its guard.
+std::shared_ptr<void> wrap_network(const PluginFile& file, std::shared_ptr<void> object) {
+  if (const auto codes = std::dynamic_pointer_cast<AutoencoderNetwork>(std::static_pointer_cast<Network>(object))) {
+    return std::static_pointer_cast<Network>(std::make_shared<GuardedAutoencoderNetwork>(file, codes));
+  }
+  return wrap<GuardedNetwork, Network>(file, std::move(object));
+}
+
 }  // namespace
 
 std::shared_ptr<void> guard(const PluginFile& file, std::shared_ptr<void> object) {
   using Wrap = std::shared_ptr<void> (*)(const PluginFile&, std::shared_ptr<void>);
-  const std::pair<const char*, Wrap> wraps[] = {
-      {Teacher::kind, wrap<GuardedTeacher, Teacher>}, {Solver::kind, wrap<GuardedSolver, Solver>},
-      {Loss::kind, wrap<GuardedLoss, Loss>},          {Schedule::kind, wrap<GuardedSchedule, Schedule>},
-      {Network::kind, wrap<GuardedNetwork, Network>}, {Dataset::kind, wrap<GuardedDataset, Dataset>},
-      {Metric::kind, wrap<GuardedMetric, Metric>},    {Backend::kind, wrap<GuardedBackend, Backend>}};
+  const std::pair<const char*, Wrap> wraps[] = {{Teacher::kind, wrap<GuardedTeacher, Teacher>},
+                                                {Solver::kind, wrap<GuardedSolver, Solver>},
+                                                {Loss::kind, wrap<GuardedLoss, Loss>},
+                                                {Schedule::kind, wrap<GuardedSchedule, Schedule>},
+                                                {Network::kind, wrap_network},
+                                                {Dataset::kind, wrap<GuardedDataset, Dataset>},
+                                                {Metric::kind, wrap<GuardedMetric, Metric>},
+                                                {Tracker::kind, wrap<GuardedTracker, Tracker>},
+                                                {Backend::kind, wrap<GuardedBackend, Backend>},
+                                                {Autoencoder::kind, wrap<GuardedAutoencoder, Autoencoder>}};
   for (const auto& [kind, make] : wraps) {
     if (file.kind == kind) {
       return make(file, std::move(object));

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <boost/dll/runtime_symbol_info.hpp>
 #include <boost/dll/shared_library.hpp>
+#include <cstddef>
 #include <cstdlib>
 #include <map>
 
@@ -24,6 +25,7 @@ namespace {
 
 constexpr std::string_view factory_prefix = "retort_plugin__";
 constexpr std::string_view stamp_prefix = "retort_stamp__";
+static_assert(offsetof(PluginStamp, about) == place_of_about);
 #define RETORT_TEXT_(x) #x
 #define RETORT_TEXT(x) RETORT_TEXT_(x)
 constexpr std::string_view own_stamp =

@@ -10,8 +10,8 @@
 
 namespace retort {
 
-inline constexpr const char* plugin_kinds[] = {"teacher", "solver", "loss",    "schedule",   "network",
-                                               "dataset", "metric", "backend", "autoencoder"};
+inline constexpr const char* plugin_kinds[] = {"teacher", "solver", "loss",    "schedule",    "network",
+                                               "dataset", "metric", "backend", "autoencoder", "tracker"};
 
 /// A plugin as its file's stamp names it; no code of it has run.
 /// Its name is of letters, digits and underscores, 64 at most.

@@ -85,16 +85,18 @@ CellRun::CellRun(const Cell& cell, const std::string& default_name, fs::path fol
 
 void CellRun::train(std::shared_ptr<SolveMemory> memory) {
   if (trains() && !Group::world().from_first(trained())) {
+    tracked_ = true;
     Trainer(*experiment_, folder_, std::move(memory)).run();
   }
 }
 
-// Pictures as a PNG grid, points as CSV. Returns the file's path within the folder, or "".
-std::string CellRun::save_samples(const Tensor& samples, const std::string& name) const {
+// Pictures as a PNG grid, points as CSV. They are states, or samples of `data`. Returns the file's path within the
+// folder, or "".
+std::string CellRun::save_samples(const Tensor& samples, const std::string& name, const Dataset* data) const {
   make_folder(folder_ / "samples");
   const int64_t shown = std::min(experiment_->evaluate->pictures, samples.size(0));
-  const Tensor pictures =
-      experiment_->dataset && shown > 0 ? experiment_->dataset->pictures(samples.narrow(0, 0, shown)) : Tensor();
+  const Tensor first = samples.narrow(0, 0, shown);
+  const Tensor pictures = shown == 0 ? Tensor() : data != nullptr ? data->pictures(first) : experiment_->shown(first);
   if (pictures.defined()) {
     write_text(folder_ / "samples" / (name + ".png"), encode_png(picture_grid(pictures, std::min<int64_t>(shown, 16))));
     return "samples/" + name + ".png";
@@ -135,10 +137,11 @@ void CellRun::save_data() const {
   if (wanted == 0) {
     return;
   }
-  const int64_t count = std::min<int64_t>(e.dataset->size(Split::test), std::max<int64_t>(wanted, 1000));
-  const Batch data = e.dataset->batch(Split::test, drawn_rows(*e.dataset, count, e.evaluate->seed));
+  const Dataset& source = *e.picture_data();
+  const int64_t count = std::min<int64_t>(source.size(Split::test), std::max<int64_t>(wanted, 1000));
+  const Batch data = source.batch(Split::test, drawn_rows(source, count, e.evaluate->seed));
   const bool labelled = e.classes() > 0 && data.condition[inputs::labels].defined();
-  save_samples(labelled ? by_class(data, sample_labels(e, wanted)) : data.x, "data");
+  save_samples(labelled ? by_class(data, sample_labels(e, wanted)) : data.x, "data", &source);
 }
 
 void CellRun::evaluate(SharedTensors& shared, bool frozen) {
@@ -161,11 +164,24 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
   results_["plugins"] = provenance["plugins"];
   results_["libraries"] = provenance["libraries"];
   results_["fingerprint"] = print_;
+  tell_trackers();
   write_text(folder_ / "results.json", spell(results_, 1) + "\n");
   std::error_code ignored;
   for (const char* name : {measured_name, "deaths.json"}) {
     fs::remove(folder_ / name, ignored);
   }
+}
+
+// Of a training that another process had ended, trackers have heard nothing yet.
+void CellRun::tell_trackers() {
+  if (!trains() || experiment_->trackers.empty()) {
+    return;
+  }
+  const Watch watch(*experiment_, folder_);
+  if (!tracked_) {
+    watch.begin(Trainer::last_step(folder_, *experiment_->train).value());
+  }
+  watch.end(results_["progress"]);
 }
 
 void CellRun::evaluate_checkpoints(SharedTensors& shared) {

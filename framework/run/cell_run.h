@@ -63,6 +63,7 @@ class CellRun {
   void evaluate_teacher(SharedTensors& shared, double guidance);
   void evaluate_solves(SharedTensors& shared);
   void evaluate_checkpoints(SharedTensors& shared);
+  void tell_trackers();
   std::vector<double> guidance_weights() const;
   void evaluate_averages(SharedTensors& shared, int64_t last);
   void keep_measured() const;
@@ -83,13 +84,14 @@ class CellRun {
   std::string difference() const;
   void say_threads() const;
   void load_measured();
-  std::string save_samples(const Tensor& samples, const std::string& name) const;
+  std::string save_samples(const Tensor& samples, const std::string& name, const Dataset* data = nullptr) const;
 
   static constexpr const char* measured_name = "measured.json";  // of an evaluation under way
 
   Cell cell_;
   std::filesystem::path folder_;
   std::unique_ptr<Experiment> experiment_;
+  bool tracked_ = false;                // whether this process has told the trackers of the training
   std::string training_print_, print_;  // SHA-256 of what training, and all results, depend on
   Json results_;
   std::vector<int64_t> measured_;          // training steps whose rows are in results_

@@ -15,7 +15,7 @@ namespace {
 void try_network(const Experiment& e, CompiledNetwork& network) {
   const ModelSpec spec = e.spec();
   const Makes makes = e.loss->makes();
-  const bool clean = !makes_samples(makes);  // it is given samples, and nothing beside
+  const bool clean = !makes_samples(makes);  // it is given samples, and nothing beside but what is embedded with them
   std::vector<int64_t> shape = spec.shape;
   shape.insert(shape.begin(), 2);
   const Tensor x = at::zeros(shape, at::TensorOptions().dtype(e.backend().dtype()).device(e.backend().device()));
@@ -24,7 +24,7 @@ void try_network(const Experiment& e, CompiledNetwork& network) {
   for (const Input& input : spec.inputs) {
     std::vector<int64_t> rows = input.shape;
     rows.insert(rows.begin(), 2);
-    if (!clean) {
+    if (!clean || makes == Makes::embedding) {
       condition.set(input.name, at::zeros(rows, x.options().dtype(input.classes > 0 ? at::kLong : input.dtype)));
     }
   }
@@ -85,8 +85,8 @@ void CellRun::try_evaluation() {
     } else {
       ModelEvaluator(e, nullptr, own, "", 1, /*trial=*/true).measure({&model, 0});
     }
-    if (result.samples.defined() && e.dataset) {
-      e.dataset->pictures(result.samples);
+    if (result.samples.defined()) {
+      e.shown(result.samples);
     }
   } catch (const RequestError&) {
     throw;

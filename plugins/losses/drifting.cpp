@@ -16,7 +16,7 @@
 ///     [loss]
 ///     type = "drifting"
 ///     temperatures = [0.02, 0.05, 0.2]
-///     features = ""                  # or "classifier.safetensors"
+///     features = ""                  # or "classifier.safetensors", or a table as evaluate.features has
 #include <retort/loss.h>
 #include <retort/network.h>
 #include <retort/plugin.h>
@@ -38,7 +38,8 @@ class Drifting final : public Loss {
  public:
   explicit Drifting(Params& p)
       : features_(feature_network(p, "features",
-                                  "safetensors file of the network whose features are compared; empty: samples are")),
+                                  "safetensors file of the network whose features are compared, or a table as "
+                                  "evaluate.features has; empty: samples are")),
         temperatures_(p.get("temperatures", std::vector<double>{0.02, 0.05, 0.2},
                             "T of the kernels, in units of the mean distance", more_than(0))),
         scale_distances_(p.get("scale_distances", true, "distances in units of their mean; false: as they are")),

@@ -25,6 +25,10 @@ class Accuracy final : public Metric {
     for (int64_t i = 0; i < data.x.size(0); i += chunk) {
       const int64_t n = std::min(chunk, data.x.size(0) - i);
       const Tensor logits = (*evaluation.network())(data.x.narrow(0, i, n), {}, {});
+      if (logits.sizes() != at::IntArrayRef({n, dataset->classes()})) {
+        throw RequestError("is of classifiers, and the network gives no number for each of the " +
+                           std::to_string(dataset->classes()) + " classes");
+      }
       right += logits.argmax(1).eq(data.condition[inputs::labels].narrow(0, i, n)).sum().item<int64_t>();
     }
     return {{{"accuracy", static_cast<double>(right) / static_cast<double>(data.x.size(0))}}, {}};

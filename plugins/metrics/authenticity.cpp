@@ -48,7 +48,7 @@ class Authenticity final : public Metric {
                                               draw_rows(at::arange(dataset->size(Split::train), at::kLong), most_,
                                                         evaluation.generator("authenticity"));
                                           const Tensor x = dataset->batch(Split::train, index).x;
-                                          return evaluation.features(x.to(evaluation.samples().options()));
+                                          return evaluation.features(x.to(evaluation.start().x.options()));
                                         })
                                 .to(at::kDouble);
     // How far each training sample is from the nearest other one.

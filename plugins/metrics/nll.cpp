@@ -47,7 +47,7 @@ class Nll final : public Metric {
     if (evaluation.ode() == nullptr || !evaluation.grid().defined()) {
       return {};
     }
-    const Tensor x = evaluation.samples();
+    const Tensor x = evaluation.sample_states();
     const int64_t n = std::min(most_, x.size(0));
     Measurement out;
     out.values.emplace_back("nll", nll(evaluation, {x.narrow(0, 0, n), evaluation.start().condition.first(n)}));

@@ -4,8 +4,8 @@
 /// ode_error compares with the teacher's endpoint by the configured solver and grid, as Direct CM's paper does.
 /// ode_error_exact compares with a fine solve by `reference` instead, and discretisation_error compares the two
 /// endpoints, so that the error of distillation and that of the grid can be told apart. For one-step students, the
-/// series ode_error_by_noise gives the error from real data noised to each of some levels. Source: Vouitsis et al. 2024
-/// (arXiv 2411.08954).
+/// series ode_error_by_noise gives the error from real data noised to each of some levels. All are errors of states: of
+/// latents, where an autoencoder decodes these to pictures. Source: Vouitsis et al. 2024 (arXiv 2411.08954).
 ///
 ///     [evaluate]
 ///     metrics = ["ode_error"]
@@ -38,13 +38,13 @@ class OdeError final : public Metric {
     }
     Measurement out;
     if (evaluation.model() != nullptr) {
-      out.values.emplace_back("ode_error", mse(evaluation.samples(), endpoints));
+      out.values.emplace_back("ode_error", mse(evaluation.sample_states(), endpoints));
     }
     const int64_t n = std::min(exact_samples_, endpoints.size(0));
     if (n > 0) {
       const Tensor exact = exact_endpoints(evaluation, n);
       if (evaluation.model() != nullptr) {
-        out.values.emplace_back("ode_error_exact", mse(evaluation.samples().narrow(0, 0, n), exact));
+        out.values.emplace_back("ode_error_exact", mse(evaluation.sample_states().narrow(0, 0, n), exact));
       }
       if (!evaluation.solver()->stochastic()) {  // its ends are those of no ODE
         out.values.emplace_back("discretisation_error", mse(endpoints.narrow(0, 0, n), exact));

@@ -5,9 +5,9 @@
 /// shares of classes among samples and among data: half the sum of |share - share'|, 0 for equal shares, 1 for none in
 /// common. Where samples are asked for by label, class_agreement is the share of them that are of the class asked for,
 /// and series go by that label; else by the class found. The series, over the class: share_by_class; fd_by_class, fd
-/// against data of the class, where both have two rows; ode_error_by_class, against the teacher's endpoints. With few
-/// samples of a class fd_by_class is high for every model (see fd). The cost is samples times `data`. Source: the k
-/// nearest neighbours rule of Cover & Hart 1967.
+/// against data of the class, where both have two rows; ode_error_by_class, against the teacher's endpoints, of latents
+/// where there are any. With few samples of a class fd_by_class is high for every model (see fd). The cost is samples
+/// times `data`. Source: the k nearest neighbours rule of Cover & Hart 1967.
 ///
 ///     [evaluate]
 ///     metrics = ["per_class"]
@@ -38,13 +38,13 @@ class Classes final : public Metric {
       return {};
     }
     const int64_t classes = dataset->classes();
+    const Tensor samples = evaluation.sample_features();
     const Tensor index =
         draw_rows(at::arange(dataset->size(Split::test), at::kLong), most_, evaluation.generator("classes"));
     const Tensor labels = dataset->labels(Split::test).index_select(0, index);
     const Tensor data = evaluation.shared("features of " + std::to_string(most_) + " labelled data", [&] {
-      return evaluation.features(dataset->batch(Split::test, index).x.to(evaluation.samples().options()));
+      return evaluation.features(dataset->batch(Split::test, index).x.to(evaluation.start().x.options()));
     });
-    const Tensor samples = evaluation.sample_features();
     const Tensor found = vote(samples.to(at::kDouble), data.to(at::kDouble), labels, classes);
     const Tensor asked = evaluation.start().condition[inputs::labels];
     const Tensor share = shares(found, classes), wanted = shares(labels, classes);
@@ -54,8 +54,9 @@ class Classes final : public Metric {
     }
     const Tensor by = asked.defined() ? asked.cpu() : found;
     const Tensor ends = evaluation.model() != nullptr ? evaluation.endpoints() : Tensor();
-    const Tensor error =
-        ends.defined() ? (evaluation.samples() - ends).to(at::kCPU, at::kDouble).square().flatten(1).mean(1) : Tensor();
+    const Tensor error = ends.defined()
+                             ? (evaluation.sample_states() - ends).to(at::kCPU, at::kDouble).square().flatten(1).mean(1)
+                             : Tensor();
     for (int64_t c = 0; c < classes; ++c) {
       const auto x = static_cast<double>(c);
       const Tensor own = at::nonzero(by == c).view({-1}), real = at::nonzero(labels == c).view({-1});

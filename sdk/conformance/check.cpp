@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "retort/tracker.h"
+#include "retort/autoencoder.h"
 #include "world.h"
 
 namespace retort::conformance {
@@ -61,10 +63,11 @@ std::string spell_shape(at::IntArrayRef shape) {
 
 std::vector<Property> check(const Subject& subject) {
   using Check = void (*)(const Subject&, Findings&);
-  const std::pair<const char*, Check> checks[] = {{Teacher::kind, check_teacher}, {Solver::kind, check_solver},
-                                                  {Loss::kind, check_loss},       {Schedule::kind, check_schedule},
-                                                  {Network::kind, check_network}, {Dataset::kind, check_dataset},
-                                                  {Metric::kind, check_metric},   {Backend::kind, check_backend}};
+  const std::pair<const char*, Check> checks[] = {
+      {Teacher::kind, check_teacher},        {Solver::kind, check_solver},   {Loss::kind, check_loss},
+      {Schedule::kind, check_schedule},      {Network::kind, check_network}, {Dataset::kind, check_dataset},
+      {Metric::kind, check_metric},          {Tracker::kind, check_tracker}, {Backend::kind, check_backend},
+      {Autoencoder::kind, check_autoencoder}};
   for (const auto& [kind, run] : checks) {
     if (subject.kind == kind) {
       Findings findings;

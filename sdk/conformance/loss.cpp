@@ -24,6 +24,9 @@ class Lesson {
   /// The exact student knows where ways end, not what lies between: its best is known where it is to say the end of the
   /// teacher's solve, or follows no teacher.
   bool perfect_is_known() const {
+    if (loss_->makes() == Makes::embedding) {
+      return false;  // how well embeddings can be told apart is a matter of the batch
+    }
     for (const Role& role : loss_->roles()) {
       if (role.name != "student" && role.update == Role::Update::trained) {
         return false;  // what a network that is in training, too, says of it
@@ -40,7 +43,8 @@ class Lesson {
 
   Outcome run(int64_t batch, double error, bool backward = false, Given* given = nullptr) const {
     // Only a single point of data can be denoised without error, or be followed without a teacher.
-    const bool point = loss_->makes() == Makes::denoiser || !loss_->needs().teacher;
+    const bool embeds = loss_->makes() == Makes::embedding;
+    const bool point = loss_->makes() == Makes::denoiser || (!loss_->needs().teacher && !embeds);
     const auto student = std::make_shared<ExactStudent>(teacher_, error);
     const auto target = std::make_shared<ExactStudent>(teacher_, error);
     Batch data{teacher_.sample(batch, seeded(4, "data")).to(at::kFloat), {}};

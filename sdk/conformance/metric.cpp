@@ -24,12 +24,23 @@ class Points final : public Dataset {
   Batch all_;
 };
 
-// An evaluation of a student that is wrong by `error`: 0 is perfect.
+// Embeds a sample and what describes it alike, but for an error.
+class Pairing final : public CompiledNetwork {
+ public:
+  explicit Pairing(double error) : error_(error) {}
+  Tensor operator()(const Tensor& x, const Tensor&, const Conditioning&) override {
+    return at::cat({x, x + error_ * (1 + 0.3 * x.square())}, 1);
+  }
+
+ private:
+  double error_;
+};
+
+// An evaluation of a student that is wrong by `error`: 0 is perfect. It makes samples, or embeds them.
 class Scene final : public Evaluation {
  public:
-  Scene(const ExactTeacher& teacher, double error)
-      : student_(std::make_shared<ExactStudent>(teacher, error)),
-        model_(ExactStudent::model(student_)),
+  Scene(const ExactTeacher& teacher, double error, Makes makes = Makes::consistency)
+      : model_(model_of(teacher, error, makes)),
         solver_(teacher),
         ode_(teacher),
         grid_(even_grid(teacher.process(), 8)),
@@ -67,7 +78,7 @@ class Scene final : public Evaluation {
   }
   const Dataset* dataset() const override { return &data_; }
   const Model* model() const override { return teacher_row_ ? nullptr : &model_; }
-  CompiledNetwork* network() const override { return teacher_row_ ? nullptr : student_.get(); }
+  CompiledNetwork* network() const override { return teacher_row_ ? nullptr : &model_.network(); }
   int64_t student_steps() const override { return teacher_row_ ? 0 : 1; }
   const Ode* ode() const override { return &ode_; }
   const Solver* solver() const override { return &solver_; }
@@ -85,7 +96,13 @@ class Scene final : public Evaluation {
     return Points(all);
   }
 
-  std::shared_ptr<ExactStudent> student_;
+  static Model model_of(const ExactTeacher& teacher, double error, Makes makes) {
+    if (makes == Makes::embedding) {
+      return {std::make_shared<Pairing>(error), teacher.process(), {Predicts::data, 1.0}, {}, makes};
+    }
+    return ExactStudent::model(std::make_shared<ExactStudent>(teacher, error));
+  }
+
   Model model_;
   ExactSolver solver_;
   Ode ode_;
@@ -135,7 +152,12 @@ void check_metric(const Subject& subject, Findings& out) {
     return;
   }
   constexpr double wrong = 0.4;
-  const Scene perfect(teacher, 0), bad(teacher, wrong);
+  Makes makes = Makes::consistency;
+  try {  // what measures nothing of models that make samples is of those that embed them
+    makes = metric->measure(Scene(teacher, wrong)).values.empty() ? Makes::embedding : makes;
+  } catch (const std::exception&) {  // told below
+  }
+  const Scene perfect(teacher, 0, makes), bad(teacher, wrong, makes);
   out.run("measures", [&] {
     const Measurement m = metric->measure(bad);
     bool good = !m.values.empty();
@@ -162,13 +184,13 @@ void check_metric(const Subject& subject, Findings& out) {
             "more than 1e-6 of the greatest: a constant measures nothing");
   });
   out.run("order of the samples", [&] {
-    Scene permuted(teacher, wrong);
+    Scene permuted(teacher, wrong, makes);
     permuted.permute();
     out.at_most("order of the samples", most_apart(metric->measure(bad), metric->measure(permuted)), 1e-3,
                 "their permutation changes the values by");
   });
   out.run("symmetric", [&] {
-    Scene swapped(teacher, wrong);
+    Scene swapped(teacher, wrong, makes);
     std::swap(swapped.samples_, swapped.reference_);
     const double apart = most_apart(metric->measure(bad), metric->measure(swapped));
     if (metric->symmetric()) {
@@ -180,7 +202,7 @@ void check_metric(const Subject& subject, Findings& out) {
     out.add("deterministic", apart == 0, "differs by " + conformance::spell(apart), "equal values from equal inputs");
   });
   out.run("leaves its inputs as they are", [&] {
-    Scene scene(teacher, wrong);
+    Scene scene(teacher, wrong, makes);
     Given given;
     given("samples", scene.samples_);
     given("reference", scene.reference_);
@@ -190,7 +212,7 @@ void check_metric(const Subject& subject, Findings& out) {
     given.check(out);
   });
   out.run("the teacher's own row", [&] {
-    Scene row(teacher, 0);
+    Scene row(teacher, 0, makes);
     row.teacher_row_ = true;
     out.add("the teacher's own row", true, spell(metric->measure(row)), "values, or nothing, without a student");
   });

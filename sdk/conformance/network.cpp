@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "retort/autoencoder.h"
 #include "world.h"
 
 namespace retort::conformance {
@@ -10,6 +11,7 @@ namespace retort::conformance {
 namespace {
 
 constexpr int64_t batch = 5;
+constexpr int64_t most_latents = 16;  // of an autoencoder, for each number of a sample
 
 std::string spell(const ModelSpec& spec) {
   std::string with;
@@ -53,6 +55,10 @@ struct Inputs {
         at::kBool) {  // the first half of each row, or one more: of a single one, attention learns nothing
       const Tensor place = at::arange(shape.back(), at::kLong).expand(shape);
       return place < shape.back() / 2 + draw;
+    }
+    if (input.dtype == at::kLong) {  // numbers of words, of which a network may know few
+      constexpr int64_t words = 7;
+      return at::arange(1, batch * shape.back() + 1, at::kLong).view(shape).add(draw).remainder(words);
     }
     return at::randn(shape, seeded(8 + static_cast<uint64_t>(draw), input.name.c_str()),
                      at::TensorOptions().dtype(at::kFloat));
@@ -116,12 +122,14 @@ void check_task(Network& network, const ModelSpec& spec, Findings& out) {
   {
     const at::NoGradGuard no_grad;
     const Tensor y = in.through(network);
+    const bool codes = dynamic_cast<AutoencoderNetwork*>(&network) != nullptr;
     const bool denoiser = y.sizes() == in.x.sizes();
     const bool classifier = spec.classes() > 0 && y.dim() == 2 && y.size(0) == batch && y.size(1) == spec.classes();
-    out.add("shape" + on, (denoiser || classifier) && all_finite(y),
+    const bool embedding = spec.has("input_ids") && y.dim() == 2 && y.size(0) == batch && y.size(1) % 2 == 0;
+    out.add("shape" + on, (denoiser || classifier || embedding) && all_finite(y),
             spell_shape(y.sizes()) + (all_finite(y) ? "" : ", not finite"),
             spell_shape(in.x.sizes()) + (spec.classes() > 0 ? " or [5, " + std::to_string(spec.classes()) + "]" : "") +
-                ", finite");
+                (spec.has("input_ids") ? " or two embeddings" : "") + ", finite");
     std::vector<Tensor> alone;
     for (int64_t i = 0; i < batch; ++i) {
       const Tensor one = at::tensor({i}, at::kLong);
@@ -135,10 +143,14 @@ void check_task(Network& network, const ModelSpec& spec, Findings& out) {
     const bool same = same_bits(y, in.through(network));
     given.check(out);
     out.add("deterministic" + on, same, same ? "equal bits" : "differs", "equal bits from equal inputs");
-    check_effects(network, spec, denoiser, out);
+    check_effects(network, spec, denoiser && !codes, out);
   }
   network.module()->train();
-  const Tensor y = in.through(network);
+  Inputs drawn = in;
+  if (dynamic_cast<AutoencoderNetwork*>(&network) != nullptr) {  // or no log-variance would learn
+    drawn.condition.set(inputs::posterior_noise, in.through(network).detach().repeat({1, most_latents, 1, 1}));
+  }
+  const Tensor y = drawn.through(network);
   (y * at::randn(y.sizes(), seeded(6, "direction"), y.options())).sum().backward();
   int64_t count = 0, idle = 0, numbers = 0;
   std::string which;
@@ -171,12 +183,13 @@ void check_network(const Subject& subject, Findings& out) {
                                    {.name = "attention_mask", .shape = {6}, .dtype = at::kBool},
                                    {.name = "pooled_prompt_embeds", .shape = {8}},
                                    {.name = "time_ids", .shape = {6}}};
+  const Input words{.name = "input_ids", .shape = {6}, .dtype = at::kLong};
   const ModelSpec points{{2}}, small{{1, 28, 28}}, pictures{{3, 32, 32}};
   for (const ModelSpec& spec :
        {points, with(points, label_inputs(3)), small, with(small, label_inputs(10)), pictures,
         with(pictures, label_inputs(10)), with(with(points, label_inputs(3)), {guidance_input()}),
         with(with(small, label_inputs(10)), {guidance_input()}), with(points, {end_time}), with(small, {end_time}),
-        with(pictures, text)}) {
+        with(pictures, text), with(pictures, {words})}) {
     out.run("built for " + spell(spec), [&] {
       World world(make_process("ve"), spec, subject.host);
       std::shared_ptr<Network> network;

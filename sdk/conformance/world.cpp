@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "retort/autoencoder.h"
+
 namespace retort::conformance {
 
 const std::vector<std::string> process_names = {"ve", "vp_linear", "vp_scaled_linear", "vp_cosine", "rectified_flow"};
@@ -147,6 +149,11 @@ ExactStudent::ExactStudent(const ExactTeacher& teacher, double error)
       point_(std::numeric_limits<double>::quiet_NaN()) {}
 
 Tensor ExactStudent::operator()(const Tensor& x, const Tensor& noise, const Conditioning& condition) {
+  if (condition.has(inputs::posterior_noise)) {
+    // An autoencoder that is not variational, whose latents are the samples themselves.
+    const Tensor picture = x + (error_ * weight_).to(x.scalar_type());
+    return at::cat({picture.flatten(1), x.flatten(1), at::zeros({x.size(0), 1}, x.options())}, 1);
+  }
   if (!noise.defined()) {
     // Sure of the right class, unless the error outweighs it.
     const Tensor margin = x.to(at::kDouble).flatten(1).select(1, 0).sign() * 25;

@@ -81,7 +81,8 @@ class PlainBackend final : public Backend {
 };
 
 /// A student whose network output makes its consistency function exact, plus `error` times a trainable number, 1 at
-/// first. Called without noise it is a classifier of two classes, the sign of a sample's first number.
+/// first. Called without noise it is a classifier of two classes, the sign of a sample's first number, or, given
+/// `inputs::posterior_noise`, an autoencoder.
 class ExactStudent final : public CompiledNetwork {
  public:
   ExactStudent(const ExactTeacher& teacher, double error);
@@ -175,6 +176,8 @@ void check_schedule(const Subject&, Findings&);
 void check_network(const Subject&, Findings&);
 void check_dataset(const Subject&, Findings&);
 void check_metric(const Subject&, Findings&);
+void check_tracker(const Subject&, Findings&);
 void check_backend(const Subject&, Findings&);
+void check_autoencoder(const Subject&, Findings&);
 
 }  // namespace retort::conformance

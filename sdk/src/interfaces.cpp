@@ -8,6 +8,7 @@
 #include "retort/host.h"
 #include "retort/loss.h"
 #include "retort/metric.h"
+#include "retort/tracker.h"
 
 namespace retort {
 
@@ -25,6 +26,7 @@ Schedule::~Schedule() = default;
 SolveMemory::~SolveMemory() = default;
 Solver::~Solver() = default;
 Teacher::~Teacher() = default;
+Tracker::~Tracker() = default;
 
 int64_t Dataset::classes() const { return 0; }
 std::vector<Input> Dataset::inputs() const { return label_inputs(classes()); }
@@ -59,6 +61,7 @@ void Loss::check_times(const Tensor&) const {}
 
 std::vector<std::pair<std::string, double>> Metric::ideal() const { return {}; }
 bool Metric::symmetric() const { return false; }
+Tensor Evaluation::sample_states() const { return samples(); }
 Tensor Evaluation::shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const {
   return shared(key, compute);
 }
@@ -66,18 +69,36 @@ Tensor Evaluation::shared_by_solvers(const std::string& key, const std::function
 double Autoencoder::scaling_factor() const { return 1; }
 double Autoencoder::shift() const { return 0; }
 Tensor AutoencoderNetwork::forward(const Tensor& x, const Tensor&, const Conditioning& condition) {
+  const bool draws = is_variational();
   const Tensor encoded = encode(x);
-  const Tensor mean = is_variational() ? encoded.chunk(2, 1)[0] : encoded;
+  const Tensor mean = draws ? encoded.chunk(2, 1)[0] : encoded;
   const Tensor noise = condition[inputs::posterior_noise];
   if (!noise.defined()) {
     return decode(mean);
   }
   Tensor z = mean;
-  if (is_variational()) {
+  if (const Tensor numbers = noise.flatten(1); draws && numbers.size(1) > 0) {
+    if (numbers.size(1) < mean[0].numel()) {
+      throw Error("is given " + std::to_string(numbers.size(1)) + " numbers a row to draw latents of " +
+                  std::to_string(mean[0].numel()) + " with");
+    }
     const Tensor deviation = (0.5 * encoded.chunk(2, 1)[1].clamp(-30, 20)).exp();  // within what can be computed
-    z = mean + deviation * noise.flatten(1).narrow(1, 0, mean[0].numel()).view_as(mean);
+    z = mean + deviation * numbers.narrow(1, 0, mean[0].numel()).view_as(mean).to(mean.options());
   }
-  return at::cat({decode(z).flatten(1), encoded.flatten(1)}, 1);
+  const Tensor picture = decode(z);
+  if (picture.sizes() != x.sizes()) {
+    const auto spelled = [](const Tensor& t) {
+      std::string out;
+      for (const int64_t n : t.sizes().slice(1)) {
+        out += (out.empty() ? "" : " x ") + std::to_string(n);
+      }
+      return out;
+    };
+    throw Error("decodes to " + spelled(picture) + " what it encoded of " + spelled(x) +
+                "; expected pictures of one shape, to be trained");
+  }
+  return at::cat({picture.flatten(1), encoded.flatten(1), at::full({x.size(0), 1}, draws ? 1 : 0, encoded.options())},
+                 1);
 }
 std::vector<std::string> AutoencoderNetwork::inputs() const { return {}; }
 
@@ -92,6 +113,10 @@ Conditioning Teacher::unconditional(const Conditioning& condition) const {
 int64_t Teacher::cost() const { return 1; }
 std::optional<std::pair<double, double>> Teacher::guidance() const { return {}; }
 Tensor Teacher::log_density(const Tensor&, const Tensor&) const { return {}; }
+
+void Tracker::pictures(int64_t, const std::string&, const Tensor&) {}
+void Tracker::histogram(int64_t, const std::string&, const Tensor&) {}
+void Tracker::end(const std::vector<Measured>&) {}
 
 Tensor TrainingStep::part(const Tensor& whole) const { return whole.narrow(0, first_row, batch.x.size(0)); }
 

@@ -189,7 +189,9 @@ class Training {
       if (input.classes == 0 && input.name != inputs::end_time) {  // which the loss gives
         std::vector<int64_t> rows_of = input.shape;
         rows_of.insert(rows_of.begin(), batch);
-        data.condition.set(input.name, normal(rows_of, index + 100).to(backend_->dtype()));
+        const Tensor numbers = normal(rows_of, index + 100);
+        data.condition.set(input.name, input.dtype == at::kLong ? numbers.abs().mul(3).to(at::kLong).clamp_max(7)
+                                                                : numbers.to(backend_->dtype()));
       }
     }
     for (Tensor& p : network_->module()->parameters()) {
@@ -337,6 +339,16 @@ TEST_CASE(
   }
   lessons.push_back(
       {"convnet", "width = 16\nfeatures = 16\ndropout = 0.0", "cross_entropy", "", {{1, 16, 16}, label_inputs(3)}});
+  lessons.push_back({"autoencoder_kl",
+                     "in_channels = 1\nout_channels = 1\nblock_out_channels = [8, 16]\nnorm_num_groups = "
+                     "4\nlatent_channels = 2\ndown_block_types = [\"DownEncoderBlock2D\", "
+                     "\"AttnDownEncoderBlock2D\"]\nup_block_types = [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"]",
+                     "autoencoding", "distance = \"l2\"\nkl_weight = 0.1", plain});
+  lessons.push_back({"autoencoder_tiny",
+                     "in_channels = 1\nout_channels = 1\nencoder_block_out_channels = [8, 8]\n"
+                     "decoder_block_out_channels = [8, 8]\nnum_encoder_blocks = [1, 1]\nnum_decoder_blocks = [1, 1]\n"
+                     "act_fn = \"silu\"",
+                     "autoencoding", "distance = \"l2\"\nlatent_weight = 0.1", plain});
   lessons.push_back(
       {"mlp", "width = 16\ndepth = 2", "sum", "terms = [{ type = \"cm\" }, { type = \"ict\", weight = 0.5 }]", points});
   const Input tokens{.name = "prompt_embeds", .shape = {5, 16}}, pooled{.name = "pooled_prompt_embeds", .shape = {8}},
@@ -438,6 +450,12 @@ TEST_CASE(
        "in_channels = 1\nnum_embeds_ada_norm = 3\nnum_attention_heads = 2\nattention_head_dim = 8\nnum_layers = 2\n"
        "sample_size = 8\ndropout = 0.0",
        "cm", "", pictures, true});
+  lessons.push_back({"clip",
+                     "vocabulary = 8\nwidths = [16, 32]\nwidth = 16\nlayers = 1\nheads = 2\ndropout = 0.0",
+                     "contrastive",
+                     "",
+                     {{3, 16, 16}, {{.name = "input_ids", .shape = {4}, .dtype = at::kLong}}},
+                     true});
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

@@ -59,7 +59,8 @@ std::string outcome(const fs::path& file, const std::string& kind, const std::st
                     std::map<std::string, std::string>& known) {
   Folder folder;
   RunRequest request{file.string(), small_of(file)};
-  request.overrides.push_back(kind == "metric" ? "evaluate.metrics=[\"" + name + "\"]" : kind + ".type=" + name);
+  const std::string list = kind == "metric" ? "evaluate.metrics" : kind == "tracker" ? "track.trackers" : "";
+  request.overrides.push_back(list.empty() ? kind + ".type=" + name : list + "=[\"" + name + "\"]");
   if (kind != "backend") {
     request.overrides.emplace_back("backend.type=cpu");
   }
@@ -103,7 +104,8 @@ TEST_CASE("every plugin of each kind, by one word, in each shipped configuration
         continue;
       }
       const bool train = may_train && (table != nullptr || trained.contains(file.filename().string()));
-      for (const char* kind : {"backend", "dataset", "teacher", "network", "solver", "schedule", "loss", "metric"}) {
+      for (const char* kind : {"backend", "dataset", "teacher", "network", "solver", "schedule", "loss", "metric",
+                               "tracker", "autoencoder"}) {
         for (const std::string& name : registry().names(kind)) {
           CAPTURE(file.string());
           CAPTURE(kind);

@@ -3,6 +3,7 @@
 #include "io/png.h"
 #include "io/safetensors.h"
 #include "plugin/check.h"
+#include "support/autoencoders.h"
 #include "support/support.h"
 #include "support/torchscript.h"
 
@@ -12,6 +13,13 @@ using namespace retort::test;
 namespace fs = std::filesystem;
 
 namespace {
+
+const std::string small_kl =
+    "block_out_channels = [8, 16]\nnorm_num_groups = 4\ndown_block_types = [\"DownEncoderBlock2D\", "
+    "\"AttnDownEncoderBlock2D\"]\nup_block_types = [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"]\n";
+const std::string small_tiny =
+    "encoder_block_out_channels = [8, 8]\ndecoder_block_out_channels = [8, 8]\nnum_encoder_blocks = [1, "
+    "1]\nnum_decoder_blocks = [1, 1]\n";
 
 // Parameters beyond the defaults with which a plugin is checked; "" stands for the defaults themselves.
 std::vector<std::string> variants(const PluginFile& file, const Folder& folder) {
@@ -35,6 +43,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"solver restart", {"", "intervals = []", "intervals = [[0.5, 2, 1, 3]]\nsolver = \"unipc\""}},
       {"solver python", {"file = \"" + python + "/midpoint.py\"", "file = \"" + python + "/ddim.py\""}},
       {"loss python", {"file = \"" + python + "/cm.py\""}},
+      {"tracker python", {"file = \"" + python + "/tracker.py\""}},
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
       {"loss reflow", {"", "times = \"steps\""}},
       {"loss pcm", {"", "phases = 1"}},
@@ -64,7 +73,9 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"loss direct_cm", {"", "distance = \"pseudo_huber_vector\"", "pairs = 4"}},
       {"loss sum",
        {"terms = [{ type = \"cm\" }]", "terms = [{ type = \"cm\" }, { type = \"direct_cm\", weight = 0.5 }]"}},
-      {"metric fd", {"", "teacher = false"}},
+      {"metric fd",
+       {"", "teacher = false",
+        "teacher = false\nstatistics = \"" + source_dir() + "/tests/fixtures/features/plane.npz\""}},
       {"metric consistency_error", {"", "self_consistency = true"}},
       {"metric precision_recall", {"", "density_coverage = true"}},
       {"metric mmd", {"", "median_of = \"pooled\"", "bandwidths = [0.5, 1]\nestimate = \"biased\""}},
@@ -97,6 +108,11 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
        {"folder = \"" + folder.string() + "/latents\"",
         "folder = \"" + folder.string() + "/latents\"\nunconditional_every = 3\nscaling_factor = 0.5"}},
       {"dataset gaussian_mixture", {"", "layout = \"ring\""}},
+      {"dataset emoji", fs::exists("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+                            ? std::vector<std::string>{"size = 16",
+                                                       "size = 8\ntest = \"both\"\ngroups = [\"Animals & Nature\"]\n"
+                                                       "conditions = [\"input_ids\", \"time_ids\", \"caption\"]"}
+                            : std::vector<std::string>{}},
       {"network unet", {"widths = [8, 16]\ngroups = 4"}},
       {"network unet_text",
        {"widths = [8, 16]\ngroups = 4\nheads = 2", "widths = [8]\nattention = [0]\ndepth = 2\npatch = 4"}},
@@ -125,7 +141,19 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
         "in_channels = 3\nout_channels = 6\npatch_size = 4\nnum_embeds_ada_norm = 10\nnum_attention_heads = "
         "2\nattention_head_dim = 8\nnum_layers = "
         "2"}},
+      {"network clip",
+       {"vocabulary = 8\nwidths = [8, 16]\ngroups = 4\nwidth = 16\nlayers = 2\nheads = 2\ndropout = 0.0"}},
+      {"network autoencoder_kl", {small_kl, small_kl + "use_quant_conv = false\nmid_block_add_attention = false"}},
+      {"network autoencoder_tiny", {small_tiny, small_tiny + "upsample_fn = \"bilinear\"\nact_fn = \"silu\""}},
+      {"autoencoder autoencoder_kl",
+       {"folder = \"" + folder.string() + "/kl\"",
+        "folder = \"" + folder.string() + "/kl\"\nbatch = 2\nscaling_factor = 2"}},
+      {"autoencoder autoencoder_tiny", {"folder = \"" + folder.string() + "/tiny\""}},
+      {"loss autoencoding", {"", "distance = \"l2\"\nlatent_weight = 0"}},
       {"network torchscript", {"file = \"" + folder.string() + "/net.pt\""}},
+      {"network picture_encoder", {}},  // it gives features, and is nothing to train
+      {"metric clip_score", {}},        // of samples with prompts
+      {"metric aesthetic", {"file = \"" + folder.string() + "/predictor.safetensors\""}},
 #ifdef __SANITIZE_ADDRESS__
       {"backend onednn", {}},  // off under sanitizers
 #else
@@ -155,6 +183,11 @@ void write_data(const Folder& folder) {
   write_text(folder / "x", std::string{0, 0, 8, 3} + big_endian(40) + big_endian(4) + big_endian(4) + pixels);
   write_text(folder / "y", std::string{0, 0, 8, 1} + big_endian(40) + labels);
   write_pointwise_script(folder / "net.pt");
+  AutoencoderCase(autoencoder_case("Stable Diffusion")).write(folder / "kl");
+  AutoencoderCase(autoencoder_case("TAESD")).write(folder / "tiny");
+  write_safetensors(
+      folder / "predictor.safetensors",
+      {{{"layers.0.weight", normal({3, 2})}, {"layers.0.bias", normal({3})}, {"layers.2.weight", normal({1, 3})}}, {}});
   make_folder(folder / "latents");
   for (const int64_t n : {13, 7}) {
     write_safetensors(folder / "latents" / (std::to_string(n) + ".safetensors"),
@@ -206,4 +239,6 @@ TEST_CASE("every schedule has the properties of its kind") { check_all_of("sched
 TEST_CASE("every network has the properties of its kind") { check_all_of("network"); }
 TEST_CASE("every data set has the properties of its kind") { check_all_of("dataset"); }
 TEST_CASE("every metric has the properties of its kind") { check_all_of("metric"); }
+TEST_CASE("every autoencoder has the properties of its kind") { check_all_of("autoencoder"); }
+TEST_CASE("every tracker has the properties of its kind") { check_all_of("tracker"); }
 TEST_CASE("every backend has the properties of its kind") { check_all_of("backend"); }

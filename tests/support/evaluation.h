@@ -50,6 +50,7 @@ class GivenEvaluation final : public Evaluation {
   Tensor endpoints_, grid_;
   const Dataset* dataset_ = nullptr;
   const Model* model_ = nullptr;
+  CompiledNetwork* network_ = nullptr;
   const Ode* ode_ = nullptr;
   const Solver* solver_ = nullptr;
 
@@ -63,7 +64,7 @@ class GivenEvaluation final : public Evaluation {
   Batch data(int64_t n) const override { return {reference_.narrow(0, 0, std::min(n, reference_.size(0))), {}}; }
   const Dataset* dataset() const override { return dataset_; }
   const Model* model() const override { return model_; }
-  CompiledNetwork* network() const override { return nullptr; }
+  CompiledNetwork* network() const override { return network_; }
   int64_t student_steps() const override { return model_ != nullptr ? 1 : 0; }
   const Ode* ode() const override { return ode_; }
   const Solver* solver() const override { return solver_; }

@@ -33,7 +33,7 @@ class RETORT_API Autoencoder {
 };
 
 namespace inputs {
-/// Standard normal numbers [B, …], at least as many a row as latents have, for training an autoencoder.
+/// Standard normal numbers [B, …], at least as many a row as latents have, for training an autoencoder; or [B, 0].
 inline constexpr std::string_view posterior_noise = "posterior_noise";
 }  // namespace inputs
 
@@ -50,8 +50,9 @@ class RETORT_API AutoencoderNetwork : public Network {
   virtual bool is_variational() const = 0;
 
   /// Encodes and decodes, by the mean where it is variational: [B, C, H, W]. Given `inputs::posterior_noise`, a
-  /// variational one draws its latents with a row's first numbers of it, and what comes out has both: the flattened
-  /// picture, and behind it what `encode` gave, flattened too.
+  /// variational one draws its latents with a row's first numbers of it, where these are [B, 0] by the mean again, and
+  /// what comes out is [B, …]: the flattened picture, behind it what `encode` gave, flattened too, and one number, 1
+  /// where it is variational and 0 where it is not.
   Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override;
   std::vector<std::string> inputs() const override;
 };
