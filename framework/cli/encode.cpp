@@ -1,13 +1,16 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
 #include "cli/commands.h"
+#include "config/reads.h"
 #include "encode/shards.h"
 #include "io/hashes.h"
 #include "log.h"
 #include "run/cell_run.h"
 #include "run/run.h"
 #include "share/claim.h"
+#include "sweep/cells.h"
 
 namespace retort {
 
@@ -20,6 +23,34 @@ struct EncodeRequest {
   std::string out;
 };
 
+// What is written into a folder that is read would be part of what it is made of.
+void check_place(const Experiment& experiment, const fs::path& folder, const std::string& place) {
+  for (const char* table : {Dataset::kind, Autoencoder::kind, "encode"}) {
+    const Value* value = experiment.resolved().find(table);
+    if (const std::string key = value != nullptr ? key_that_reads(*value, table, folder) : ""; !key.empty()) {
+      throw RequestError(place + ": lies in or around what is read by the key '" + key + "'; expected a folder apart");
+    }
+  }
+}
+
+// Latents are those of one configuration, whatever else is swept.
+Value one_config(const RunRequest& request) {
+  const Value all = load_config(request);
+  const std::vector<Cell> cells = expand(all);
+  for (const TableInfo& table : tables()) {
+    const auto text = [&](const Cell& cell) {
+      const Value* found = cell.config.find(table.name);
+      return found != nullptr ? found->text() : "";
+    };
+    if (table.decides & Decides::shards &&
+        std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) { return text(cell) != text(cells[0]); })) {
+      throw RequestError(to_string(all.find("sweep")->origin) + ": sweep: has several of [" + table.name +
+                         "], and pictures are encoded by one; expected sweep={} behind the command, and that one");
+    }
+  }
+  return cells[0].config;
+}
+
 // A folder that is named. Returns whether anything was left to do.
 bool make_in(const Shards& shards, const fs::path& folder, bool fresh) {
   const auto claim = Claim::take(folder);
@@ -27,16 +58,17 @@ bool make_in(const Shards& shards, const fs::path& folder, bool fresh) {
     throw RequestError("--out " + folder.string() + ": is being written by " + Claim::holder(folder) +
                        "; expected another folder");
   }
-  const std::string differs = shards.difference(folder);
+  const std::string differs = shards.difference(folder, fresh);
   if (fresh && fs::exists(folder)) {
     set_aside(folder, "--fresh begins anew");
   } else if (!differs.empty()) {
     throw RequestError("--out " + folder.string() + ": holds latents that were made with another " + differs +
                        "; expected another folder, or --fresh, which moves them aside");
   } else if (shards.complete(folder)) {
+    shards.write_config(folder);
     return false;
   }
-  shards.make(folder);
+  shards.make(folder, fresh ? "without --fresh, the same command" : "the same command");
   return true;
 }
 
@@ -55,11 +87,14 @@ bool make_in_store(const Shards& shards, const Store& store, fs::path& folder) {
                        made = true;
                      })
                .parent_path();
+  if (!made) {
+    shards.write_config(folder);
+  }
   return made;
 }
 
 void encode_pictures(const EncodeRequest& request, const Registry& registry) {
-  const Value config = expand(load_config(request.run))[0].config;
+  const Value config = one_config(request.run);
   const Store store(shared_folder(config, request.run));
   const fs::path hashes = store.folder() / "hashes.json";
   load_hashes(hashes);
@@ -71,9 +106,12 @@ void encode_pictures(const EncodeRequest& request, const Registry& registry) {
       throw RequestError(request.run.config + ": " + e.what());
     }
   }();
-  fs::path folder = request.out;
-  if (!folder.empty() && !folder.has_filename()) {
-    folder = folder.parent_path();  // "latents/"
+  fs::path folder;
+  if (!request.out.empty()) {
+    folder = settled(request.out);
+    check_place(experiment, folder, "--out " + request.out);
+  } else {
+    check_place(experiment, store.folder() / "latents", "the folder that runs share, " + store.folder().string());
   }
   const bool made =
       folder.empty() ? make_in_store(*shards, store, folder) : make_in(*shards, folder, request.run.fresh);

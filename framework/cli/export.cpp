@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "config/experiment.h"
+#include "config/reads.h"
 #include "config/toml.h"
 #include "export/autoencoder.h"
 #include "export/folder.h"
@@ -89,44 +90,19 @@ std::string foreign_entry(const fs::path& folder, bool& marked, const std::strin
   return "";
 }
 
-fs::path settled(const fs::path& path) {
-  const fs::path out = fs::weakly_canonical(path);
-  return out.filename().empty() ? out.parent_path() : out;
-}
-
-// Whether a path is another, or lies in it.
-bool lies_in(const fs::path& path, const fs::path& folder) {
-  const fs::path within = settled(path), around = settled(folder);
-  return std::mismatch(around.begin(), around.end(), within.begin(), within.end()).first == around.end();
-}
-
-// A file or folder that a table of the configuration names and that lies at, in or around a path: its key. Else empty.
-std::string key_that_reads(const Value& value, const std::string& path, const fs::path& out) {
-  if (const auto* text = std::get_if<std::string>(&value.data)) {
-    std::error_code ignored;
-    const bool there = !text->empty() && fs::exists(*text, ignored);
-    return there && (lies_in(*text, out) || (fs::is_directory(*text, ignored) && lies_in(out, *text))) ? path : "";
-  }
-  if (value.is_table()) {
-    for (const auto& [name, entry] : value.table()) {
-      if (const std::string found = name != "type" ? key_that_reads(entry, path + "." + name, out) : "";
-          !found.empty()) {
-        return found;
-      }
-    }
-  }
-  return "";
-}
-
 // Refuses to replace what the model was made of.
 void check_not_read(const ExportRequest& request, const ExportedFile& place) {
   if (lies_in(place.file, request.out) || (!place.run.empty() && lies_in(place.run, request.out))) {
     throw RequestError(request.out + ": holds the run that is exported; choose another --out");
   }
   const Value config = read_checkpoint_config(place.file.string());
-  for (const char* table : {"teacher", "student", "network", "dataset"}) {
-    const Value* value = at_path(config, std::string("experiment.") + table);
-    if (const std::string key = value != nullptr ? key_that_reads(*value, table, request.out) : ""; !key.empty()) {
+  const Value* tables = config.find("experiment");
+  if (tables == nullptr) {
+    return;
+  }
+  for (const auto& [table, value] : tables->table()) {
+    const bool writes = table == "run" || table == Tracker::kind;  // folders of what the run made
+    if (const std::string key = writes ? "" : key_that_reads(value, table, request.out); !key.empty()) {
       throw RequestError(request.out + ": is what the run reads by its key '" + key + "'; choose another --out");
     }
   }

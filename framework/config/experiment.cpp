@@ -76,7 +76,10 @@ Experiment::Experiment(const Value& root, const std::string& default_name, const
   }
   build_parts();
   if (parts == Parts::encoding || root_.find("encode") != nullptr) {
-    host_table("encode", [&](Params& p) { encode.emplace(p); });
+    host_table("encode", [&](Params& p) {
+      encode.emplace(p);
+      check_made_by(p);
+    });
   }
   if (parts == Parts::all) {
     build_trained_model();
@@ -243,6 +246,20 @@ void Experiment::check_decodes() const {
   }
 }
 
+// Latents mean nothing to other weights than those that made them.
+void Experiment::check_made_by(const Params& p) const {
+  if (encode->made_by.empty() || !latents || latents->encodes()) {
+    return;
+  }
+  std::string names;
+  if (const std::string found = autoencoder_files(names); found != encode->made_by) {
+    throw p.error("made_by", "says that the latents were encoded with other weights than " +
+                                 (names.empty() ? "those of [autoencoder]" : "those in " + names) +
+                                 "; expected the weights of then, latents that `retort encode` makes anew, or made_by "
+                                 "= \"\", which takes any decoder");
+  }
+}
+
 const Dataset* Experiment::picture_data() const {
   return latents && latents->encodes() ? &latents->data() : dataset.get();
 }
@@ -286,7 +303,7 @@ void Experiment::build_schedule() {
 // A solver and a grid where they are needed and none is named.
 void Experiment::choose_solving() {
   const Makes makes = loss ? loss->makes() : Makes::classifier;
-  const bool solved = makes == Makes::denoiser && !evaluate->metrics.empty();
+  const bool solved = makes == Makes::denoiser && (!evaluate->metrics.empty() || track->pictures_every > 0);
   const auto choose = [&](const char* table, const char* name) {
     root_[table]["type"] = Value{std::string(name), root_.origin};
     notes_.push_back("[" + std::string(table) + "] is left to the program: type = \"" + name + "\"");
@@ -383,6 +400,17 @@ std::vector<std::pair<std::string, std::shared_ptr<T>>> Experiment::build_listed
   std::vector<std::pair<std::string, std::shared_ptr<T>>> out;
   const std::string kind = T::kind;
   const Value* own_tables = root_.find(kind);
+  const auto require_table = [](const Value& value, const std::string& name) {
+    if (!value.is_table()) {
+      throw RequestError(to_string(value.origin) + ": '" + name + "' is " + value.type_name() + "; expected a table");
+    }
+  };
+  if (own_tables != nullptr) {
+    require_table(*own_tables, kind);
+    for (const auto& [name, value] : own_tables->table()) {
+      require_table(value, kind + "." + name);
+    }
+  }
   const Value* list = root_.find(table) != nullptr ? root_.find(table)->find(key) : nullptr;
   for (const std::string& name : names) {
     Value own;

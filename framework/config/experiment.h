@@ -85,6 +85,9 @@ class Experiment final : public Host {
   const Value& resolved() const { return resolved_; }
   /// The same with its paths spelled from `folder`, to be kept there.
   Value resolved_for(const std::filesystem::path& folder) const;
+  /// What the files and folders hold that [autoencoder] names, as a hash; empty where it names none. `names` lists
+  /// them.
+  std::string autoencoder_files(std::string& names) const;
   /// What the tables that decide something amount to: the values of all keys that can change a result
   /// (config/affects.h), the contents of the files and folders that they name and of the plugins that they load. Equal
   /// texts, equal numbers.
@@ -143,6 +146,7 @@ class Experiment final : public Host {
   void build_parts();
   void build_data();
   void check_decodes() const;
+  void check_made_by(const Params& p) const;
   void build_schedule();
   void choose_solving();
   void spend_evaluations();

@@ -4,6 +4,7 @@
 
 #include "config/experiment.h"
 #include "config/toml.h"
+#include "io/files.h"
 #include "io/hashes.h"
 
 namespace retort {
@@ -65,6 +66,20 @@ const std::string& Experiment::content_of(const std::string& path) const {
     known = hash.empty() ? path : hash;
   }
   return known;
+}
+
+std::string Experiment::autoencoder_files(std::string& names) const {
+  names.clear();
+  std::string all;
+  Value values;
+  if (const Value* found = resolved_.find(Autoencoder::kind)) {
+    values[Autoencoder::kind] = *found;
+  }
+  each_path(values, paths_, [&](std::string& path) {
+    names += (names.empty() ? "" : ", ") + path;
+    all += content_of(path) + "\n";
+  });
+  return all.empty() ? "" : sha256_of_text(all);
 }
 
 std::string Experiment::fingerprint_of(const TableInfo& table, Affects least) const {

@@ -187,7 +187,7 @@ EvaluateSettings::EvaluateSettings(Params& p)
 EncodeSettings::EncodeSettings(Params& p)
     : rows(p.get("rows", 1024, "pictures in a shard, which is what is held in memory and what a killed run repeats",
                  at_least(1))),
-      batch(p.get("batch", 16, "pictures that are encoded at a time", at_least(1))),
+      batch(p.get("batch", 16, "pictures at most that are encoded at a time", at_least(1))),
       dtype(p.choice("dtype", "float16", {"float16", "bfloat16", "float32"},
                      "of latents and embeddings in the files; labels, masks and time_ids keep theirs")),
       drawn(p.choice("posterior", "mean", {"mean", "drawn"},
@@ -202,7 +202,10 @@ EncodeSettings::EncodeSettings(Params& p)
                     "safetensors file of what the text encoder is given: input_ids [N, L], and perhaps attention_mask; "
                     "its metadata `texts`, a list in JSON, says of which N captions (the data set gives these with "
                     "letters = true), \"\" among them for the empty prompt; or, without texts, \"train.input_ids\" and "
-                    "\"test.input_ids\", rows in the samples' order")) {
+                    "\"test.input_ids\", rows in the samples' order")),
+      made_by(p.get("made_by", "",
+                    "of a training on latents: the hash of the files of the [autoencoder] that made them, as `retort "
+                    "encode` writes it into latents.toml; a training with other files is refused. Empty: any will do")) {
   if (text_encoder.empty() != tokens.empty() && !p.is_describing()) {
     throw text_encoder.empty() ? p.error("tokens", "are for a text encoder; expected a text_encoder with them")
                                : p.error("text_encoder", "reads token ids; expected a file of `tokens` with it");

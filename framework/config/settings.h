@@ -87,7 +87,7 @@ struct EncodeSettings {
   std::string dtype;
   bool drawn;
   int64_t seed;
-  std::string text_encoder, tokens;
+  std::string text_encoder, tokens, made_by;
 };
 
 /// [report]

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "config/experiment.h"
@@ -104,9 +105,20 @@ void LatentData::check_range() const {
 }
 
 Batch LatentData::batch(Split split, const Tensor& index) const {
-  Batch out = data_->batch(split, index);
-  if (encodes_) {
-    out.x = encode_rows(*autoencoder_, backend_, out.x).to(at::kCPU, at::kFloat);
+  if (!encodes_) {
+    return data_->batch(split, index);
+  }
+  std::map<std::string, std::vector<Tensor>> conditions;
+  const auto make = [&](const Tensor& part, int64_t) {
+    const Batch pictures = data_->batch(split, part);
+    for (const auto& [name, rows] : pictures.condition) {
+      conditions[name].push_back(rows);
+    }
+    return encode_rows(*autoencoder_, backend_, pictures.x).to(at::kCPU, at::kFloat);
+  };
+  Batch out{by_parts(index, rows_at_once(data_->shape()), make), {}};
+  for (const auto& [name, parts] : conditions) {
+    out.condition.set(name, parts.size() == 1 ? parts[0] : at::cat(parts));
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "config/toml.h"
@@ -24,6 +25,8 @@ namespace {
 // A tensor's name. A data set is called so too, and the host names none: hence the other quotes.
 constexpr const char* latents_name = R"(latents)";
 constexpr const char* unconditional_name = "unconditional.safetensors";
+constexpr const char* unconditional_prefix = "uncond_";
+constexpr const char* shard_ending = ".safetensors";
 constexpr const char* made_of_key = "made_of";
 // Inputs that are given to networks in the precision of latents; others are stored as they come.
 constexpr const char* embeddings[] = {"prompt_embeds", "pooled_prompt_embeds"};
@@ -62,7 +65,7 @@ at::ScalarType stored_type(const std::string& name) {
 fs::path Shards::Place::file() const {
   std::string digits = std::to_string(number);
   digits.insert(0, digits.size() < 5 ? 5 - digits.size() : 0, '0');
-  return fs::path(folder_of(split)) / (digits + ".safetensors");
+  return fs::path(folder_of(split)) / (digits + shard_ending);
 }
 
 Shards::Shards(const Experiment& experiment)
@@ -96,7 +99,7 @@ std::vector<Shards::Place> Shards::places() const {
   return out;
 }
 
-std::string Shards::difference(const fs::path& folder) const {
+std::string Shards::difference(const fs::path& folder, bool moved_aside) const {
   std::error_code error;
   if (!fs::exists(folder, error)) {
     return "";
@@ -106,7 +109,7 @@ std::string Shards::difference(const fs::path& folder) const {
   }
   const Json manifest = read_json(folder / manifest_name);
   if (!manifest.is_object()) {
-    if (manifest.is_null() && !holds_others(folder)) {
+    if (manifest.is_null() ? !holds_others(folder) : moved_aside) {
       return "";
     }
     throw RequestError(
@@ -125,15 +128,43 @@ std::string Shards::difference(const fs::path& folder) const {
 }
 
 bool Shards::complete(const fs::path& folder) const {
-  if (!fs::exists(folder / config_name)) {
-    return false;
-  }
   const std::vector<Place> all = places();
-  return std::all_of(all.begin(), all.end(), [&](const Place& place) { return there(folder / place.file(), place); });
+  check_left_over(folder, all);
+  return fs::exists(folder / config_name) && unconditional_there(folder) &&
+         std::all_of(all.begin(), all.end(),
+                     [&](const Place& place) { return there(folder / place.file(), latents_name, place.rows); });
 }
 
-// Whole, and made of the same.
-bool Shards::there(const fs::path& file, const Place& place) const {
+bool Shards::unconditional_there(const fs::path& folder) const {
+  const Conditioning none = texts_ ? texts_->unconditional() : Conditioning();
+  return std::all_of(none.begin(), none.end(), [&](const auto& entry) {
+    return there(folder / folder_of(Split::train) / unconditional_name, unconditional_prefix + entry.first);
+  });
+}
+
+// Whoever reads the folder reads all that lies there.
+void Shards::check_left_over(const fs::path& folder, const std::vector<Place>& places) const {
+  std::set<fs::path> own;
+  for (const Place& place : places) {
+    own.insert(folder / place.file());
+  }
+  if (texts_ && !texts_->unconditional().empty()) {
+    own.insert(folder / folder_of(Split::train) / unconditional_name);
+  }
+  for (const Split split : {Split::train, Split::test}) {
+    std::error_code error;
+    for (fs::directory_iterator i(folder / folder_of(split), error), end; !error && i != end; i.increment(error)) {
+      if (i->path().extension() == shard_ending && !own.contains(i->path())) {
+        throw RequestError(i->path().string() +
+                           ": is none of these shards, and would be read with them; expected it "
+                           "to be elsewhere");
+      }
+    }
+  }
+}
+
+// Whole, and made of the same: a file with that tensor, of so many rows where these are told.
+bool Shards::there(const fs::path& file, const std::string& name, int64_t rows) const {
   std::error_code error;
   if (!fs::is_regular_file(file, error)) {
     return false;
@@ -141,10 +172,10 @@ bool Shards::there(const fs::path& file, const Place& place) const {
   try {
     const TensorHeader header = safetensors_header(file).first;
     const auto made_of = header.metadata.find(made_of_key);
-    const auto latents = std::find_if(header.entries.begin(), header.entries.end(),
-                                      [](const TensorEntry& entry) { return entry.name == latents_name; });
-    return made_of != header.metadata.end() && made_of->second == fingerprint_ && latents != header.entries.end() &&
-           !latents->shape.empty() && latents->shape[0] == place.rows;
+    const auto found = std::find_if(header.entries.begin(), header.entries.end(),
+                                    [&](const TensorEntry& entry) { return entry.name == name; });
+    return made_of != header.metadata.end() && made_of->second == fingerprint_ && found != header.entries.end() &&
+           (rows < 0 || (!found->shape.empty() && found->shape[0] == rows));
   } catch (const RequestError& e) {
     log::warn(std::string(e.what()) + "; it is made again");
     return false;
@@ -172,10 +203,18 @@ Batch Shards::encoded(Split split, int64_t first, int64_t rows) const {
   return out;
 }
 
-Tensor Shards::stored(const std::string& name, const Tensor& rows) const {
+Tensor Shards::stored(const std::string& name, const Tensor& rows, const std::string& of) const {
   const bool precise =
       name != latents_name && std::find(std::begin(embeddings), std::end(embeddings), name) == std::end(embeddings);
-  return rows.to(at::kCPU, precise ? rows.scalar_type() : stored_type(settings_.dtype)).contiguous();
+  const std::string what = name + " " + of;
+  require_finite(rows, what);
+  Tensor out = rows.to(at::kCPU, precise ? rows.scalar_type() : stored_type(settings_.dtype)).contiguous();
+  try {
+    require_finite(out, what + ", as " + settings_.dtype + ",");
+  } catch (const Error& e) {
+    throw Error(e.what() + std::string("; encode.dtype = \"bfloat16\" or \"float32\" holds larger numbers"));
+  }
+  return out;
 }
 
 std::map<std::string, std::string> Shards::metadata() const {
@@ -184,22 +223,22 @@ std::map<std::string, std::string> Shards::metadata() const {
           {"shift", Value{experiment_.autoencoder->shift(), {}}.text()}};
 }
 
-TensorFile Shards::file_of(const Place& place, const std::function<void(int64_t done)>& progress) const {
+TensorFile Shards::file_of(const Place& place, const std::string& again,
+                           const std::function<void(int64_t done)>& progress) const {
   std::map<std::string, std::vector<Tensor>> parts;
   for (int64_t done = 0; done < place.rows; done += settings_.batch) {
     if (stop_requested()) {
-      throw Error("interrupted; the same command goes on from there");
+      throw Error("interrupted; " + again + " goes on from there");
     }
     const int64_t first = place.first + done;
     const Batch batch = encoded(place.split, first, std::min(settings_.batch, place.rows - done));
-    const Tensor x = stored(latents_name, batch.x);
-    require_finite(x, "latents, as " + settings_.dtype + ", of " + folder_of(place.split) +
-                          "ing pictures from number " + std::to_string(first));
-    parts[latents_name].push_back(x);
+    const std::string of =
+        std::string("of ") + folder_of(place.split) + "ing pictures from number " + std::to_string(first);
+    parts[latents_name].push_back(stored(latents_name, batch.x, of));
     for (const auto& [name, rows] : batch.condition) {
-      parts[name].push_back(stored(name, rows));
+      parts[name].push_back(stored(name, rows, of));
     }
-    progress(done + x.size(0));
+    progress(done + batch.x.size(0));
   }
   TensorFile out{{}, metadata()};
   for (const auto& [name, tensors] : parts) {
@@ -216,7 +255,7 @@ void Shards::write_unconditional(const fs::path& folder) const {
   }
   TensorFile out{{}, metadata()};
   for (const auto& [name, row] : none) {
-    out.tensors["uncond_" + name] = stored(name, row[0]);
+    out.tensors[unconditional_prefix + name] = stored(name, row, "of the empty prompt")[0];
   }
   write_safetensors(folder / folder_of(Split::train) / unconditional_name, out);
 }
@@ -232,12 +271,19 @@ void Shards::write_config(const fs::path& folder) const {
     data["classes"] = Value{data_.classes(), {}};
   }
   out["autoencoder"] = *experiment_.resolved_for(folder).find(Autoencoder::kind);
-  write_text(folder / config_name, "# Latents of " + std::to_string(pictures()) +
-                                       " pictures, made by `retort encode`: a configuration to extend.\n" +
-                                       write_toml(out));
+  std::string names;
+  if (const std::string files = experiment_.autoencoder_files(names); !files.empty()) {
+    out["encode"]["made_by"] = Value{files, {}};
+  }
+  const std::string text = "# Latents of " + std::to_string(pictures()) +
+                           " pictures, made by `retort encode`: a configuration to extend.\n" + write_toml(out);
+  std::error_code error;
+  if (!fs::is_regular_file(folder / config_name, error) || read_text(folder / config_name) != text) {
+    write_text(folder / config_name, text);
+  }
 }
 
-void Shards::make(const fs::path& folder) const {
+void Shards::make(const fs::path& folder, const std::string& again) const {
   make_folder(folder);
   remove_half_written(folder);
   Json manifest;
@@ -255,7 +301,7 @@ void Shards::make(const fs::path& folder) const {
     remove_half_written(folder / folder_of(split));
   }
   std::vector<Place> left = places();
-  std::erase_if(left, [&](const Place& place) { return there(folder / place.file(), place); });
+  std::erase_if(left, [&](const Place& place) { return there(folder / place.file(), latents_name, place.rows); });
   int64_t to_do = 0;
   for (const Place& place : left) {
     to_do += place.rows;
@@ -268,7 +314,8 @@ void Shards::make(const fs::path& folder) const {
   log::Progress progress("encoding", pictures(), pictures() - to_do);
   int64_t before = pictures() - to_do;
   for (const Place& place : left) {
-    write_safetensors(folder / place.file(), file_of(place, [&](int64_t done) { progress.update(before + done); }));
+    write_safetensors(folder / place.file(),
+                      file_of(place, again, [&](int64_t done) { progress.update(before + done); }));
     before += place.rows;
   }
   write_config(folder);

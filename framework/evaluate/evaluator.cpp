@@ -111,8 +111,7 @@ class ModelEvaluator::Context final : public Evaluation {
     if (encodes()) {
       return pictures_at(data_rows(settings_.reference_samples));
     }
-    const auto real = [&] { return experiment_.pictures(data(settings_.reference_samples).x); };
-    return decodes() ? shared("decoded data", real) : real();
+    return experiment_.pictures(data(settings_.reference_samples).x);
   }
 
   Tensor sample_features() const override {
@@ -225,9 +224,8 @@ class ModelEvaluator::Context final : public Evaluation {
     return experiment_.picture_data()->batch(Split::test, rows).x.to(backend.device(), backend.dtype());
   }
 
-  Tensor pictures_of_endpoints() const {
-    return shared("pictures of the endpoints", [&] { return experiment_.pictures(endpoints()); });
-  }
+  // Never kept: pictures are many times as large as what they are decoded from.
+  Tensor pictures_of_endpoints() const { return experiment_.pictures(endpoints()); }
 
   Tensor features_of_pictures(const Tensor& x) const {
     if (settings_.features.empty()) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <map>
 
 #include "sample/draws.h"
 
@@ -20,17 +21,39 @@ void add_guidance(const Experiment& experiment, Conditioning& condition, int64_t
   }
 }
 
+// What a model is given of a data set's conditions.
+Conditioning of_model(const Experiment& experiment, const Conditioning& given) {
+  Conditioning out;
+  for (const Input& input : experiment.spec().inputs) {
+    if (!is_the_hosts(input) && given.has(input.name)) {
+      out.set(input.name, given[input.name].to(experiment.backend().device()));
+    }
+  }
+  return out;
+}
+
+// Those of some rows of the test split. Pictures come with them, which are not encoded, and never all at once.
+Conditioning conditions_at(const Experiment& experiment, const Tensor& index) {
+  constexpr int64_t rows_at_once = 256;
+  std::map<std::string, std::vector<Tensor>> parts;
+  for (const Tensor& rows : index.split(rows_at_once)) {
+    const Conditioning given = of_model(experiment, experiment.picture_data()->batch(Split::test, rows).condition);
+    for (const auto& [name, own] : given) {
+      parts[name].push_back(own);
+    }
+  }
+  Conditioning out;
+  for (const auto& [name, own] : parts) {
+    out.set(name, at::cat(own));
+  }
+  return out;
+}
+
 }  // namespace
 
 Batch for_model(const Experiment& experiment, const Batch& data) {
   const Backend& backend = experiment.backend();
-  Batch out{data.x.to(backend.device(), backend.dtype()), {}};
-  for (const Input& input : experiment.spec().inputs) {
-    if (!is_the_hosts(input) && data.condition.has(input.name)) {
-      out.condition.set(input.name, data.condition[input.name].to(backend.device()));
-    }
-  }
-  return out;
+  return {data.x.to(backend.device(), backend.dtype()), of_model(experiment, data.condition)};
 }
 
 Batch for_model(const Experiment& experiment, const Batch& data, double guidance) {
@@ -50,7 +73,7 @@ Conditioning sample_conditions(const Experiment& experiment, int64_t n, int64_t 
     // Labels too come from those rows: all conditions of a sample belong together.
     const Tensor order = drawn_rows(*experiment.dataset, experiment.dataset->size(Split::test), seed);
     const Tensor index = order.index_select(0, at::arange(n, at::kLong).remainder(order.size(0)));
-    out = for_model(experiment, experiment.dataset->batch(Split::test, index)).condition;
+    out = conditions_at(experiment, index);
   } else if (spec.classes() > 0) {
     out.set(inputs::labels, sample_labels(experiment, n).to(experiment.backend().device()));
   }

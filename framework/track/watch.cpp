@@ -99,7 +99,7 @@ void Watch::show_samples(int64_t step, const Model& student) const {
 
 namespace {
 
-// How the row was sampled and by which weights, where there are several ways: "fd", "fd/4 steps", "fd/4 steps, w 2".
+// How the row was sampled and by which weights, where there are several ways: 4 steps, guidance 2
 std::string way(const Json& row) {
   std::string out;
   const auto add = [&](const std::string& part) { out += (out.empty() ? "" : ", ") + part; };

@@ -55,7 +55,7 @@ class Importance {
       share = (1 - of_density) * at::softmax(size, 0) + of_density / static_cast<double>(places_);
     }
     // The inverse of the distribution function, which is linear between the places.
-    const Tensor ends = share.cumsum(0), u = step.uniform() * ends[-1];
+    const Tensor ends = share.cumsum(0), u = times.uniform(step) * ends[-1];
     const Tensor place = at::searchsorted(ends, u, false, true).clamp_max(places_ - 1);
     const Tensor rate = share.index_select(0, place);
     const Tensor within = (u - ends.index_select(0, place) + rate) / rate;

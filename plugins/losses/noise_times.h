@@ -102,6 +102,16 @@ class NoiseTimes {
         process, [&] { return u; }, [&] { return at::special_ndtri(inside(u)); });
   }
 
+  /// [B] float64 in [0, 1), as `draw` takes them: in strata where these are asked for.
+  Tensor uniform(const TrainingStep& step) const {
+    const Tensor u = step.uniform();
+    if (!stratified_) {
+      return u;
+    }
+    const Tensor row = at::arange(step.first_row, step.first_row + u.size(0), at::kDouble);
+    return (row + u) / static_cast<double>(step.whole_rows());
+  }
+
  private:
   template <class Uniform, class Normal>
   Tensor times(const Process& process, Uniform uniform, Normal normal) const {
@@ -150,15 +160,6 @@ class NoiseTimes {
   static Tensor lerp(const Tensor& low, const Tensor& high, const Tensor& u) { return low + (high - low) * u; }
   // Within 0 and 1, where quantiles are finite.
   static Tensor inside(const Tensor& u) { return u.clamp(0x1p-54, 1 - 0x1p-53); }
-
-  Tensor uniform(const TrainingStep& step) const {
-    const Tensor u = step.uniform();
-    if (!stratified_) {
-      return u;
-    }
-    const Tensor row = at::arange(step.first_row, step.first_row + u.size(0), at::kDouble);
-    return (row + u) / static_cast<double>(step.whole_rows());
-  }
 
   Tensor normal(const TrainingStep& step) const {
     return stratified_ ? at::special_ndtri(inside(uniform(step))) : step.normal();

@@ -20,6 +20,7 @@
 #include <ATen/ATen.h>
 
 #include "../shared/draw.h"
+#include "../shared/features_at.h"
 #include "distances.h"
 
 using namespace retort;
@@ -47,8 +48,7 @@ class Authenticity final : public Metric {
                                           const Tensor index =
                                               draw_rows(at::arange(dataset->size(Split::train), at::kLong), most_,
                                                         evaluation.generator("authenticity"));
-                                          const Tensor x = dataset->batch(Split::train, index).x;
-                                          return evaluation.features(x.to(evaluation.start().x.options()));
+                                          return features_at(evaluation, *dataset, Split::train, index);
                                         })
                                 .to(at::kDouble);
     // How far each training sample is from the nearest other one.

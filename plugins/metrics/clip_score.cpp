@@ -23,6 +23,7 @@
 
 #include "../shared/draw.h"
 #include "../shared/encoded.h"
+#include "../shared/features_at.h"
 #include "../shared/safetensors_rows.h"
 
 using namespace retort;
@@ -84,11 +85,17 @@ class ClipScore final : public Metric {
   double of(const Dataset& dataset, const Evaluation& evaluation, int64_t count) const {
     const Tensor index =
         draw_rows(at::arange(dataset.size(Split::test), at::kLong), count, evaluation.generator("clip score"));
-    const Batch data = dataset.batch(Split::test, index);
-    const Tensor texts = texts_of(data.condition);
-    const Tensor features =
-        texts.defined() ? encoded_.of(evaluation, data.x.to(evaluation.samples().options())) : Tensor();
-    return features.defined() ? score(features, texts) : -1.0;
+    const auto options = evaluation.samples().options();
+    std::vector<Tensor> texts, features;
+    for (const Tensor& rows : index.split(pictures_at_once)) {
+      const Batch data = dataset.batch(Split::test, rows);
+      texts.push_back(texts_of(data.condition));
+      features.push_back(texts.back().defined() ? encoded_.of(evaluation, data.x.to(options)) : Tensor());
+      if (!features.back().defined()) {
+        return -1.0;
+      }
+    }
+    return score(at::cat(features), at::cat(texts));
   }
 
   // [n, F] float64; undefined where the conditions do not say them.

@@ -21,6 +21,7 @@
 #include <ATen/ATen.h>
 
 #include "../shared/draw.h"
+#include "../shared/features_at.h"
 #include "distances.h"
 #include "frechet.h"
 
@@ -42,9 +43,8 @@ class Classes final : public Metric {
     const Tensor index =
         draw_rows(at::arange(dataset->size(Split::test), at::kLong), most_, evaluation.generator("classes"));
     const Tensor labels = dataset->labels(Split::test).index_select(0, index);
-    const Tensor data = evaluation.shared("features of " + std::to_string(most_) + " labelled data", [&] {
-      return evaluation.features(dataset->batch(Split::test, index).x.to(evaluation.start().x.options()));
-    });
+    const Tensor data = evaluation.shared("features of " + std::to_string(most_) + " labelled data",
+                                          [&] { return features_at(evaluation, *dataset, Split::test, index); });
     const Tensor found = vote(samples.to(at::kDouble), data.to(at::kDouble), labels, classes);
     const Tensor asked = evaluation.start().condition[inputs::labels];
     const Tensor share = shares(found, classes), wanted = shares(labels, classes);

@@ -50,6 +50,9 @@ class Retrieval final : public Metric {
  private:
   // cosines: [n, n], a row for each that looks, its own on the diagonal
   static void add(Measurement& out, const std::string& name, const Tensor& cosines) {
+    if (!cosines.isfinite().all().item<bool>()) {
+      throw Error("the network's embeddings are not finite");
+    }
     const Tensor before = (cosines >= cosines.diagonal().unsqueeze(1)).sum(1) - 1;  // not itself
     for (const int64_t first : {1, 5}) {
       out.values.emplace_back(name + std::to_string(first), (before < first).to(at::kDouble).mean().item<double>());

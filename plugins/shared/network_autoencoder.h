@@ -80,7 +80,7 @@ class NetworkAutoencoder : public Autoencoder {
     scale_.shift = p.get("shift_factor", scale_.shift, "what is taken from them before; by default the model's own");
     scale_.check_shift(p);
     batch_ =
-        p.get("batch", 0, "pictures that go through the network at once; 0: as many as suit their size", at_least(0));
+        p.get("batch", 0, "pictures at most that go through the network at once; 0: as many as suit their size", at_least(0));
     if (network_ != nullptr) {
       device_ = p.host().backend().device();
       dtype_ = p.host().backend().dtype();

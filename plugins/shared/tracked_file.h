@@ -4,6 +4,7 @@
 #include <retort/error.h>
 #include <retort/tracker.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,11 +16,13 @@ inline std::string tag_of(const Scalar& scalar) {
   return scalar.group.empty() ? scalar.name : scalar.group + "/" + scalar.name;
 }
 
-/// The key `file`: a name within the folder of the training.
-inline std::string file_name(Params& p, const char* fallback) {
+/// The key `file`: a name within the folder of the training, with that word in it, so that it is none of the host's.
+inline std::string file_name(Params& p, const char* fallback, const std::string& word) {
   const std::string name = p.get("file", fallback, "its name, in the folder of the training");
-  if (name.empty() || name.find('/') != std::string::npos) {
-    throw p.error("file", "is \"" + name + "\"; expected a name without folders");
+  const bool plain = std::none_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < ' '; });
+  if (!plain || name.find(word) == std::string::npos) {
+    throw p.error("file",
+                  "is " + Value{name, {}}.text() + "; expected a name without folders, with \"" + word + "\" in it");
   }
   return name;
 }

@@ -94,7 +94,7 @@ struct Columns {
 
 class Csv final : public Tracker {
  public:
-  explicit Csv(Params& p) : name_(file_name(p, "metrics.csv")) {}
+  explicit Csv(Params& p) : name_(file_name(p, "metrics.csv", ".csv")) {}
 
   void begin(const TrackedRun& run, int64_t from_step) override {
     file_ = run.folder / name_;

@@ -88,12 +88,8 @@ void add_hparams(const Value& table, const std::string& prefix, Message& out) {
 class TensorBoard final : public Tracker {
  public:
   explicit TensorBoard(Params& p)
-      : name_(file_name(p, "events.out.tfevents.retort")),
-        buckets_(p.get("buckets", 30, "bars of a histogram", between(1, 1000))) {
-    if (name_.find("tfevents") == std::string::npos) {
-      throw p.error("file", "is \"" + name_ + "\"; expected \"tfevents\" in it, by which TensorBoard knows its files");
-    }
-  }
+      : name_(file_name(p, "events.out.tfevents.retort", "tfevents")),
+        buckets_(p.get("buckets", 30, "bars of a histogram", between(1, 1000))) {}
 
   void begin(const TrackedRun& run, int64_t from_step) override {
     file_ = run.folder / name_;

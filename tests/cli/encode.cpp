@@ -102,7 +102,7 @@ void write_text_encoder(const Photos& photos, const std::string& texts) {
   net.register_parameter("width", at::ones({1, 1, 4}), false);
   net.define(R"(
     def forward(self, input_ids, attention_mask):
-        x = input_ids.to(torch.float).unsqueeze(-1) * self.width
+        x = input_ids.unsqueeze(-1) * self.width
         return x, x.sum(1) + attention_mask.sum(1, keepdim=True)
   )");
   net.save(photos.at("clip.ts"));

@@ -1,4 +1,5 @@
 // `retort init`: what it writes can be run.
+#include <algorithm>
 #include <fstream>
 
 #include "io/files.h"
@@ -61,7 +62,15 @@ TEST_CASE("pictures without a teacher: one is trained, then distilled") {
 
 TEST_CASE("a teacher of diffusers on pictures") {
   Folder folder;
-  fs::create_directory_symlink(pictures, folder / "photos");
+  const auto picture = std::find_if(fs::recursive_directory_iterator(pictures), {},
+                                    [](const fs::directory_entry& entry) { return entry.is_regular_file(); });
+  for (int label = 0; label < 10; ++label) {  // the teacher has ten classes
+    const fs::path of_class = folder / ("photos/" + std::to_string(label));
+    fs::create_directories(of_class);
+    for (const char* name : {"a", "b"}) {
+      fs::copy_file(picture->path(), of_class / (name + picture->path().extension().string()));
+    }
+  }
   fs::create_directory_symlink(source_dir() + "/tests/fixtures/diffusers/pixel", folder / "model");
   const Outcome out = in(folder, "init --pictures photos --teacher model --out student.toml");
   CAPTURE(out.output);

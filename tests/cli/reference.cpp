@@ -40,7 +40,7 @@ TEST_CASE("the reference is what the program says of itself") {
       check_golden(file, here);
     }
   }
-  CHECK(pages.size() == 9);
+  CHECK(pages.size() == 11);
   CHECK(one_line(run_retort("inspect --all"), 2, {"needs --markdown"}));
   CHECK(one_line(run_retort("inspect"), 2, {"needs a NAME"}));
 }

@@ -59,15 +59,17 @@ Values values_of(const EvaluationResult& result) {
 // Latents of some pictures of Fashion-MNIST, for both splits.
 void write_latents(const Folder& folder, const Experiment& pictures, int64_t count) {
   for (const Split split : {Split::train, Split::test}) {
+    const Batch batch = pictures.dataset->batch(split, at::arange(count, at::kLong));
     TensorFile file;
-    file.tensors["latents"] = pictures.dataset->batch(split, at::arange(count, at::kLong)).x;
+    file.tensors["latents"] = batch.x;
+    file.tensors["labels"] = batch.condition[inputs::labels];
     write_safetensors(folder / (split == Split::train ? "train.safetensors" : "test.safetensors"), file);
   }
 }
 
 std::string latents_in(const Folder& folder) {
   return "[dataset]\ntype = \"latents\"\nfolder = \"" + folder.string() + "/train.safetensors\"\ntest_folder = \"" +
-         folder.string() + "/test.safetensors\"\n";
+         folder.string() + "/test.safetensors\"\nclasses = 10\n";
 }
 
 }  // namespace

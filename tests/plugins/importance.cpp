@@ -85,6 +85,16 @@ TEST_CASE("times are drawn in proportion to the size of the loss, and the mean o
   }
 }
 
+TEST_CASE("in strata, rows of importance have a place of their own too") {
+  Draw draw(2);
+  const int64_t count = 1000;
+  const Tensor t =
+      draw("times = \"uniform\"\nt_min = 0.0\nstratified = true\nimportance = true\nimportance_places = 512", count).t;
+  const Tensor mass = ((2 * t).exp() - 1) / (std::exp(2.0) - 1) * static_cast<double>(count);
+  const Tensor off = mass - at::arange(count, at::kDouble) - 0.5;  // from the middle of its stratum
+  CHECK(off.abs().max().item<double>() < 0.5 + 1.5);               // the places' steps, and the thousandth
+}
+
 TEST_CASE("uniform times in proportion to e^2t have its distribution function") {
   const int64_t count = 100'000;
   Draw draw(2);

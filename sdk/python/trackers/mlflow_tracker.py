@@ -1,4 +1,5 @@
 """Retort's tracker for MLflow: [tracker.python] file = "mlflow_tracker.py". MLFLOW_TRACKING_URI says where it goes."""
+import pathlib
 import re
 
 import mlflow
@@ -13,13 +14,23 @@ class Tracker:
     def begin(self, run, from_step):
         mlflow.end_run()  # of a training before, in a sweep
         mlflow.set_experiment("retort")
-        before = mlflow.search_runs(filter_string=f"tags.folder = '{run['folder']}'", output_format="list") if from_step else []
-        self.run = mlflow.start_run(run_id=before[0].info.run_id if before else None, run_name=run["name"], tags={"folder": run["folder"]})
-        if not before:
+        # MLflow's name of the run is kept beside the training, so that one that goes on goes on there. MLflow keeps a step that comes
+        # again twice, so what it has is looked up.
+        file = pathlib.Path(run["folder"]) / "mlflow_run"
+        before = file.read_text() if from_step and file.exists() else None
+        self.run = mlflow.start_run(run_id=before, run_name=run["name"])
+        file.write_text(self.run.info.run_id)
+        self.last = {}
+        if before:
+            history = mlflow.MlflowClient().get_metric_history
+            for name in self.run.data.metrics:
+                self.last[name] = max(metric.step for metric in history(before, name))
+        else:
             mlflow.log_params({key: str(value)[:500] for key, value in flat(run["config"])})
 
     def log(self, step, numbers):
-        mlflow.log_metrics({re.sub(r"[^\w\-. /]", "_", name): value for name, value in numbers.items()}, step=step)
+        plain = {re.sub(r"[^\w\-. /]", "_", name): value for name, value in numbers.items()}
+        mlflow.log_metrics({name: value for name, value in plain.items() if step > self.last.get(name, -1)}, step=step)
 
     def pictures(self, step, name, pictures):
         for i, picture in enumerate(pictures):
@@ -27,5 +38,5 @@ class Tracker:
 
     def end(self, measured):
         for step, numbers in measured:
-            self.log(step, numbers)
+            self.log(step, {f"measured/{name}": value for name, value in numbers.items()})
         mlflow.end_run()
