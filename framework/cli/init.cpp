@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <cstring>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -39,6 +42,21 @@ void ask_all(InitRequest& request) {
   ask("The file to write", request.out);
 }
 
+// As a shell reads it.
+std::string in_shell(const std::string& text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c >= 0x80 || std::strchr("_-./+,:@%", c) != nullptr;
+  });
+  if (plain && !text.empty()) {
+    return text;
+  }
+  std::string out = "'";
+  for (const char c : text) {
+    out += c == '\'' ? "'\\''" : std::string(1, c);
+  }
+  return out + "'";
+}
+
 void init(InitRequest request, bool asks, Registry& registry) {
   if (asks && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) {
     ask_all(request);
@@ -51,7 +69,7 @@ void init(InitRequest request, bool asks, Registry& registry) {
   std::printf(
       "  retort sweep %s --dry-run    # what it will cost\n"
       "  retort run %s                # trains, samples, measures and reports; goes on where it was stopped\n",
-      config.c_str(), config.c_str());
+      in_shell(config).c_str(), in_shell(config).c_str());
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 
 #include "cli/commands.h"
@@ -96,6 +98,33 @@ void point_to_key(const std::string& message) {
   }
 }
 
+int main_without_errors(int argc, char** argv) {
+  try {
+    return main_inner(argc, argv);
+  } catch (const RequestError& e) {
+    log::error(first_line(e.what()));
+    point_to_key(e.what());
+    return 2;
+  } catch (const std::bad_alloc&) {
+    log::error("out of memory; use smaller batches or networks");
+    return 1;
+  } catch (const std::exception& e) {
+    log::error(first_line(e.what()));
+    return 1;
+  }
+}
+
+// What was printed counts once it is written.
+bool all_is_written() {
+  const bool failed_before = std::ferror(stdout) != 0;
+  if (std::fflush(stdout) == 0 && !failed_before) {
+    return true;
+  }
+  const std::string why = failed_before ? "" : std::string(": ") + std::strerror(errno);
+  log::error("standard output could not be written" + why);
+  return false;
+}
+
 }  // namespace
 
 }  // namespace retort
@@ -103,17 +132,6 @@ void point_to_key(const std::string& message) {
 int main(int argc, char** argv) {
   retort::one_line_for_crashes();
   retort::stop_on_signals();
-  try {
-    return retort::main_inner(argc, argv);
-  } catch (const retort::RequestError& e) {
-    retort::log::error(retort::first_line(e.what()));
-    retort::point_to_key(e.what());
-    return 2;
-  } catch (const std::bad_alloc&) {
-    retort::log::error("out of memory; use smaller batches or networks");
-    return 1;
-  } catch (const std::exception& e) {
-    retort::log::error(retort::first_line(e.what()));
-    return 1;
-  }
+  const int code = retort::main_without_errors(argc, argv);
+  return code == 0 && !retort::all_is_written() ? 1 : code;
 }

@@ -170,9 +170,11 @@ constexpr const char* bash_functions = R"END(
 # Sets `sort` to what stands at the cursor, `command` and `cur` to the command and the word so far.
 _retort_look() {
   local line=${COMP_LINE:0:COMP_POINT} words word skip= place=0 all
+  line=${line//\\ /$'\1'}  # a space that is quoted by "\" divides no words
   cur=${line##*[[:space:]]}
   command= sort=command
   read -ra words <<<"${line%"$cur"}"
+  cur=${cur//$'\1'/ }
   for word in "${words[@]:1}"; do
     if [ -n "$skip" ]; then
       skip=
@@ -189,9 +191,12 @@ _retort_look() {
   elif [[ $cur == -* ]]; then
     sort=option
   elif [ -n "$command" ]; then
-    read -ra all <<<"${_retort_places[$command]:-file}"
-    [ "$place" -lt "${#all[@]}" ] || place=$((${#all[@]} - 1))
-    sort=${all[$place]:-none}
+    sort=none
+    read -ra all <<<"${_retort_places[$command]-file}"
+    if [ "${#all[@]}" -gt 0 ]; then
+      [ "$place" -lt "${#all[@]}" ] || place=$((${#all[@]} - 1))
+      sort=${all[$place]}
+    fi
   fi
 }
 
@@ -199,6 +204,10 @@ _retort() {
   local cur command sort key word
   COMPREPLY=()
   _retort_look
+  # So that names with spaces are quoted, and folders end with "/".
+  case $sort in
+    file | folder | config | plugin) compopt -o filenames 2>/dev/null ;;
+  esac
   case $sort in
     command) mapfile -t COMPREPLY < <(compgen -W "$_retort_commands $_retort_general" -- "$cur") ;;
     option) mapfile -t COMPREPLY < <(compgen -W "${_retort_options[$command]:-$_retort_general}" -- "$cur") ;;
@@ -208,9 +217,7 @@ _retort() {
     key) mapfile -t COMPREPLY < <(compgen -W "$_retort_keys $_retort_plugins $_retort_subjects" -- "$cur") ;;
     shell) mapfile -t COMPREPLY < <(compgen -W "$_retort_shells" -- "$cur") ;;
     folder) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-    config)
-      mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -S / -- "$cur")
-      [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != */ ]] || compopt -o nospace 2>/dev/null ;;
+    config) mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur") ;;
     override)
       if [[ $cur == *=* ]]; then
         key=${cur%%=*} word=${cur#*=}
@@ -251,7 +258,7 @@ _retort() {
   elif [[ $PREFIX == -* ]]; then
     sort=option
   elif [[ -n $command ]]; then
-    all=(${=_retort_places[$command]:-file})
+    all=(${=_retort_places[$command]-file})
     (( place < $#all )) || (( place = $#all - 1 ))
     sort=${all[place+1]:-none}
   fi

@@ -7,8 +7,10 @@
 
 #include "config/affects.h"
 #include "config/keys.h"
+#include "config/old_keys.h"
 #include "config/toml.h"
 #include "retort/backend.h"
+#include "retort/loss.h"
 
 namespace retort {
 
@@ -68,6 +70,10 @@ const PluginDescription& sweep_part() {
 
 void look_in_kind(const Catalog& catalog, const std::string& kind, std::vector<std::string> rest, Meant& out);
 
+bool is_place_in_list(const std::string& word) {
+  return !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
 // The keys of one part, or of a plugin that one of its keys holds.
 void look_in_part(const Catalog& catalog, const std::string& table, const PluginDescription* part,
                   const std::vector<ParamInfo>& keys, const std::vector<std::string>& rest, Meant& out) {
@@ -79,8 +85,7 @@ void look_in_part(const Catalog& catalog, const std::string& table, const Plugin
     return;
   }
   std::vector<std::string> inner(rest.begin() + 1, rest.end());
-  if (!inner.empty() &&
-      std::all_of(inner[0].begin(), inner[0].end(), [](unsigned char c) { return std::isdigit(c); })) {
+  if (!inner.empty() && is_place_in_list(inner[0])) {
     inner.erase(inner.begin());  // which of a list
   }
   if (inner.empty() || nested_kind(key->type).empty() || inner[0] == "weight") {
@@ -93,6 +98,9 @@ void look_in_part(const Catalog& catalog, const std::string& table, const Plugin
 void look_in_kind(const Catalog& catalog, const std::string& kind, std::vector<std::string> rest, Meant& out) {
   if (kind == Backend::kind && !rest.empty() && (rest[0] == "teacher" || rest[0] == "student")) {
     rest.erase(rest.begin());  // [backend.teacher] holds what [backend] does
+  }
+  if (kind == Loss::kind && !rest.empty() && is_place_in_list(rest[0])) {
+    rest.insert(rest.begin(), "terms");  // loss = [{ … }, …] is short for the terms of a sum
   }
   if (rest.empty()) {
     out.kind = kind;
@@ -138,8 +146,19 @@ void look_everywhere(const Catalog& catalog, const std::string& name, Meant& out
   }
 }
 
+// A key's name of today.
+std::vector<std::string> present_words(const std::vector<std::string>& key) {
+  const std::string whole = join_key(key);
+  for (const auto& [old, present] : old_keys()) {
+    if (whole == old) {
+      return split_key(present);
+    }
+  }
+  return key;
+}
+
 Meant meant_by(const Catalog& catalog, const std::string& text) {
-  const std::vector<std::string> key = split_key(text);
+  const std::vector<std::string> key = present_words(split_key(text));
   const std::vector<std::string> rest(key.begin() + 1, key.end());
   Meant out;
   const TableInfo* table = find_table(key[0]);

@@ -45,8 +45,26 @@ void add_range(const std::string& range, Json& out) {
 }
 
 Json list_of(Json items) { return {{"type", "array"}, {"items", std::move(items)}}; }
+Json filled_list_of(Json items) {
+  Json out = list_of(std::move(items));
+  out["minItems"] = 1;
+  return out;
+}
 
 Json any_of(std::vector<Json> all) { return all.size() == 1 ? all[0] : Json{{"anyOf", all}}; }
+
+// A file, or a network with what it is given, which only the sentence says.
+bool takes_table_too(const ParamInfo& p) { return p.type == "path" && p.doc.find("or a table") != std::string::npos; }
+
+// The kind whose plugins a list names, as evaluate.metrics does; empty where it names none.
+std::string listed_kind(const ParamInfo& p) {
+  for (const std::string kind : plugin_kinds) {
+    if (p.type == "list of strings" && is_listed(kind) && p.name == kind + "s") {
+      return kind;
+    }
+  }
+  return "";
+}
 
 // What values a key takes, without its name and sentence.
 Json values_of(const ParamInfo& p) {
@@ -61,6 +79,12 @@ Json values_of(const ParamInfo& p) {
     Json out = {{"type", p.type}};
     add_range(p.range, out);
     return out;
+  }
+  if (takes_table_too(p)) {
+    return any_of({text, Json{{"type", "object"}}});
+  }
+  if (const std::string kind = listed_kind(p); !kind.empty()) {
+    return list_of(reference(kind + ".name"));
   }
   if (p.type == "string" || p.type == "path") {
     return text;
@@ -81,10 +105,9 @@ Json values_of(const ParamInfo& p) {
     return list_of(item);
   }
   if (p.type == "integer or list of integers") {
-    const Json whole = {{"type", "integer"}};
-    Json one = whole;
+    Json one = {{"type", "integer"}};
     add_range(p.range, one);
-    return any_of({one, list_of(whole)});
+    return any_of({one, filled_list_of(Json{{"type", "integer"}, {"minimum", 0}})});
   }
   return Json::object();
 }
@@ -113,11 +136,6 @@ Json table_schema(const PluginDescription& table) {
   out.update(closed_object());
   for (const ParamInfo& p : table.params) {
     out["properties"][p.name] = key_schema(p);
-  }
-  if (table.file.name == "evaluate") {  // which is a file, or a network with what it is given
-    Json& features = out["properties"]["features"];
-    features.erase("type");
-    features.update(any_of({Json{{"type", "string"}}, Json{{"type", "object"}}}));
   }
   for (const auto& [old, present] : old_keys()) {
     const std::string begin = table.file.name + ".";
@@ -329,10 +347,10 @@ bool is_weighed(const Catalog& catalog, const std::string& kind) {
 Json dotted_keys(const std::vector<std::pair<std::string, Json>>& values, bool lists) {
   Json out = {{"type", "object"}, {"properties", Json::object()}};
   for (const auto& [key, value] : values) {
-    out["properties"][key] = lists ? list_of(value) : value;
+    out["properties"][key] = lists ? filled_list_of(value) : value;
   }
   // Keys of parts within parts: not said one by one.
-  out["patternProperties"] = {{inner_keys(), lists ? Json{{"type", "array"}} : Json::object()},
+  out["patternProperties"] = {{inner_keys(), lists ? Json{{"type", "array"}, {"minItems", 1}} : Json::object()},
                               {whole_tables(), {{"type", "object"}}}};
   return out;
 }
@@ -372,6 +390,7 @@ Json sweep_schema(const std::vector<std::pair<std::string, Json>>& values, Json&
       for (const ParamInfo& inner : tune_keys()) {
         own["properties"][inner.name] = key_schema(inner);
       }
+      own["required"] = Json::array({"by"});
     }
     out["properties"][p.name] = own;
   }
@@ -411,7 +430,7 @@ Json schema_of(const Catalog& catalog) {
       }
       continue;
     }
-    root[kind] = weighed ? any_of({reference(kind), list_of(reference(kind))}) : reference(kind);
+    root[kind] = weighed ? any_of({reference(kind), filled_list_of(reference(kind))}) : reference(kind);
     swept.emplace_back(kind + ".type", any_of({reference(kind + ".name"), reference(kind)}));
     for (const std::string& key : schema.keys()) {
       swept.emplace_back(std::string(kind) + "." + key, reference(kind + ".any/properties/" + key));
@@ -424,6 +443,13 @@ Json schema_of(const Catalog& catalog) {
       for (const ParamInfo& p : part->params) {
         swept.emplace_back(std::string(table.name) + "." + p.name,
                            reference(std::string(table.name) + "/properties/" + p.name));
+      }
+      for (const auto& [old, present] : old_keys()) {
+        const std::string key = old, begin = std::string(table.name) + ".";
+        if (key.starts_with(begin)) {
+          swept.emplace_back(key,
+                             reference(begin.substr(0, begin.size() - 1) + "/properties/" + key.substr(begin.size())));
+        }
       }
     }
   }

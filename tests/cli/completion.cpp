@@ -66,6 +66,16 @@ TEST_CASE("bash completes commands, options, files, keys and values") {
   CHECK(bash.candidates("retort --plugin-dir . lis") == "\nlist\n");
 }
 
+TEST_CASE("bash knows files for such, and offers none where a command takes none") {
+  const Bash bash;
+  const std::string seen = "compopt() { echo \"$@\"; };";
+  CHECK(bash.candidates("retort run o", seen) == "\n-o filenames\nown.toml\n");
+  CHECK(bash.candidates("retort list sch", seen) == "\nschedule\n");
+  CHECK(bash.candidates("retort doctor ") == "\n");
+  CHECK(bash.candidates("retort doctor n") == "\n");
+  CHECK(bash.candidates("retort run with\\ space.toml train.optimizer=adamw") == "\nadamw\n");
+}
+
 TEST_CASE("where = divides no words, bash is given the whole word") {
   const Bash bash;
   CHECK(bash.candidates("retort run own.toml train.optimizer=adamw", "COMP_WORDBREAKS=' ';") ==

@@ -156,6 +156,42 @@ TEST_CASE("what is encoded already is left alone; another encoding is one line")
   CHECK(files_in(photos.at("b/train")) == files_in(photos.at("latents~1/train")));
 }
 
+TEST_CASE("a folder is one by whatever name it is called, and --fresh moves what lies there") {
+  const Photos photos;
+  fs::create_directories(photos.at("real"));
+  fs::create_directory_symlink("real", photos.at("link"));
+  REQUIRE(photos.encode("--out " + photos.at("link")).code == 0);
+  const auto made = files_in(photos.at("real"));
+  CHECK(made.contains("latents.toml"));
+  for (const std::string name : {"link/", "./real/.", "real/train/.."}) {
+    CAPTURE(name);
+    const Outcome again = photos.encode("--out " + photos.at(name));
+    CHECK(again.code == 0);
+    CHECK(contains(again.output, "there already"));
+  }
+  CHECK(photos.encode("--fresh --out " + photos.at("link")).code == 0);
+  CHECK(fs::is_symlink(photos.at("link")));
+  CHECK(files_in(photos.at("real~1")) == made);
+  CHECK(files_in(photos.at("real")) == made);
+}
+
+TEST_CASE("an edited configuration is written anew, a damaged manifest goes by --fresh, other shards are told") {
+  const Photos photos;
+  const std::string out = "--out " + photos.at("latents");
+  REQUIRE(photos.encode(out).code == 0);
+  const auto made = files_in(photos.at("latents"));
+  write_text(photos.at("latents/latents.toml"), "[dataset]\n");
+  CHECK(photos.encode(out).code == 0);
+  CHECK(files_in(photos.at("latents")) == made);
+  fs::copy(photos.at("latents/train/00000.safetensors"), photos.at("latents/train/00099.safetensors"));
+  CHECK(one_line(photos.encode(out), 2, {"00099.safetensors: is none of these shards"}));
+  write_text(photos.at("latents/encode.json"), "{");
+  CHECK(one_line(photos.encode(out), 2, {"a damaged encode.json"}));
+  CHECK(photos.encode("--fresh " + out).code == 0);
+  CHECK(files_in(photos.at("latents")) == made);
+  CHECK(fs::exists(photos.at("latents~1/train/00099.safetensors")));
+}
+
 TEST_CASE("without --out shards are found by what they are made of") {
   const Photos photos;
   const Outcome first = photos.encode("");
@@ -235,6 +271,31 @@ TEST_CASE("a text encoder's embeddings go with the latents, and those of the emp
   CHECK(at::equal(second.tensors.at("prompt_embeds").select(2, 0).select(1, 0), at::arange(5, 10).to(at::kFloat)));
 }
 
+TEST_CASE("embeddings that a type cannot hold are one line, which names one that can") {
+  Photos photos;
+  photos.caption("text_encoder = \"clip.ts\"\ntokens = \"tokens.safetensors\"\n");
+  const std::pair<int64_t, const char*> cases[] = {
+      {0, "of training pictures from number 0, as float16, are not finite"},
+      {2, "of the empty prompt, as float16, are not finite"}};
+  for (const auto& [row, what] : cases) {
+    CAPTURE(what);
+    write_text_encoder(photos, R"(["a cat", "two dogs", ""])");
+    TensorFile tokens = read_safetensors(photos.at("tokens.safetensors"));
+    const Tensor ids = tokens.tensors.at("input_ids").clone();
+    ids[row].mul_(100000);
+    tokens.tensors["input_ids"] = ids;
+    write_safetensors(photos.at("tokens.safetensors"), tokens);
+    const std::string out = "--out " + photos.at("row" + std::to_string(row));
+    const Outcome outcome = photos.encode(out);
+    CAPTURE(outcome.output);
+    CHECK(outcome.code == 1);
+    CHECK(contains(outcome.output, "prompt_embeds "));
+    CHECK(contains(outcome.output, what));
+    CHECK(contains(outcome.output, "encode.dtype = \"bfloat16\" or \"float32\""));
+    CHECK(photos.encode("--fresh encode.dtype=bfloat16 " + out).code == 0);
+  }
+}
+
 TEST_CASE("what cannot be encoded is one line before the work") {
   Photos photos;
   const std::string out = " --out " + photos.at("latents");
@@ -267,8 +328,17 @@ TEST_CASE("what cannot be encoded is one line before the work") {
   write_text_encoder(photos, R"(["a cat", "two dogs"])");
   CHECK(one_line(photos.encode(texts + out), 2, {"`texts`", "a text for each row"}));
   CHECK_FALSE(fs::exists(photos.at("latents/latents.toml")));
-  // Latents are not encoded again.
   photos.config("");
+  // Shards within what is read would be part of what they are made of.
+  CHECK(one_line(photos.encode("--out " + photos.at("photos/latents")), 2,
+                 {"photos/latents: lies in or around what is read by the key 'dataset.folder'"}));
+  CHECK_FALSE(fs::exists(photos.at("photos/latents")));
+  // One configuration encodes; what else is swept is the trainings' own.
+  write_text(photos.at("swept.toml"), "extends = \"photos.toml\"\n[sweep]\n\"autoencoder.factor\" = [0.5, 0.25]\n");
+  CHECK(one_line(run_retort(own_plugins + "encode " + photos.at("swept.toml") + " --out " + photos.at("swept")), 2,
+                 {"swept.toml:2: sweep: has several of [autoencoder]", "sweep={}"}));
+  CHECK_FALSE(fs::exists(photos.at("swept")));
+  // Latents are not encoded again.
   REQUIRE(photos.encode(out).code == 0);
   CHECK(one_line(run_retort(own_plugins + "encode " + photos.at("latents/latents.toml") + " --out " + photos.at("c")),
                  2, {"are its latents already; expected pictures"}));

@@ -142,6 +142,8 @@ TEST_CASE("explain shows keys of plugins, and who has them") {
   CHECK(contains(explained("metric.ode_error.exact_samples"), "[metric.ode_error]"));
   CHECK(contains(explained("metric.ode_error.reference.rtol"), "of solver"));
   CHECK(contains(explained("loss.terms.1.weight"), "loss.terms"));
+  CHECK(contains(explained("loss.0.distance"), "loss.distance"));
+  CHECK(contains(explained("train.clip"), "train.max_grad_norm"));
   CHECK(contains(explained("schedule.evaluations"), "as many steps as the solver can take"));
   CHECK(contains(explained("learning_rate"), "train.learning_rate"));
   CHECK(contains(explained("sweep.seeds"), "run.seed"));
@@ -294,4 +296,30 @@ TEST_CASE("without a build, the wrapper says what one needs, and builds nothing"
   CHECK(parsed["build_is_possible"] == false);
   CHECK(contains(json.output, "RETORT_TORCH_DIR=/no/torch holds no"));
   CHECK(!fs::exists(folder / "build"));
+}
+
+TEST_CASE("where the program is built and does not start, the wrapper says why and what is here, whatever its folder") {
+  Folder folder;
+  const fs::path tree = folder / "a [b]";
+  fs::create_directories(tree / "build/release/bin");
+  fs::copy_file(source_dir() + "/retort", tree / "retort");
+  const fs::path broken = tree / "build/release/bin/retort";
+  write_text(broken, "#!/bin/sh\necho 'libtorch.so: cannot open shared object file' >&2\nexit 127\n");
+  fs::permissions(broken, fs::perms::owner_all);
+  fs::create_directories(tree / ".venv/bin");
+  write_text(tree / ".venv/bin/python", "#!/bin/sh\necho \"$0.torch\"\n");
+  fs::permissions(tree / ".venv/bin/python", fs::perms::owner_all);
+  const std::string ask = "cd '" + tree.string() + "' && ./retort doctor";
+  const Outcome out = shell(ask);
+  CHECK(out.code == 1);
+  CHECK(contains(out.output, "does not start"));
+  CHECK(contains(line_with(out.output, "wrong    program"), "libtorch.so: cannot open"));
+  fs::create_directories(tree / ".venv/bin/python.torch/Torch");
+  write_text(tree / ".venv/bin/python.torch/Torch/TorchConfig.cmake", "");
+  CHECK(contains(line_with(shell(ask).output, " LibTorch "), "ok "));
+}
+
+TEST_CASE("what cannot be written to standard output is an error") {
+  const Outcome out = shell("'" + program() + "' list > /dev/full");
+  CHECK(one_line(out, 1, {"standard output could not be written"}));
 }

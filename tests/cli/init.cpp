@@ -14,7 +14,7 @@ namespace {
 
 const std::string few =
     " train.steps=2 train.batch=2 evaluate.samples=4 evaluate.student_steps=[1] evaluate.at=[] "
-    "metric.ode_error.exact_samples=2 metric.ode_error.noise_levels=1 schedule.steps=3 ";
+    "metric.ode_error.exact_samples=2 metric.ode_error.noise_levels=1 schedule.steps=4 ";
 
 Outcome in(const Folder& folder, const std::string& command) {
   return shell("cd " + folder.string() + " && '" + program() + "' " + command);
@@ -62,13 +62,12 @@ TEST_CASE("pictures without a teacher: one is trained, then distilled") {
 
 TEST_CASE("a teacher of diffusers on pictures") {
   Folder folder;
-  const auto picture = std::find_if(fs::recursive_directory_iterator(pictures), {},
-                                    [](const fs::directory_entry& entry) { return entry.is_regular_file(); });
+  const fs::path picture = pictures + "/ant/2.jpeg";
   for (int label = 0; label < 10; ++label) {  // the teacher has ten classes
     const fs::path of_class = folder / ("photos/" + std::to_string(label));
     fs::create_directories(of_class);
     for (const char* name : {"a", "b"}) {
-      fs::copy_file(picture->path(), of_class / (name + picture->path().extension().string()));
+      fs::copy_file(picture, of_class / (name + picture.extension().string()));
     }
   }
   fs::create_directory_symlink(source_dir() + "/tests/fixtures/diffusers/pixel", folder / "model");
@@ -82,9 +81,43 @@ TEST_CASE("a teacher of diffusers on pictures") {
   CHECK(run.code == 0);
 }
 
+TEST_CASE("what a loss needs its student to predict, student and teacher do") {
+  Folder folder;
+  fs::create_directory_symlink(pictures, folder / "photos");
+  for (const std::string how : {"--out my.toml", "--pictures photos --size 16 --out own.toml"}) {
+    const Outcome out = in(folder, "init --loss meanflow " + how);
+    CAPTURE(out.output);
+    CHECK(out.code == 0);
+  }
+  for (const char* file : {"my.toml", "own_teacher.toml"}) {
+    CHECK(contains(read_text(folder / file), "parametrisation = \"flow\""));
+    CHECK(contains(read_text(folder / file), "type = \"rectified_flow\""));
+  }
+  const Outcome run = in(folder, "run my.toml" + few);
+  CAPTURE(run.output);
+  CHECK(run.code == 0);
+  // A teacher that is trained first, and whose network predicts something else.
+  REQUIRE(in(folder, "init --pictures photos --size 16 --out edm.toml").code == 0);
+  const Outcome other =
+      in(folder, "init --pictures photos --size 16 --teacher edm_teacher.toml --loss meanflow --out s.toml");
+  CHECK(other.code == 2);
+  CHECK(contains(other.output, "trains what predicts 'flow' (nothing is left of s.toml)"));
+  CHECK(!fs::exists(folder / "s.toml"));
+}
+
+TEST_CASE("the commands that init shows are as a shell reads them") {
+  Folder folder;
+  const Outcome out = in(folder, "init --out \"it's mine.toml\"");
+  CHECK(contains(out.output, "retort run 'it'\\''s mine.toml' "));
+}
+
 TEST_CASE("what init is asked for and cannot be is one line, and leaves nothing") {
   Folder folder;
   fs::create_directory_symlink(pictures, folder / "photos");
+  for (const std::string loss : {"contrastive", "autoencoding", "cross_entropy"}) {
+    CHECK(one_line(in(folder, "init --loss " + loss), 2, {loss.c_str(), "makes no samples"}));
+    CHECK(one_line(in(folder, "init --pictures photos --loss " + loss), 2, {loss.c_str(), "makes no samples"}));
+  }
   fs::create_directories(folder / "empty");
   write_text(folder / "model.pt", "");
   CHECK(one_line(in(folder, "init --loss direkt_cm"), 2,

@@ -1,6 +1,7 @@
 // An autoencoder between pictures and states: metrics see pictures, models see latents.
 #include "encode/latent_data.h"
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 
@@ -8,6 +9,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "sample/conditions.h"
 #include "sample/draws.h"
 #include "sample/sampler.h"
 #include "support/evaluation.h"
@@ -124,6 +126,32 @@ TEST_CASE("what an autoencoder decides: the training where it encodes, the evalu
   CHECK(given->training_fingerprint() == experiment(latents_in(folder))->training_fingerprint());
   CHECK(given->fingerprint() != decoded->fingerprint());
   CHECK(given->teacher_key() != decoded->teacher_key());
+}
+
+TEST_CASE("latents go with the weights that made them: with others a training is one line") {
+  Folder folder;
+  write_latents(folder, *experiment(centred + folded), 12);
+  std::string names;
+  CHECK(experiment(centred + folded)->autoencoder_files(names).empty());
+  CHECK(names.empty());
+  const std::string other = folded + "[encode]\nmade_by = \"123\"\n";
+  const std::string line = request_error([&] { experiment(latents_in(folder) + other); });
+  CHECK(contains(line, "encode.made_by: says that the latents were encoded with other weights"));
+  CHECK(contains(line, "`retort encode` makes anew"));
+  experiment(centred + other);  // pictures are encoded by what is there
+  experiment(latents_in(folder) + folded + "[encode]\nmade_by = \"\"\n");
+}
+
+TEST_CASE("conditions of samples are the data's, and no picture is encoded for them") {
+  const std::string captions =
+      "[dataset]\ntype = \"captions\"\ndataset = { type = \"fashion_mnist\", mean = 0.5, std = 0.5 }\n";
+  const auto e = experiment(captions + folded + "wait = 30000\n");
+  REQUIRE(e->latents->encodes());
+  const auto began = std::chrono::steady_clock::now();
+  const Conditioning made = sample_conditions(*e, 300, 0, 1);
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(30));  // what encoding once would take
+  const Batch data = e->picture_data()->batch(Split::test, drawn_rows(*e->dataset, 300, 0));
+  CHECK(at::equal(made["prompt_embeds"], data.condition["prompt_embeds"]));
 }
 
 TEST_CASE("metrics of samples are those of their pictures, decoded by hand; errors of the ODE are of latents") {
