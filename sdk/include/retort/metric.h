@@ -60,8 +60,8 @@ class RETORT_API Evaluation {
   virtual Tensor shared(const std::string& key, const std::function<Tensor()>& compute) const = 0;
   /// The same for what depends neither on the solver, nor on the grid between its ends: shared by all solvers too.
   virtual Tensor shared_by_solvers(const std::string& key, const std::function<Tensor()>& compute) const;
-  /// [n, …] the states that the samples were decoded from, to be held against `start`, `endpoints` and what the ODE makes
-  /// of them; the samples themselves where there is no autoencoder, as by default.
+  /// [n, …] the states that the samples were decoded from, to be held against `start`, `endpoints` and what the ODE
+  /// makes of them; the samples themselves where there is no autoencoder, as by default.
   virtual Tensor sample_states() const;
 };
 
