@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <sstream>
 
 #include "cli/commands.h"
 #include "cli/reference.h"
 #include "config/experiment.h"
 #include "config/tables.h"
 #include "help/catalog.h"
+#include "help/fill.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -44,26 +44,10 @@ Json to_json(const PluginDescription& d) {
           {"params", params}};
 }
 
-// Fills lines to 100 columns behind an indent.
-std::string wrap(const std::string& text, size_t indent) {
-  std::stringstream words(text);
-  std::string out, line;
-  for (std::string word; words >> word;) {
-    if (!line.empty() && indent + line.size() + 1 + word.size() > 100) {
-      out += std::string(indent, ' ') + line + "\n";
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
-  }
-  return out + std::string(indent, ' ') + line + "\n";
-}
-
 // The table that selects a plugin, with what it requires.
 void print_table(const PluginDescription& d) {
-  const bool listed = d.file.kind == Metric::kind || d.file.kind == Tracker::kind;  // by name, and many at once
-  const std::string table = listed ? d.file.kind + "." + d.file.name : d.file.kind;
-  std::printf("\nIn a configuration:\n  [%s]\n", table.c_str());
-  if (!listed) {
+  std::printf("\nIn a configuration:\n  [%s]\n", table_of(d.file.kind, d.file.name).c_str());
+  if (!is_listed(d.file.kind)) {
     std::printf("  type = \"%s\"\n", d.file.name.c_str());
   }
   for (const ParamInfo& p : d.params) {
@@ -95,11 +79,9 @@ void print(const PluginDescription& d) {
       for (const std::string& c : p.choices) {
         choices += " \"" + c + "\"";
       }
-      std::printf("%s", wrap(choices, 6).c_str());
+      std::printf("%s", filled_lines(choices, 6).c_str());
     }
-    if (!p.doc.empty()) {
-      std::printf("%s", wrap(p.doc, 6).c_str());
-    }
+    std::printf("%s", filled_lines(p.doc, 6).c_str());
   }
   if (!host) {
     if (d.about.find("\n    [") == std::string::npos) {  // the page does not end with it

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "cli/commands.h"
+#include "help/fill.h"
 #include "io/files.h"
 #include "log.h"
 
@@ -41,28 +42,6 @@ void check_name(const std::string& name) {
   }
 }
 
-std::string filled(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
-  for (const auto& [key, value] : values) {
-    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos; at += value.size()) {
-      text.replace(at, key.size(), value);
-    }
-  }
-  return text;
-}
-
-// "@solver:heun@" is the new plugin's name if that is a solver, and heun otherwise.
-std::string choose(std::string text, const NewRequest& request) {
-  for (const std::string kind : plugin_kinds) {
-    const std::string begin = "@" + kind + ":";
-    for (size_t at = 0; (at = text.find(begin, at)) != std::string::npos;) {
-      const size_t end = text.find('@', at + begin.size());
-      const std::string usual = text.substr(at + begin.size(), end - at - begin.size());
-      text.replace(at, end + 1 - at, kind == request.kind ? request.name : usual);
-    }
-  }
-  return text;
-}
-
 void make_plugin_folder(const NewRequest& request) {
   const std::vector<std::string> kinds(std::begin(plugin_kinds), std::end(plugin_kinds));
   if (std::find(kinds.begin(), kinds.end(), request.kind) == kinds.end()) {
@@ -87,7 +66,7 @@ void make_plugin_folder(const NewRequest& request) {
   for (const fs::path& from : {templates / "common", templates / request.kind}) {
     for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
       const std::string name = filled(entry.path().filename().string(), {{"NAME", request.name}});
-      write_text(half / name, choose(filled(read_text(entry.path()), values), request));
+      write_text(half / name, choose_plugin(filled(read_text(entry.path()), values), request.kind, request.name));
     }
   }
   fs::rename(half, folder);

@@ -208,17 +208,22 @@ std::string Experiment::objective_of(const Checkpoint& checkpoint) const {
   }
 }
 
-// The feature network, which must have features at all, and take samples of this shape.
-std::shared_ptr<Network> Experiment::build_features(const Params& p) {
-  std::shared_ptr<Network> out = network(checkpoint(evaluate->features), evaluate->features);
+// What a feature network gives for one sample; undefined where no sample is known. Throws Error where it gives nothing.
+Tensor Experiment::features_of_one(Network& network) const {
   if (spec_.shape.empty()) {
-    return out;
+    return {};
   }
   std::vector<int64_t> shape = picture_shape();
   shape.insert(shape.begin(), 1);
   const at::NoGradGuard no_grad;
+  return network.features(at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
+}
+
+// The feature network, which must have features at all, and take samples of this shape.
+std::shared_ptr<Network> Experiment::build_features(const Params& p) {
+  std::shared_ptr<Network> out = network(checkpoint(evaluate->features), evaluate->features);
   try {
-    out->features(at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
+    features_of_one(*out);
   } catch (const Error& e) {
     throw p.error("features", evaluate->features + " cannot serve: " + e.what());
   }
@@ -248,21 +253,16 @@ void Experiment::build_encoder(const Value& table) {
   evaluate->features = std::get<std::string>((file != nullptr ? file : resolved->find("type"))->data);
   backend().place(*out);
   out->module()->eval();
-  if (!spec_.shape.empty()) {
-    std::vector<int64_t> shape = picture_shape();
-    shape.insert(shape.begin(), 1);
-    const at::NoGradGuard no_grad;
-    const std::string place = to_string(table.origin) + ": evaluate.features: ";
-    Tensor given;
-    try {
-      given = out->features(at::zeros(shape, at::TensorOptions().dtype(backend().dtype()).device(backend().device())));
-    } catch (const Error& e) {
-      throw RequestError(place + "cannot serve: " + e.what());
-    }
-    if (given.dim() != 2 || given.size(0) != 1) {
-      throw RequestError(place + "gives " + spell(given.sizes()) + " for one sample of " + spell(picture_shape()) +
-                         "; expected a row of features, 1 x F");
-    }
+  const std::string place = to_string(table.origin) + ": evaluate.features: ";
+  Tensor given;
+  try {
+    given = features_of_one(*out);
+  } catch (const Error& e) {
+    throw RequestError(place + "cannot serve: " + e.what());
+  }
+  if (given.defined() && (given.dim() != 2 || given.size(0) != 1)) {
+    throw RequestError(place + "gives " + spell(given.sizes()) + " for one sample of " + spell(picture_shape()) +
+                       "; expected a row of features, 1 x F");
   }
   feature_network = out;
 }

@@ -191,7 +191,7 @@ void Experiment::build_parts() {
     if (dataset && teacher->shape() != dataset->shape()) {
       throw RequestError(to_string(root_.find("teacher")->origin) + ": teacher: is for samples of " +
                          spell(teacher->shape()) + ", but the data set has " +
-                         (latents && latents->encodes() && !latents->same_shape()
+                         (latents && latents->has_both()
                               ? spell(latents->data().shape()) + ", encoded to " + spell(dataset->shape())
                               : spell(dataset->shape())));
     }
@@ -226,7 +226,7 @@ void Experiment::build_data() {
     }
     dataset = latents;
     spec_.shape = dataset->shape();
-    if (latents->encodes() && !latents->same_shape() && root_.find("loss") != nullptr) {
+    if (latents->has_both() && root_.find("loss") != nullptr) {
       notes_.emplace_back(
           "each batch of pictures is encoded as it is trained on; `retort encode` does that once for all");
     }

@@ -158,6 +158,7 @@ class Experiment final : public Host {
   void check_averages() const;
   void drop_points_beyond_the_end();
   void drop_steps_of_generators();
+  Tensor features_of_one(Network& network) const;
   std::shared_ptr<Network> build_features(const Params& p);
   std::optional<Value> take_features_table();
   void build_encoder(const Value& table);

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <optional>
 
 #include "config/experiment.h"
+#include "sample/conditions.h"
 
 namespace retort {
 
@@ -89,7 +89,7 @@ LatentData::LatentData(std::shared_ptr<Dataset> data, std::shared_ptr<Autoencode
 
 // An encoder has learnt from pictures in [-1, 1].
 void LatentData::check_range() const {
-  if (!encodes_ || same_shape_) {
+  if (!has_both()) {
     return;
   }
   std::vector<Tensor> rows;
@@ -108,19 +108,14 @@ Batch LatentData::batch(Split split, const Tensor& index) const {
   if (!encodes_) {
     return data_->batch(split, index);
   }
-  std::map<std::string, std::vector<Tensor>> conditions;
+  std::vector<Conditioning> conditions;
   const auto make = [&](const Tensor& part, int64_t) {
     const Batch pictures = data_->batch(split, part);
-    for (const auto& [name, rows] : pictures.condition) {
-      conditions[name].push_back(rows);
-    }
+    conditions.push_back(pictures.condition);
     return encode_rows(*autoencoder_, backend_, pictures.x).to(at::kCPU, at::kFloat);
   };
-  Batch out{by_parts(index, rows_at_once(data_->shape()), make), {}};
-  for (const auto& [name, parts] : conditions) {
-    out.condition.set(name, parts.size() == 1 ? parts[0] : at::cat(parts));
-  }
-  return out;
+  const Tensor latents = by_parts(index, rows_at_once(data_->shape()), make);
+  return {latents, joined(conditions)};
 }
 
 Tensor LatentData::pictures(const Tensor& x) const {

@@ -30,8 +30,8 @@ class LatentData final : public Dataset {
 
   /// Whether the data are pictures that are encoded.
   bool encodes() const { return encodes_; }
-  /// Whether pictures and states have one shape, as where encoding changes nothing.
-  bool same_shape() const { return same_shape_; }
+  /// Whether there are two things for each sample: its picture, and the latents that it is encoded to.
+  bool has_both() const { return encodes_ && !same_shape_; }
   /// The data set itself.
   const Dataset& data() const { return *data_; }
 
@@ -51,7 +51,8 @@ class LatentData final : public Dataset {
   std::shared_ptr<Dataset> data_;
   std::shared_ptr<Autoencoder> autoencoder_;
   const Backend& backend_;
-  bool encodes_ = false, same_shape_ = false;
+  bool encodes_ = false;
+  bool same_shape_ = false;  // of pictures and states, as where encoding changes nothing
   std::vector<int64_t> shape_;
 };
 

@@ -72,6 +72,7 @@ Shards::Shards(const Experiment& experiment)
     : experiment_(experiment), settings_(check_parts(experiment)), data_(experiment.latents->data()) {
   if (!settings_.text_encoder.empty()) {
     texts_ = std::make_unique<TextEncoder>(settings_, data_, experiment_.backend());
+    none_ = texts_->unconditional();
   }
   std::string all;
   for (const TableInfo& table : tables()) {
@@ -136,8 +137,7 @@ bool Shards::complete(const fs::path& folder) const {
 }
 
 bool Shards::unconditional_there(const fs::path& folder) const {
-  const Conditioning none = texts_ ? texts_->unconditional() : Conditioning();
-  return std::all_of(none.begin(), none.end(), [&](const auto& entry) {
+  return std::all_of(none_.begin(), none_.end(), [&](const auto& entry) {
     return there(folder / folder_of(Split::train) / unconditional_name, unconditional_prefix + entry.first);
   });
 }
@@ -148,7 +148,7 @@ void Shards::check_left_over(const fs::path& folder, const std::vector<Place>& p
   for (const Place& place : places) {
     own.insert(folder / place.file());
   }
-  if (texts_ && !texts_->unconditional().empty()) {
+  if (!none_.empty()) {
     own.insert(folder / folder_of(Split::train) / unconditional_name);
   }
   for (const Split split : {Split::train, Split::test}) {
@@ -249,12 +249,11 @@ TensorFile Shards::file_of(const Place& place, const std::string& again,
 
 // What belongs to all samples: the conditions of an empty prompt.
 void Shards::write_unconditional(const fs::path& folder) const {
-  const Conditioning none = texts_ ? texts_->unconditional() : Conditioning();
-  if (none.empty()) {
+  if (none_.empty()) {
     return;
   }
   TensorFile out{{}, metadata()};
-  for (const auto& [name, row] : none) {
+  for (const auto& [name, row] : none_) {
     out.tensors[unconditional_prefix + name] = stored(name, row, "of the empty prompt")[0];
   }
   write_safetensors(folder / folder_of(Split::train) / unconditional_name, out);

@@ -65,6 +65,7 @@ class Shards {
   const EncodeSettings& settings_;
   const Dataset& data_;
   std::unique_ptr<TextEncoder> texts_;
+  Conditioning none_;                           // of the empty prompt, where texts are encoded
   std::map<std::string, std::string> made_of_;  // table to hash
   std::string fingerprint_;
 };

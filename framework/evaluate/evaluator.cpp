@@ -207,9 +207,7 @@ class ModelEvaluator::Context final : public Evaluation {
  private:
   bool decodes() const { return experiment_.autoencoder != nullptr; }
   // Whether states are made of pictures that are there too.
-  bool encodes() const {
-    return experiment_.latents && experiment_.latents->encodes() && !experiment_.latents->same_shape();
-  }
+  bool encodes() const { return experiment_.latents && experiment_.latents->has_both(); }
   bool compares_with_teacher() const { return settings_.against_teacher && ode_; }
 
   // The test split's, at most n.

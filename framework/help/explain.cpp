@@ -9,28 +9,13 @@
 #include "config/keys.h"
 #include "config/old_keys.h"
 #include "config/toml.h"
+#include "help/fill.h"
 #include "retort/backend.h"
 #include "retort/loss.h"
 
 namespace retort {
 
 namespace {
-
-constexpr size_t page_width = 100;
-
-// Fills lines behind an indent.
-std::string filled_lines(const std::string& text, size_t indent) {
-  std::stringstream words(text);
-  std::string out, line;
-  for (std::string word; words >> word;) {
-    if (!line.empty() && indent + line.size() + 1 + word.size() > page_width) {
-      out += std::string(indent, ' ') + line + "\n";
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
-  }
-  return line.empty() ? out : out + std::string(indent, ' ') + line + "\n";
-}
 
 // One declaration of a key: in a table of the host's, or in a plugin's.
 struct Declared {

@@ -6,6 +6,7 @@
 
 #include "config/layers.h"
 #include "config/toml.h"
+#include "help/fill.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json_file.h"
@@ -22,22 +23,6 @@ namespace paths = std::filesystem;
 
 constexpr int64_t usual_size = 32;
 constexpr int64_t largest_tried = 64;  // side of pictures on which an untrained student is tried within seconds
-
-// Marks are replaced by texts. "@loss:usual@" stands for `usual` where no loss is wanted.
-std::string filled_in(std::string text, const std::vector<std::pair<std::string, std::string>>& marks,
-                      const std::string& loss) {
-  for (const auto& [mark, value] : marks) {
-    for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos; at += value.size()) {
-      text.replace(at, mark.size(), value);
-    }
-  }
-  const std::string begin = "@loss:";
-  for (size_t at; (at = text.find(begin)) != std::string::npos;) {
-    const size_t from = at + begin.size(), end = text.find('@', from);
-    text.replace(at, end + 1 - at, loss.empty() ? text.substr(from, end - from) : loss);
-  }
-  return text;
-}
 
 // As the file says it: from its own folder if it lies there, else from the root.
 std::string path_in_file(const std::string& path, const paths::path& file) {
@@ -220,7 +205,8 @@ InitFiles write_first_configuration(const InitRequest& request, Registry& regist
       {quoted_mark("teacher"), teacher.empty() ? "" : path_in_file(teacher, out.config)}};
   std::optional<Predicts> predicts;
   if (!request.loss.empty()) {
-    const std::string example = filled_in(read_text(templates / "example.toml"), {{"@name@", "init"}}, "");
+    const std::string example =
+        choose_plugin(filled(read_text(templates / "example.toml"), {{"@name@", "init"}}), "", "");
     if (const std::shared_ptr<Loss> loss = look_at_loss(request.loss, example, registry)) {
       refuse_without_samples(request.loss, loss->makes());
       predicts = loss->needs().predicts;
@@ -229,9 +215,9 @@ InitFiles write_first_configuration(const InitRequest& request, Registry& regist
   std::vector<paths::path> written;
   const auto write = [&](const char* from, const paths::path& to) {
     refuse_what_is_there(to);
-    std::string text = filled_in(read_text(templates / from), marks, request.loss);
+    std::string text = choose_plugin(filled(read_text(templates / from), marks), Loss::kind, request.loss);
     text = predicts ? predicting(std::move(text), *predicts) : text;
-    write_text(to, filled_in(text, {{quoted_mark("name"), Value{to.stem().string(), {}}.text()}}, ""));
+    write_text(to, filled(text, {{quoted_mark("name"), Value{to.stem().string(), {}}.text()}}));
     written.push_back(to);
   };
   refuse_what_is_there(out.config);

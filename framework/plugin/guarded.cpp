@@ -236,40 +236,43 @@ class GuardedSchedule final : public Guard<Schedule> {
   }
 };
 
-class GuardedNetwork final : public Guard<Network> {
+template <class T>
+class GuardedNetworkOf : public Guard<T> {
  public:
-  using Guard::Guard;
+  using Guard<T>::Guard;
   Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     Watched inputs;
     inputs.add("x", x);
     inputs.add("c_noise", c_noise);
     inputs.add(condition);
-    return call(inputs, [&](auto& p) { return p.forward(x, c_noise, condition); });
+    return this->call(inputs, [&](auto& p) { return p.forward(x, c_noise, condition); });
   }
   Tensor features(const Tensor& x) override {
-    Watched inputs;
-    inputs.add("x", x);
-    return call(inputs, [&](auto& p) { return p.features(x); });
+    return this->call(watched("x", x), [&](auto& p) { return p.features(x); });
   }
   std::vector<std::string> inputs() const override {
-    return call([](auto& p) { return p.inputs(); });
+    return this->call([](auto& p) { return p.inputs(); });
   }
   std::string weights_of(const std::string& input) const override {
-    return call([&](auto& p) { return p.weights_of(input); });
+    return this->call([&](auto& p) { return p.weights_of(input); });
   }
   std::shared_ptr<torch::nn::Module> module() override {
-    return call([](auto& p) { return p.module(); });
+    return this->call([](auto& p) { return p.module(); });
+  }
+
+ protected:
+  static Watched watched(const char* name, const Tensor& t) {
+    Watched inputs;
+    inputs.add(name, t);
+    return inputs;
   }
 };
 
-class GuardedAutoencoderNetwork final : public Guard<AutoencoderNetwork> {
+using GuardedNetwork = GuardedNetworkOf<Network>;
+
+class GuardedAutoencoderNetwork final : public GuardedNetworkOf<AutoencoderNetwork> {
  public:
-  using Guard::Guard;
-  Tensor forward(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
-    Watched inputs = watched("x", x);
-    inputs.add(condition);
-    return call(inputs, [&](auto& p) { return p.forward(x, c_noise, condition); });
-  }
+  using GuardedNetworkOf::GuardedNetworkOf;
   Tensor encode(const Tensor& x) override {
     return call(watched("x", x), [&](auto& p) { return p.encode(x); });
   }
@@ -278,25 +281,6 @@ class GuardedAutoencoderNetwork final : public Guard<AutoencoderNetwork> {
   }
   bool is_variational() const override {
     return call([](auto& p) { return p.is_variational(); });
-  }
-  Tensor features(const Tensor& x) override {
-    return call(watched("x", x), [&](auto& p) { return p.features(x); });
-  }
-  std::vector<std::string> inputs() const override {
-    return call([](auto& p) { return p.inputs(); });
-  }
-  std::string weights_of(const std::string& input) const override {
-    return call([&](auto& p) { return p.weights_of(input); });
-  }
-  std::shared_ptr<torch::nn::Module> module() override {
-    return call([](auto& p) { return p.module(); });
-  }
-
- private:
-  static Watched watched(const char* name, const Tensor& t) {
-    Watched inputs;
-    inputs.add(name, t);
-    return inputs;
   }
 };
 

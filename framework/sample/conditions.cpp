@@ -35,21 +35,31 @@ Conditioning of_model(const Experiment& experiment, const Conditioning& given) {
 // Those of some rows of the test split. Pictures come with them, which are not encoded, and never all at once.
 Conditioning conditions_at(const Experiment& experiment, const Tensor& index) {
   constexpr int64_t rows_at_once = 256;
-  std::map<std::string, std::vector<Tensor>> parts;
+  std::vector<Conditioning> parts;
   for (const Tensor& rows : index.split(rows_at_once)) {
-    const Conditioning given = of_model(experiment, experiment.picture_data()->batch(Split::test, rows).condition);
-    for (const auto& [name, own] : given) {
-      parts[name].push_back(own);
+    parts.push_back(of_model(experiment, experiment.picture_data()->batch(Split::test, rows).condition));
+  }
+  return joined(parts);
+}
+
+}  // namespace
+
+Conditioning joined(const std::vector<Conditioning>& parts) {
+  if (parts.size() == 1) {
+    return parts[0];
+  }
+  std::map<std::string, std::vector<Tensor>> rows;
+  for (const Conditioning& part : parts) {
+    for (const auto& [name, own] : part) {
+      rows[name].push_back(own);
     }
   }
   Conditioning out;
-  for (const auto& [name, own] : parts) {
+  for (const auto& [name, own] : rows) {
     out.set(name, at::cat(own));
   }
   return out;
 }
-
-}  // namespace
 
 Batch for_model(const Experiment& experiment, const Batch& data) {
   const Backend& backend = experiment.backend();

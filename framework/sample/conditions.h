@@ -1,6 +1,8 @@
 /// Batches as the model of an experiment sees them.
 #pragma once
 
+#include <vector>
+
 #include "config/experiment.h"
 
 namespace retort {
@@ -10,6 +12,9 @@ namespace retort {
 Batch for_model(const Experiment& experiment, const Batch& data);
 /// The same with one guidance weight for all rows, where the model is given any.
 Batch for_model(const Experiment& experiment, const Batch& data, double guidance);
+
+/// Conditions of the same names, their rows one behind the other.
+Conditioning joined(const std::vector<Conditioning>& parts);
 
 /// The conditions of n samples that are generated, on the backend. Labels are as evaluate.labels asks
 /// (sample/draws.h); other inputs are those of the test split's rows, drawn by the seed. Row i does not depend on n.

@@ -263,11 +263,13 @@ void Trainer::note_by_time(const LossValue& value) {
     return;
   }
   const Tensor bin = time_bins(experiment_.process(), value.t, bins);
-  const std::vector<std::string> names = time_bin_names(experiment_.process(), bins);
+  if (bin_names_.empty()) {
+    bin_names_ = time_bin_names(experiment_.process(), bins);
+  }
   for (int64_t i = 0; i < bins; ++i) {
     const Tensor rows = at::nonzero(bin == i).view({-1});
     if (rows.size(0) > 0) {
-      note(std::string(by_time_prefix) + names[static_cast<size_t>(i)],
+      note(std::string(by_time_prefix) + bin_names_[static_cast<size_t>(i)],
            value.per_row.detach().index_select(0, rows.to(value.per_row.device())).sum(), rows.size(0));
     }
   }

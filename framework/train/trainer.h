@@ -82,6 +82,7 @@ class Trainer {
   Budget budget_;
   int64_t stage_ = -1, stage_begin_ = 0;  // the stage that was begun, and with which step
   std::optional<Watch> watch_;            // in the first process alone
+  std::vector<std::string> bin_names_;    // of the parts of the time's range whose loss is logged apart
   LossScale loss_scale_;
   Tensor gradient_norm_;  // of the last step
   double rate_ = 0;       // learning rate of the last step

@@ -25,69 +25,65 @@ using namespace retort;
 
 namespace {
 
-// Lines of numbers under names. Names have neither commas nor quotes.
-struct Columns {
-  std::vector<std::string> names = {"step"};
-  std::vector<std::map<std::string, std::string>> lines;
+std::vector<std::string> split(const std::string& line) {
+  std::vector<std::string> out(1);
+  for (const char c : line) {
+    if (c == ',') {
+      out.emplace_back();
+    } else {
+      out.back() += c;
+    }
+  }
+  return out;
+}
 
-  static std::vector<std::string> split(const std::string& line) {
-    std::vector<std::string> out(1);
-    for (const char c : line) {
-      if (c == ',') {
-        out.emplace_back();
-      } else {
-        out.back() += c;
+// The names of a table's columns, which have neither commas nor quotes.
+class Columns {
+ public:
+  Columns() = default;
+  explicit Columns(const std::string& header) : names_(split(header)) {}
+
+  /// How many names were new.
+  size_t add(const Scalars& scalars) {
+    const size_t before = names_.size();
+    for (const Scalar& s : scalars) {
+      if (const std::string name = plain(tag_of(s)); std::find(names_.begin(), names_.end(), name) == names_.end()) {
+        names_.push_back(name);
       }
     }
-    return out;
+    return names_.size() - before;
   }
 
+  size_t size() const { return names_.size(); }
+  std::string header() const {
+    std::string out;
+    for (const std::string& name : names_) {
+      out += (out.empty() ? "" : ",") + name;
+    }
+    return out + "\n";
+  }
+  std::string line(int64_t step, const Scalars& scalars) const {
+    std::map<std::string, std::string> cells = {{names_[0], spell(step)}};
+    for (const Scalar& s : scalars) {
+      cells[plain(tag_of(s))] = std::visit([](auto value) { return spell(value); }, s.value);
+    }
+    std::string out;
+    for (size_t i = 0; i < names_.size(); ++i) {
+      out += (i == 0 ? "" : ",") + cells[names_[i]];
+    }
+    return out + "\n";
+  }
+
+ private:
   static std::string plain(std::string name) {
     std::replace_if(
         name.begin(), name.end(), [](char c) { return c == ',' || c == '"' || c == '\n'; }, '_');
     return name;
   }
-
   static std::string spell(double value) { return std::isfinite(value) ? Value{value, {}}.text() : ""; }
   static std::string spell(int64_t value) { return std::to_string(value); }
 
-  /// Whether there were new names.
-  bool add(int64_t step, const Scalars& scalars) {
-    const size_t before = names.size();
-    std::map<std::string, std::string>& line = lines.emplace_back();
-    line["step"] = std::to_string(step);
-    for (const Scalar& s : scalars) {
-      const std::string name = plain(tag_of(s));
-      if (std::find(names.begin(), names.end(), name) == names.end()) {
-        names.push_back(name);
-      }
-      line[name] = std::visit([](auto value) { return spell(value); }, s.value);
-    }
-    return names.size() > before;
-  }
-
-  std::string header() const {
-    std::string out;
-    for (const std::string& name : names) {
-      out += (out.empty() ? "" : ",") + name;
-    }
-    return out + "\n";
-  }
-  std::string text(const std::map<std::string, std::string>& line) const {
-    std::string out;
-    for (size_t i = 0; i < names.size(); ++i) {
-      const auto found = line.find(names[i]);
-      out += (i == 0 ? "" : ",") + (found == line.end() ? "" : found->second);
-    }
-    return out + "\n";
-  }
-  std::string text() const {
-    std::string out = header();
-    for (const auto& line : lines) {
-      out += text(line);
-    }
-    return out;
-  }
+  std::vector<std::string> names_ = {"step"};
 };
 
 }  // namespace
@@ -101,44 +97,52 @@ class Csv final : public Tracker {
     measured_ = run.folder / ("measured_" + name_);
     columns_ = {};
     std::ifstream in(file_);
-    std::string line;
+    std::string line, kept;
     if (from_step > 0 && std::getline(in, line)) {
-      columns_.names = Columns::split(line);
+      columns_ = Columns(line);
       while (std::getline(in, line)) {
-        keep(line, from_step);
+        kept += stays(line, from_step) ? line + "\n" : "";
       }
     }
-    replace_file(file_, columns_.text());
+    replace_file(file_, columns_.header() + kept);
   }
 
   void log(int64_t step, const Scalars& scalars) override {
-    if (columns_.add(step, scalars)) {
-      replace_file(file_, columns_.text());
-    } else {
-      append_to_file(file_, columns_.text(columns_.lines.back()));
+    if (const size_t added = columns_.add(scalars); added > 0) {
+      widen(added);
     }
+    append_to_file(file_, columns_.line(step, scalars));
   }
 
   void end(const std::vector<Measured>& measured) override {
     Columns columns;
     for (const Measured& m : measured) {
-      columns.add(m.step, m.scalars);
+      columns.add(m.scalars);
     }
-    replace_file(measured_, columns.text());
+    std::string text = columns.header();
+    for (const Measured& m : measured) {
+      text += columns.line(m.step, m.scalars);
+    }
+    replace_file(measured_, text);
   }
 
  private:
   // A process that was killed may have left half a line.
-  void keep(const std::string& line, int64_t from_step) {
-    const std::vector<std::string> cells = Columns::split(line);
-    if (cells.size() != columns_.names.size() || cells[0].empty() ||
-        cells[0].find_first_not_of("0123456789") != std::string::npos || std::stoll(cells[0]) > from_step) {
-      return;
+  bool stays(const std::string& line, int64_t from_step) const {
+    const std::vector<std::string> cells = split(line);
+    return cells.size() == columns_.size() && !cells[0].empty() &&
+           cells[0].find_first_not_of("0123456789") == std::string::npos && std::stoll(cells[0]) <= from_step;
+  }
+
+  // The lines so far have nothing in the new columns.
+  void widen(size_t added) const {
+    std::ifstream in(file_);
+    std::string text = columns_.header(), line;
+    std::getline(in, line);  // the header of before
+    while (std::getline(in, line)) {
+      text += line + std::string(added, ',') + "\n";
     }
-    std::map<std::string, std::string>& kept = columns_.lines.emplace_back();
-    for (size_t i = 0; i < cells.size(); ++i) {
-      kept[columns_.names[i]] = cells[i];
-    }
+    replace_file(file_, text);
   }
 
   std::string name_;

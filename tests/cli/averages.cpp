@@ -1,6 +1,5 @@
 // Averages of the weights, as users ask for them: train.ema_lengths, evaluate.ema_lengths, train.ema_half_life.
 #include <cmath>
-#include <thread>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -144,13 +143,7 @@ TEST_CASE("killed and resumed, snapshots and their averages are the same to the 
                               folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const std::filesystem::path log = folder / "killed/checkpoints/averages_000250.safetensors";
-  std::thread victim(
-      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options + "killed"); });
-  for (int i = 0; i < 12000 && !std::filesystem::exists(log); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  shell("kill -KILL $(cat " + folder.string() + "/pid)");
-  victim.join();
+  kill_when(options + "killed", [&] { return std::filesystem::exists(log); });
   REQUIRE(!std::filesystem::exists(folder / "killed/checkpoints/step_000400.safetensors"));
   const Outcome resumed = run_retort(options + "killed");
   CAPTURE(resumed.output);

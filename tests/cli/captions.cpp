@@ -1,11 +1,9 @@
 // A text-to-image model, from captions to a student of few steps, as configs/captions.toml has it.
 #include <ATen/ATen.h>
 
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "io/files.h"
@@ -133,12 +131,7 @@ TEST_CASE("a training on latents that is killed goes on at the sample where it w
   const std::string options =
       "train " + at + "/run.toml train.steps=80 train.save_every=1e-9 evaluate.metrics=[] run.output=" + at + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
-  std::thread victim([&] { shell("echo $$ > " + at + "/pid; exec '" + program() + "' " + options + "killed"); });
-  for (int i = 0; i < 12000 && losses_of(folder / "killed").size() < 10; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  shell("kill -KILL $(cat " + at + "/pid)");
-  victim.join();
+  kill_when(options + "killed", [&] { return losses_of(folder / "killed").size() >= 10; });
   const std::string last = "checkpoints/step_000080.safetensors";
   REQUIRE(!std::filesystem::exists(folder / ("killed/" + last)));
   const Outcome resumed = run_retort(options + "killed");

@@ -1,14 +1,9 @@
 // `retort encode`: shards of latents, made once, whatever interrupts it.
 #include <ATen/ATen.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <torch/csrc/jit/api/module.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
-#include <thread>
 
 #include "io/files.h"
 #include "io/json.h"
@@ -73,24 +68,6 @@ std::map<std::string, std::string> files_in(const fs::path& folder) {
   return out;
 }
 
-// Starts the program, and kills it as soon as that file is there.
-void kill_at(const std::string& arguments, const std::string& file) {
-  const pid_t process = fork();
-  REQUIRE(process >= 0);
-  if (process == 0) {
-    const std::string command = "exec '" + program() + "' " + arguments + " > /dev/null 2>&1";
-    execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
-    _exit(127);
-  }
-  for (int i = 0; i < 4000 && !fs::exists(file); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  CHECK(kill(process, SIGKILL) == 0);
-  int status = 0;
-  waitpid(process, &status, 0);
-  CHECK(WIFSIGNALED(status));  // in the middle of its work
-}
-
 // Tokens of both captions and of the empty prompt, and an encoder that shows them.
 void write_text_encoder(const Photos& photos, const std::string& texts) {
   TensorFile tokens;
@@ -117,8 +94,8 @@ TEST_CASE("an `encode` that is killed twice and goes on leaves the very files of
     photos.config("posterior = \"" + draws + "\"\n[autoencoder.folded]\nwait = 20\n");
     REQUIRE(photos.encode("--out " + photos.at("whole")).code == 0);
     const std::string cut = "--out " + photos.at("cut");
-    kill_at(photos.command(cut), photos.at("cut/train/00001.safetensors"));
-    kill_at(photos.command(cut), photos.at("cut/train/00004.safetensors"));
+    kill_when(photos.command(cut), [&] { return fs::exists(photos.at("cut/train/00001.safetensors")); });
+    kill_when(photos.command(cut), [&] { return fs::exists(photos.at("cut/train/00004.safetensors")); });
     CHECK_FALSE(fs::exists(photos.at("cut/latents.toml")));
     const Outcome rest = photos.encode(cut);
     CAPTURE(rest.output);

@@ -91,13 +91,7 @@ void hold_killed_against_whole(const std::string& length) {
                               folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const auto log = folder / "killed" / "metrics.jsonl";
-  std::thread victim(
-      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options + "killed"); });
-  for (int i = 0; i < 12000 && lines_of(log) < 10; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  shell("kill -KILL $(cat " + folder.string() + "/pid)");
-  victim.join();
+  kill_when(options + "killed", [&] { return lines_of(log) >= 10; });
   REQUIRE(!std::filesystem::exists(folder / "killed" / "checkpoints" / "step_000300.safetensors"));
   const Outcome resumed = run_retort(options + "killed");
   REQUIRE(resumed.code == 0);

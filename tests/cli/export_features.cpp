@@ -1,6 +1,4 @@
 // sdk/python/export_features.py on tiny models of the classes that it exports, where Python has transformers.
-#include <cstdlib>
-
 #include "io/files.h"
 #include "support/program.h"
 
@@ -8,9 +6,9 @@ using namespace retort;
 using namespace retort::test;
 
 TEST_CASE("export_features.py writes CLIP, DINOv2, Inception's layers and LAION's predictor as they are in Python") {
-  const char* python = std::getenv("RETORT_PYTHON");
-  if (python == nullptr || shell(std::string("'") + python + "' -c 'import transformers, safetensors'").code != 0) {
-    MESSAGE("left out: RETORT_PYTHON names no Python with transformers; tests/fixtures/features has what it wrote");
+  const std::string& python =
+      python_that_imports("transformers, safetensors");  // tests/fixtures/features has what it wrote
+  if (python.empty()) {
     return;
   }
   const Folder folder;

@@ -1,5 +1,4 @@
 // The section "Your own teacher" of sdk/README.md: every command of it, as it stands there, with Python's diffusers.
-#include <cstdlib>
 #include <filesystem>
 
 #include "io/files.h"
@@ -11,9 +10,8 @@ using namespace retort::test;
 namespace fs = std::filesystem;
 
 TEST_CASE("a teacher of diffusers, a TorchScript file and a folder of pictures are distilled as the page says") {
-  const char* python = std::getenv("RETORT_PYTHON");
-  if (python == nullptr || shell(std::string("'") + python + "' -c 'import diffusers, PIL'").code != 0) {
-    MESSAGE("left out: RETORT_PYTHON names no Python with diffusers and pillow");
+  const std::string& python = python_that_imports("diffusers, PIL");
+  if (python.empty()) {
     return;
   }
   Folder folder;
@@ -28,7 +26,7 @@ TEST_CASE("a teacher of diffusers, a TorchScript file and a folder of pictures a
   write_text(folder / "script.sh", script);
   // `python` and `retort` as a user has them: on the PATH.
   fs::create_directories(folder / "bin");
-  write_text(folder / "bin/python", std::string("#!/bin/sh\nexec '") + python + "' \"$@\"\n");
+  write_text(folder / "bin/python", "#!/bin/sh\nexec '" + python + "' \"$@\"\n");
   fs::permissions(folder / "bin/python", fs::perms::owner_all);
   fs::create_symlink(program(), folder / "bin/retort");
   const Outcome out = shell("cd '" + folder.string() + "' && RETORT='" + source_dir() + "' PATH='" +

@@ -1,6 +1,4 @@
 // [track]: what trackers are told of a training, and that a killed one tells no step twice.
-#include <thread>
-
 #include "io/files.h"
 #include "io/json.h"
 #include "support/csv_table.h"
@@ -93,13 +91,7 @@ TEST_CASE("killed and resumed, a tracker's file has each step once, with the sam
                               folder.string() + "/";
   REQUIRE(run_retort(options + "whole").code == 0);
   const std::filesystem::path log = folder / "killed/metrics.csv";
-  std::thread victim(
-      [&] { shell("echo $$ > " + folder.string() + "/pid; exec '" + program() + "' " + options + "killed"); });
-  for (int i = 0; i < 12000 && (!std::filesystem::exists(log) || read_text(log).size() < 8000); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  shell("kill -KILL $(cat " + folder.string() + "/pid)");
-  victim.join();
+  kill_when(options + "killed", [&] { return std::filesystem::exists(log) && read_text(log).size() >= 8000; });
   REQUIRE(csv_fields(read_text(log)).size() < 601);
   REQUIRE(run_retort(options + "killed").code == 0);
   const auto a = csv_fields(read_text(folder / "whole/metrics.csv")), b = csv_fields(read_text(log));

@@ -7,26 +7,16 @@ Weights and inputs are not stored: `numbers` makes them, here and in the test, b
 """
 import hashlib
 import json
-import math
 from pathlib import Path
 
 import diffusers
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
+from make_diffusers_unets import numbers
+
 CLASSES = {"autoencoder_kl": AutoencoderKL, "autoencoder_tiny": AutoencoderTiny}
 STREAMS = {"x": 10001, "z": 10002, "noise": 10003, "direction": 10006}  # behind those of any weight
-
-
-def numbers(shape, stream):
-    """Numbers between -1/2 and 1/2, by a hash of their place."""
-    mask = np.uint64(0xFFFFFFFF)
-    u = (np.arange(math.prod(shape), dtype=np.uint64) * np.uint64(2654435761) + np.uint64(stream * 40503 + 1)) & mask
-    u ^= u >> np.uint64(15)
-    u = (u * np.uint64(2246822519)) & mask
-    u ^= u >> np.uint64(13)
-    return torch.from_numpy(u.astype(np.float64) / 2.0**32 - 0.5).reshape(shape)
 
 
 def build(network, config, dtype):

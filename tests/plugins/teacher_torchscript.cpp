@@ -1,7 +1,6 @@
 // Teachers from TorchScript files: what their keys say, and what is refused before the work.
 #include <torch/csrc/jit/api/module.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 
@@ -45,20 +44,6 @@ struct Scripts {
 };
 
 bool contains_line_break(const std::string& text) { return text.find('\n') != std::string::npos; }
-
-// The Python that RETORT_PYTHON names, where it can import that module; "" otherwise, with a word.
-const std::string& python_with(const std::string& module) {
-  static std::map<std::string, std::string> known;
-  const auto [it, fresh] = known.try_emplace(module);
-  const char* const python = std::getenv("RETORT_PYTHON");
-  if (fresh && python != nullptr && shell("'" + std::string(python) + "' -c 'import " + module + "'").code == 0) {
-    it->second = python;
-  }
-  if (fresh && it->second.empty()) {
-    MESSAGE("left out: RETORT_PYTHON names no Python that has " << module);
-  }
-  return it->second;
-}
 
 std::shared_ptr<Teacher> make(TestHost& host, const std::string& toml) {
   return host.make_plugin<Teacher>("torchscript", toml);
@@ -386,7 +371,7 @@ TEST_CASE("the exporters write files that answer as the models of diffusers, EDM
   for (const Case& c : cases) {
     CAPTURE(std::string(c.kind));
     CAPTURE(std::string(c.arguments));
-    const std::string python = python_with(c.module);
+    const std::string python = python_that_imports(c.module);
     if (python.empty()) {
       continue;
     }
@@ -442,7 +427,7 @@ TEST_CASE("the exporters write files that answer as the models of diffusers, EDM
 }
 
 TEST_CASE("the exporter of diffusers takes the process from the scheduler, or refuses it in a line") {
-  const std::string python = python_with("diffusers");
+  const std::string python = python_that_imports("diffusers");
   if (python.empty()) {
     return;
   }

@@ -1,6 +1,5 @@
 // Files of trackers: what stands in them, and what stays of it when a training goes on.
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 
 #include "io/files.h"
@@ -80,9 +79,8 @@ TEST_CASE("an event file that is gone on with has no step twice, and drops half 
 }
 
 TEST_CASE("TensorBoard's own reader finds what was logged") {
-  const char* python = std::getenv("RETORT_PYTHON");
-  if (python == nullptr || shell(std::string("'") + python + "' -c 'import tensorboard'").code != 0) {
-    MESSAGE("left out: RETORT_PYTHON names no Python with tensorboard");
+  const std::string& python = python_that_imports("tensorboard");
+  if (python.empty()) {
     return;
   }
   Folder folder;
@@ -96,8 +94,8 @@ TEST_CASE("TensorBoard's own reader finds what was logged") {
   board->histogram(20, "weights", at::tensor({0.0, 1.0, 2.0, 4.0, 4.0}));
   board->end({{10, {{"fd", 9.0}}}, {20, {{"fd", 3.0}}}});
   board->end({{10, {{"fd", 9.0}}}, {20, {{"fd", 3.0}}}});
-  const Outcome out = shell(std::string("'") + python + "' '" + source_dir() + "/tests/support/python/events.py' '" +
-                            folder.string() + "'");
+  const Outcome out =
+      shell("'" + python + "' '" + source_dir() + "/tests/support/python/events.py' '" + folder.string() + "'");
   CAPTURE(out.output);
   CHECK(out.code == 0);
 }
