@@ -5,6 +5,7 @@
 #include "io/json.h"
 #include "support/autoencoders.h"
 #include "support/program.h"
+#include "support/python_process.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -95,9 +96,8 @@ TEST_CASE("an autoencoder is trained, measured, read from its checkpoint, export
       continue;
     }
     write_safetensors(folder / "given.safetensors", {{{"x", x}, {"z", z}, {"y", y}}, {}});
-    const Outcome there =
-        shell("'" + std::string(python) + "' '" + source_dir() + "/tests/cli/export.py' autoencoder " + out.string() +
-              " " + (folder / "given.safetensors").string());
+    const Outcome there = ask_python(python, source_dir() + "/tests/cli/export.py",
+                                     "autoencoder " + out.string() + " " + (folder / "given.safetensors").string());
     CAPTURE(there.output);
     REQUIRE(there.code == 0);
     const size_t at = there.output.rfind("difference ");

@@ -20,6 +20,7 @@
 #include "retort/solver.h"
 #include "sample/sampler.h"
 #include "support/program.h"
+#include "support/python_process.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -53,7 +54,7 @@ double difference(const Outcome& out) {
 }
 
 Outcome in_python(const std::string& interpreter, const std::string& arguments) {
-  return shell("'" + interpreter + "' '" + source_dir() + "/tests/cli/export.py' " + arguments);
+  return ask_python(interpreter, source_dir() + "/tests/cli/export.py", arguments);
 }
 
 Tensor noise(at::IntArrayRef shape, int64_t seed, const char* stream) {

@@ -8,14 +8,20 @@
     python export.py lora BASE FILE MERGED               load_lora_weights on the base gives the merged weights
     python export.py peft BASE FOLDER MERGED             the same by PEFT
     python export.py script FILE GIVEN EXPECTED          torch.jit.load
+    python export.py serve                               answers lines of such arguments by lines of JSON
     python export.py autoencoder FOLDER GIVEN            from_pretrained; GIVEN has "x", its latents "z", their picture "y"
 
 GIVEN has the starting state "x", the noises "noise_1", … of the steps after the first, "timesteps" where there are
 several, and "labels"; for predict "x", "t" and inputs by name. Printed is the largest difference.
 """
+import contextlib
 import importlib.util
+import io
 import json
+import os
+import shlex
 import sys
+import traceback
 
 
 def tensors(path):
@@ -25,8 +31,6 @@ def tensors(path):
 
 
 def component(folder):
-    import os
-
     import diffusers
 
     for name in sorted(os.listdir(folder)):
@@ -43,8 +47,6 @@ def component(folder):
 
 
 def autoencoder(folder, given):
-    import os
-
     import diffusers
     import torch
 
@@ -63,8 +65,6 @@ def autoencoder(folder, given):
 
 
 def scheduler_of(folder):
-    import os
-
     import diffusers
 
     with open(os.path.join(folder, "scheduler", "scheduler_config.json")) as file:
@@ -122,8 +122,6 @@ def whole(folder):
 
 
 def card(folder):
-    import os
-
     import torch
 
     with open(os.path.join(folder, "README.md")) as file:
@@ -157,8 +155,6 @@ def changed(net, merged):
 
 
 def lora(base, file, merged):
-    import os
-
     from diffusers.loaders.lora_pipeline import StableDiffusionXLLoraLoaderMixin
 
     net = component(base)
@@ -188,5 +184,27 @@ def has(*names):
     print("missing " + " ".join(missing) if missing else "all there")
 
 
+def serve():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    for line in sys.stdin:
+        said, code = io.StringIO(), 0
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                do(shlex.split(line))
+            except SystemExit as end:
+                code = 0 if end.code in (None, 0) else 1
+                print(end.code)
+            except Exception:
+                code = 1
+                traceback.print_exc()
+        print(json.dumps({"code": code, "output": said.getvalue()}), file=answers, flush=True)
+
+
+def do(arguments):
+    parts = (has, pipeline, predict, whole, card, lora, peft, script, autoencoder, serve)
+    {part.__name__: part for part in parts}[arguments[0]](*arguments[1:])
+
+
 if __name__ == "__main__":
-    {f.__name__: f for f in (has, pipeline, predict, whole, card, lora, peft, script, autoencoder)}[sys.argv[1]](*sys.argv[2:])
+    do(sys.argv[1:])

@@ -5,6 +5,7 @@
 
 #include "config/settings.h"
 #include "config/toml.h"
+#include "help/catalog.h"
 #include "io/files.h"
 #include "support/support.h"
 
@@ -51,29 +52,33 @@ std::string opening_comment(const std::string& source) {
   return out;
 }
 
-bool is_metric(const std::string& kind) { return kind == Metric::kind; }
+// The table and the key that select a plugin.
+std::pair<std::string, std::string> selector(const std::string& kind) {
+  return kind == Metric::kind    ? std::pair("evaluate", "metrics")
+         : kind == Tracker::kind ? std::pair("track", "trackers")
+                                 : std::pair(kind.c_str(), "type");
+}
 
 // The plugin's own table within the TOML of its page; null where there is none.
 const Value* own_table(const Value& root, const std::string& kind, const std::string& name) {
-  return at_path(root, is_metric(kind) ? "metric." + name : kind);
+  return at_path(root, table_of(kind, name));
 }
 
 // Whether the TOML selects that plugin, and nothing else.
 void check_selects(const Value& root, const std::string& kind, const std::string& name) {
-  const std::set<std::string> tables =
-      is_metric(kind) ? std::set<std::string>{"evaluate", "metric"} : std::set<std::string>{kind};
+  const auto [selecting, key] = selector(kind);
+  const std::set<std::string> tables = {selecting, kind};
   for (const auto& entry : root.table()) {
     const std::string table = entry.first;
     CAPTURE(table);
     CHECK(tables.contains(table));
   }
-  const Value* chosen = at_path(root, is_metric(kind) ? "evaluate.metrics" : kind + ".type");
-  const Value wanted{name, {}};
-  const bool selects = chosen != nullptr && (is_metric(kind) ? *chosen == Value{Array{wanted}, {}} : *chosen == wanted);
-  CHECK(selects);
-  if (const Value* metrics = root.find("metric")) {
-    CHECK(metrics->table().size() == 1);
-    CHECK(metrics->find(name) != nullptr);
+  const Value* chosen = at_path(root, selecting + "." + key);
+  const Value one{name, {}}, wanted = is_listed(kind) ? Value{Array{one}, {}} : one;
+  CHECK((chosen != nullptr && *chosen == wanted));
+  if (const Value* listed = is_listed(kind) ? root.find(kind) : nullptr) {
+    CHECK(listed->table().size() == 1);
+    CHECK(listed->find(name) != nullptr);
   }
 }
 
@@ -95,7 +100,7 @@ void check_values(const PluginFile& file, const Value& table, const std::vector<
     return;  // built, it would change settings of the whole process
   }
   TestHost host("type = \"ve\"", {{2}});
-  const std::string path = is_metric(file.kind) ? "metric." + file.name : file.kind;
+  const std::string path = table_of(file.kind, file.name);
   std::string why;
   try {
     Params p(table, path, &host);

@@ -88,7 +88,7 @@ def main() -> None:
     tensors = listing(model)
     text = "".join(f"{name} {shape}\n" for name, shape in tensors.items())
     out["dit_xl_2"] = {"tensors": len(tensors), "parameters": sum(math.prod(s) for s in tensors.values()), "hash": fnv(text)}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(out) + "\n")
+    Path(__file__).with_name("diffusers_dit.json").write_text(json.dumps(out) + "\n")
     print(out["dit_xl_2"], [(c["name"], len(c["tensors"])) for c in out["cases"]])
 
 

@@ -102,9 +102,13 @@ TEST_CASE("DiT has diffusers' tensors, and its numbers in both precisions") {
       const Tensor theirs = at::tensor(numbers, at::kDouble).view({3, channels, size, size});
       REQUIRE(ours.sizes() == theirs.sizes());
       CHECK((ours.scalar_type() == type));
-      const double difference = most(ours.to(at::kDouble) - theirs) / most(theirs);
+      const Tensor apart = ours.to(at::kDouble) - theirs;
+      const double difference = most(apart) / most(theirs);
       CAPTURE(difference);
-      CHECK(difference < (single ? 1e-5 : 1e-12));
+      CHECK(difference < 1e-5);
+      // The first row's time is 0. At the others diffusers takes the frequencies in float32, whose exp is another on
+      // another processor: diffusers itself differs there by 6e-6 between AVX2 and AVX-512.
+      CHECK(most(apart[0]) / most(theirs) < (single ? 1e-5 : 1e-12));
       note_difference("network", "dit_transformer_2d: " + name + (single ? ", float32" : ", float64"), "diffusers",
                       difference);
     }

@@ -164,7 +164,9 @@ inline void check_unet_cases(const std::string& network, size_t least) {
     const Tensor out = c.output(*exact, at::kDouble), wanted = c.wanted("float64");
     REQUIRE(out.sizes() == wanted.sizes());
     const double scale = 1 + most(wanted), far = most(out.detach() - wanted) / scale;
-    CHECK(far < 1e-10);
+    // Waves of a time's logarithm are float32 in diffusers, and another number on another processor.
+    const bool waves = json["keys"].value("time_embedding_type", "") == "fourier";
+    CHECK(far < (waves ? 1e-6 : 1e-10));
     const at::NoGradGuard no_grad;
     const auto single = c.network(at::kFloat);
     const double single_far = most(c.output(*single, at::kFloat).to(at::kDouble) - c.wanted("float32")) / scale;
@@ -186,7 +188,7 @@ inline void check_unet_cases(const std::string& network, size_t least) {
         gradients_far = std::max({gradients_far, std::abs(norm - figures[0].get<double>()) / size,
                                   std::abs(along - figures[1].get<double>()) / size});
       }
-      CHECK(gradients_far < 1e-8);
+      CHECK(gradients_far < (waves ? 1e-5 : 1e-8));
     }
     MESSAGE(c.name() << ": " << weights.size() << " tensors, " << numbers << " numbers; largest difference " << far
                      << " in float64, " << single_far << " in float32, of gradients " << gradients_far);
