@@ -8,6 +8,7 @@
 #include "retort/metric.h"
 #include "retort/schedule.h"
 #include "retort/tracker.h"
+#include "sweep/search.h"
 
 namespace retort {
 
@@ -165,7 +166,23 @@ const std::vector<ParamInfo>& sweep_keys() {
        "",
        {},
        "settings that each cell takes at their best, found on seeds of its own"},
+      {"search",
+       "table or string",
+       "{ type = \"sobol\", trials = 20, by = \"fd\" }",
+       true,
+       "",
+       {},
+       "draws from lists and ranges, { min = 1e-5, max = 1e-3, log = true }, in place of their product"},
   };
+  return all;
+}
+
+const std::vector<ParamInfo>& search_keys() {
+  static const std::vector<ParamInfo> all = [] {
+    Params p = Params::describing();
+    const Search declared(p);
+    return p.described();
+  }();
   return all;
 }
 

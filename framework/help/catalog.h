@@ -56,6 +56,7 @@ std::string spell(const ParamInfo& p);
 /// What `[sweep]` and whole configurations hold beside tables of parts, described as other keys are.
 const std::vector<ParamInfo>& sweep_keys();
 const std::vector<ParamInfo>& tune_keys();
+const std::vector<ParamInfo>& search_keys();
 const ParamInfo& extends_key();
 
 }  // namespace retort

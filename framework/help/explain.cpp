@@ -44,9 +44,11 @@ const PluginDescription& sweep_part() {
                           "list of values, in "
                           "quotes: \"train.steps\" = [100, 400].\n",
                           sweep_keys()};
-    for (ParamInfo key : tune_keys()) {
-      key.name = "tune." + key.name;
-      out.params.push_back(std::move(key));
+    for (const auto& [table, keys] : {std::pair("tune.", tune_keys()), std::pair("search.", search_keys())}) {
+      for (ParamInfo key : keys) {
+        key.name = table + key.name;
+        out.params.push_back(std::move(key));
+      }
     }
     return out;
   }();

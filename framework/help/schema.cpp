@@ -342,20 +342,32 @@ bool is_weighed(const Catalog& catalog, const std::string& kind) {
   return false;
 }
 
+// { min = 1e-5, max = 1e-3, log = true }, which a search draws from.
+Json range_schema() {
+  return {
+      {"type", "object"},
+      {"properties", {{"min", {{"type", "number"}}}, {"max", {{"type", "number"}}}, {"log", {{"type", "boolean"}}}}},
+      {"required", {"min", "max"}},
+      {"additionalProperties", false}};
+}
+
 // Keys of [sweep], [sweep.zip] and the like: dotted, or tables within tables. Open, so that tables with words of their
 // own can hold them; `names` closes those.
 Json dotted_keys(const std::vector<std::pair<std::string, Json>>& values, bool lists) {
   Json out = {{"type", "object"}, {"properties", Json::object()}};
   for (const auto& [key, value] : values) {
-    out["properties"][key] = lists ? filled_list_of(value) : value;
+    out["properties"][key] = lists ? any_of({filled_list_of(value), reference("sweep.range")}) : value;
   }
   // Keys of parts within parts: not said one by one.
-  out["patternProperties"] = {{inner_keys(), lists ? Json{{"type", "array"}, {"minItems", 1}} : Json::object()},
-                              {whole_tables(), {{"type", "object"}}}};
+  out["patternProperties"] = {
+      {inner_keys(),
+       lists ? any_of({Json{{"type", "array"}, {"minItems", 1}}, reference("sweep.range")}) : Json::object()},
+      {whole_tables(), {{"type", "object"}}}};
   return out;
 }
 
 Json sweep_schema(const std::vector<std::pair<std::string, Json>>& values, Json& definitions) {
+  definitions["sweep.range"] = range_schema();
   definitions["sweep.lists"] = dotted_keys(values, true);
   definitions["sweep.values"] = dotted_keys(values, false);
   std::vector<std::string> names;
@@ -391,6 +403,13 @@ Json sweep_schema(const std::vector<std::pair<std::string, Json>>& values, Json&
         own["properties"][inner.name] = key_schema(inner);
       }
       own["required"] = Json::array({"by"});
+    } else if (p.type == "table or string") {
+      Json words = key_schema(search_keys().front());
+      Json table = {{"type", "object"}, {"additionalProperties", false}, {"properties", Json::object()}};
+      for (const ParamInfo& inner : search_keys()) {
+        table["properties"][inner.name] = key_schema(inner);
+      }
+      own.update(any_of({std::move(words), std::move(table)}));
     }
     out["properties"][p.name] = own;
   }

@@ -83,10 +83,11 @@ CellRun::CellRun(const Cell& cell, const std::string& default_name, fs::path fol
   print_ = sha256_of_text(experiment_->fingerprint());
 }
 
-void CellRun::train(std::shared_ptr<SolveMemory> memory) {
-  if (trains() && !Group::world().from_first(trained())) {
+void CellRun::train(std::shared_ptr<SolveMemory> memory, std::optional<int64_t> until) {
+  const auto there = [&] { return until && fs::exists(Trainer::checkpoint_path(folder_, *until)); };
+  if (trains() && !Group::world().from_first(trained() || there())) {
     tracked_ = true;
-    Trainer(*experiment_, folder_, std::move(memory)).run();
+    Trainer(*experiment_, folder_, std::move(memory)).run(until);
   }
 }
 
@@ -144,8 +145,8 @@ void CellRun::save_data() const {
   save_samples(labelled ? by_class(data, sample_labels(e, wanted)) : data.x, "data", &source);
 }
 
-void CellRun::evaluate(SharedTensors& shared, bool frozen) {
-  Experiment& e = *experiment_;
+void CellRun::begin_results() {
+  const Experiment& e = *experiment_;
   load_measured();
   results_["name"] = e.run->name;
   results_["config"] = retort::to_json(e.resolved());
@@ -154,18 +155,26 @@ void CellRun::evaluate(SharedTensors& shared, bool frozen) {
                                            "." + std::to_string(TORCH_VERSION_PATCH)},
                           {"backend", e.backend().describe()}};
   make_folder(folder_);
+}
+
+void CellRun::write_results(const std::string& fingerprint, bool frozen) {
+  const Json provenance = write_provenance(folder_, frozen);
+  results_["plugins"] = provenance["plugins"];
+  results_["libraries"] = provenance["libraries"];
+  results_["fingerprint"] = fingerprint;
+  tell_trackers();
+  write_text(folder_ / "results.json", spell(results_, 1) + "\n");
+}
+
+void CellRun::evaluate(SharedTensors& shared, bool frozen) {
+  begin_results();
   save_data();
   if (trains()) {
     evaluate_checkpoints(shared);
   } else {
     evaluate_solves(shared);
   }
-  const Json provenance = write_provenance(folder_, frozen);
-  results_["plugins"] = provenance["plugins"];
-  results_["libraries"] = provenance["libraries"];
-  results_["fingerprint"] = print_;
-  tell_trackers();
-  write_text(folder_ / "results.json", spell(results_, 1) + "\n");
+  write_results(print_, frozen);
   std::error_code ignored;
   for (const char* name : {measured_name, "deaths.json"}) {
     fs::remove(folder_ / name, ignored);
@@ -179,9 +188,56 @@ void CellRun::tell_trackers() {
   }
   const Watch watch(*experiment_, folder_);
   if (!tracked_) {
-    watch.begin(Trainer::last_step(folder_, *experiment_->train).value());
+    watch.begin(Trainer::last_step(folder_, *experiment_->train).value_or(Trainer::saved_step(folder_)));
   }
   watch.end(results_["progress"]);
+}
+
+bool CellRun::is_measured(int64_t step) const {
+  return std::find(measured_.begin(), measured_.end(), step) != measured_.end();
+}
+
+void CellRun::measure(SharedTensors& shared, int64_t step, bool last) {
+  if (!is_measured(step)) {
+    log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) +
+              " steps");
+    evaluate_checkpoint(shared, Trainer::checkpoint_path(folder_, step), last);
+    measured_.push_back(step);
+    keep_measured();
+  }
+}
+
+void CellRun::evaluate_at(SharedTensors& shared, int64_t step) {
+  load_measured();
+  measure(shared, step, /*last=*/false);
+}
+
+namespace {
+std::string stopped_print(const std::string& print, int64_t step) {
+  return print + " stopped after " + std::to_string(step);
+}
+}  // namespace
+
+void CellRun::stop_at(int64_t step, bool frozen) {
+  const std::string fingerprint = stopped_print(print_, step);
+  if (holds_results(folder_, fingerprint)) {
+    return;
+  }
+  begin_results();
+  results_["stopped_at"] = step;
+  for (const Json& row : results_["progress"]) {
+    if (row_from(row).train_steps == step) {
+      results_["students"].push_back(row);
+    }
+  }
+  write_results(fingerprint, frozen);
+}
+
+std::vector<Row> CellRun::measured_rows(const fs::path& folder, const std::string& print) {
+  const Json results = read_json(folder / "results.json"), kept = read_json(folder / measured_name);
+  const bool whole = text_at(results, "fingerprint") == print;
+  const bool partly = text_at(kept, "fingerprint") == print;
+  return rows_from(json_at(whole ? results : partly ? json_at(kept, "results") : Json(), "progress"));
 }
 
 void CellRun::evaluate_checkpoints(SharedTensors& shared) {
@@ -192,13 +248,7 @@ void CellRun::evaluate_checkpoints(SharedTensors& shared) {
   std::sort(steps.begin(), steps.end());
   steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
   for (const int64_t step : steps) {
-    if (std::find(measured_.begin(), measured_.end(), step) == measured_.end()) {
-      log::info("evaluating" + (cell_.name.empty() ? "" : " " + cell_.name) + " after " + std::to_string(step) +
-                " steps");
-      evaluate_checkpoint(shared, Trainer::checkpoint_path(folder_, step), step == last);
-      measured_.push_back(step);
-      keep_measured();
-    }
+    measure(shared, step, step == last);
   }
   evaluate_averages(shared, last);
 }

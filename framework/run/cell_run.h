@@ -9,6 +9,7 @@
 #include "config/experiment.h"
 #include "evaluate/evaluator.h"
 #include "io/json.h"
+#include "results/row.h"
 #include "share/store.h"
 #include "sweep/cells.h"
 
@@ -52,13 +53,27 @@ class CellRun {
   void try_evaluation();
   /// Equal for cells whose trials would be the same.
   std::string trial_key() const;
-  /// Trains, going on from a saved state. `memory` remembers the teacher's solves, for cells that share them.
-  void train(std::shared_ptr<SolveMemory> memory);
+  /// Trains, going on from a saved state. `memory` remembers the teacher's solves, for cells that share them. With
+  /// `until`, one of evaluate.at, it stops there.
+  void train(std::shared_ptr<SolveMemory> memory, std::optional<int64_t> until = {});
   /// Measures the checkpoints and writes results.json and samples/. What was measured of a checkpoint is kept at once,
   /// so that an evaluation that is killed goes on with the next.
   void evaluate(SharedTensors& shared, bool frozen);
+  /// Measures one of evaluate.at alone, while training may go on from it.
+  void evaluate_at(SharedTensors& shared, int64_t step);
+  /// Writes what was measured up to a step as the results of a training that a search has stopped there.
+  void stop_at(int64_t step, bool frozen);
+  /// Of an evaluation under way.
+  static constexpr const char* measured_name = "measured.json";
+  /// What was measured of a cell with this print() in a folder, in full, or so far; empty where there is nothing.
+  static std::vector<Row> measured_rows(const std::filesystem::path& folder, const std::string& print);
 
  private:
+  void begin_results();
+  void write_results(const std::string& fingerprint, bool frozen);
+  bool is_measured(int64_t step) const;
+  void measure(SharedTensors& shared, int64_t step, bool last);
+
   void save_data() const;
   void evaluate_teacher(SharedTensors& shared, double guidance);
   void evaluate_solves(SharedTensors& shared);
@@ -85,8 +100,6 @@ class CellRun {
   void say_threads() const;
   void load_measured();
   std::string save_samples(const Tensor& samples, const std::string& name, const Dataset* data = nullptr) const;
-
-  static constexpr const char* measured_name = "measured.json";  // of an evaluation under way
 
   Cell cell_;
   std::filesystem::path folder_;

@@ -9,6 +9,7 @@
 #include "plugin/registry.h"
 #include "run/run.h"
 #include "sweep/overrides.h"
+#include "sweep/told.h"
 #include "sweep/tuning.h"
 #include "train/group.h"
 
@@ -105,7 +106,7 @@ Work work_of(const RunRequest& request) {
   out.output = output_folder(out.config, request);
   out.shared = shared_folder(out.config, request);
   if (!tuning_of(out.config)) {
-    out.cells = expand(out.config);
+    out.cells = expand(out.config, request.fresh ? std::vector<Assignments>{} : told_in(out.output));
     return out;
   }
   out.cells = expand(confirming(out.config));

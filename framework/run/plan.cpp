@@ -8,6 +8,7 @@
 #include "io/files.h"
 #include "io/hashes.h"
 #include "run/provenance.h"
+#include "run/searching.h"
 #include "sweep/gather.h"
 #include "train/group.h"
 
@@ -50,6 +51,7 @@ Plan::Plan(const RunRequest& request, Work work, Registry& registry, For purpose
   if (is_sweep()) {
     compared_key(presentation_["report"], cells_);  // so that a wrong one is told before the work
   }
+  Searching::of(*this);  // so that what it lacks is told before the work
   agree();
   if (purpose == For::working && Group::world().first()) {
     prepare_folder();
@@ -138,6 +140,9 @@ void Plan::look_at(size_t i, For purpose) {
   planned.batches = cell->trains() ? static_cast<double>(e.train->steps * e.train->gradient_accumulation) : 0;
   planned.evaluations = static_cast<double>(e.train->evaluations);
   planned.seconds = e.train->seconds;
+  planned.points = e.evaluate->at;
+  std::sort(planned.points.begin(), planned.points.end());
+  std::erase_if(planned.points, [&](int64_t step) { return step >= e.train->steps; });
   sharing_[planned.solves] += 1;
   if (is_sweep()) {
     Value resolved = e.resolved_for(output_);

@@ -29,6 +29,7 @@ class Plan {
     std::string cost;                     // equal for cells whose steps cost the same
     double batches = 0;                   // that it trains on at most; 0 where nothing is trained
     double evaluations = 0, seconds = 0;  // that end it before, where they are not 0
+    std::vector<int64_t> points;          // steps before the last after which it is measured
     std::string failure;                  // of what its folder told when this began
   };
 

@@ -18,8 +18,10 @@
 #include "report/report.h"
 #include "run/plan.h"
 #include "run/provenance.h"
+#include "run/searching.h"
 #include "share/claim.h"
 #include "sweep/gather.h"
+#include "sweep/told.h"
 #include "sweep/tuning.h"
 #include "train/group.h"
 
@@ -43,14 +45,17 @@ class Run {
   // done, and may throw.
   void work(Stages stages, const std::function<void(const fs::path&)>& after = {}) {
     std::vector<CellState> states(plan_.size(), CellState::open);
-    log::Cells display(plan_.size());
-    for (int64_t i = 0; (i = next(states)) >= 0;) {
-      display.begin(plan_.cells()[static_cast<size_t>(i)].name, count(states, CellState::done));
-      states[static_cast<size_t>(i)] = take(static_cast<size_t>(i), stages);
-      if (after && states[static_cast<size_t>(i)] == CellState::done && Group::world().first()) {
-        after(plan_.folder(static_cast<size_t>(i)));
-      }
+    for (const int64_t point : searching_ ? searching_->points() : std::vector<int64_t>{}) {
+      until_ = point;
+      take_all(states, stages, [&](size_t i) { searching_->number(i, point); });
+      stop_losers(states, point);
     }
+    until_.reset();
+    take_all(states, stages, [&](size_t i) {
+      if (after) {
+        after(plan_.folder(i));
+      }
+    });
     failed_ = count(states, CellState::failed);
     if (Group::world().first()) {
       for (size_t i = 0; i < plan_.size(); ++i) {
@@ -71,10 +76,55 @@ class Run {
       present(plan_.output(), plan_.presentation());
     }
     write_report(plan_.output());
+    if (searching_) {
+      if (const std::string best = searching_->best(); !best.empty()) {
+        log::done(best);
+      }
+    }
   }
 
  private:
-  enum class CellState { open, done, failed, elsewhere };
+  enum class CellState { open, done, failed, elsewhere, stopped, left };
+  static constexpr bool is_over(CellState state) { return state != CellState::open && state != CellState::elsewhere; }
+
+  // Takes what is not over. `after` sees each cell that this process has done.
+  void take_all(std::vector<CellState>& states, Stages stages, const std::function<void(size_t)>& after) {
+    log::Cells display(plan_.size());
+    for (int64_t next_one = 0; (next_one = next(states)) >= 0;) {
+      const auto i = static_cast<size_t>(next_one);
+      display.begin(plan_.cells()[i].name, count(states, CellState::done) + count(states, CellState::stopped));
+      states[i] = take(i, stages);
+      if (states[i] == CellState::done && Group::world().first()) {
+        after(i);
+      }
+    }
+  }
+
+  // What halving does after one of its points: the best go on, what else was measured there gets results as it is.
+  void stop_losers(std::vector<CellState>& states, int64_t point) {
+    std::vector<size_t> measured;
+    for (size_t i = 0; i < states.size(); ++i) {
+      if (states[i] == CellState::done) {
+        measured.push_back(i);
+      }
+    }
+    if (measured.empty()) {
+      return;
+    }
+    Group& group = Group::world();
+    const auto [go_on, line] = group.first() ? searching_->chosen(measured, point) : std::pair(measured, std::string());
+    const Json known = Json::parse(group.from_first(spell(Json(go_on))));
+    if (group.first()) {
+      log::done(line);
+    }
+    for (const size_t i : measured) {
+      const bool goes_on = std::find(known.begin(), known.end(), Json(i)) != known.end();
+      states[i] = goes_on ? CellState::open : CellState::stopped;
+      if (!goes_on && group.first()) {
+        plan_.open(i)->stop_at(point, request_.frozen);
+      }
+    }
+  }
 
   static size_t count(const std::vector<CellState>& states, CellState state) {
     return static_cast<size_t>(std::count(states.begin(), states.end(), state));
@@ -97,7 +147,11 @@ class Run {
       bool waiting = false;
       if (group.first()) {
         for (size_t i = 0; i < states.size() && chosen < 0; ++i) {
-          if (states[i] == CellState::done || states[i] == CellState::failed) {
+          if (is_over(states[i])) {
+            continue;
+          }
+          if (hours_are_over(i)) {
+            states[i] = CellState::left;
             continue;
           }
           const fs::path folder = plan_.folder(i);
@@ -127,6 +181,20 @@ class Run {
     }
   }
 
+  // Whether a cell that nobody has begun stays so, since the search has taken its hours.
+  bool hours_are_over(size_t i) {
+    if (!searching_ || !searching_->is_untouched(i) || !searching_->is_over()) {
+      return false;
+    }
+    if (!std::exchange(hours_said_, true)) {
+      log::done("the hours of sweep.search.hours are over: what is not begun is left out");
+    }
+    return true;
+  }
+
+  // Whether a cell has what this pass wants of it.
+  bool has_all(size_t i) const { return plan_.is_done(i) || (until_ && searching_->is_measured(i, *until_)); }
+
   fs::path claim_path(size_t i) const {
     return plan_.is_sweep() ? plan_.folder(i) : fs::path(plan_.output().string() + ".work");
   }
@@ -148,8 +216,10 @@ class Run {
     const fs::path folder = plan_.folder(i);
     Group& group = Group::world();
     at::set_num_threads(threads_);  // a backend of the cell before may have changed it
+    const auto began = Clock::now();
+    const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - began).count(); };
     try {
-      const bool done = stages == Stages::everything && plan_.is_done(i) && !(request_.fresh && !plan_.is_sweep());
+      const bool done = stages == Stages::everything && has_all(i) && !(request_.fresh && !plan_.is_sweep());
       if (group.from_first(done)) {
         return CellState::done;
       }
@@ -159,25 +229,28 @@ class Run {
         cell->count_death(claim && claim->deaths() > 0);
       }
       group.meet();
-      const auto began = Clock::now();
       if (stages != Stages::evaluate) {
         say_begin(*cell);
         const Store solves(plan_.store().folder() / "solves");
         // Solves that another cell has made would be a present to one that is given seconds.
         const bool share = plan_.sharing(i) > 1 && cell->experiment().train->seconds == 0;
-        cell->train(share ? stored_solves(solves, cell->experiment().solve_key()) : nullptr);
+        cell->train(share ? stored_solves(solves, cell->experiment().solve_key()) : nullptr, until_);
       }
       if (claim && claim->lost()) {  // this process was suspended for so long that another took the cell over
         return CellState::elsewhere;
       }
-      if (stages != Stages::train && group.first()) {
+      if (until_ && group.first()) {
+        cell->evaluate_at(shared_, *until_);
+      } else if (stages != Stages::train && group.first()) {
         cell->evaluate(shared_, request_.frozen);
         std::error_code ignored;
         fs::remove(folder / "failed.json", ignored);
         if (plan_.is_sweep()) {
-          log::done(plan_.cells()[i].name + ": " + summary(folder) + " (" +
-                    log::duration(std::chrono::duration<double>(Clock::now() - began).count()) + ")");
+          log::done(plan_.cells()[i].name + ": " + summary(folder) + " (" + log::duration(seconds()) + ")");
         }
+      }
+      if (searching_ && group.first()) {
+        searching_->add_seconds(i, seconds());
       }
       return CellState::done;
     } catch (const std::bad_alloc&) {
@@ -226,10 +299,12 @@ class Run {
   RunRequest request_;
   int threads_ = at::get_num_threads();  // before any backend changes it
   Plan plan_;
+  std::optional<Searching> searching_ = Searching::of(plan_);
+  std::optional<int64_t> until_;  // the step that cells are trained to in this pass; nothing: to their end
   SharedTensors shared_;
   size_t failed_ = 0;
   std::unique_ptr<Claim> claim_;
-  bool waiting_said_ = false;
+  bool waiting_said_ = false, hours_said_ = false;
   int64_t failures_here_ = 0;
   int64_t began_ = std::chrono::system_clock::now().time_since_epoch().count();
 };
@@ -285,6 +360,11 @@ void clear_for_exploring(const fs::path& output, bool fresh) {
 }
 
 RunOutcome run_work(const RunRequest& request, Work work, Registry& registry, Stages stages) {
+  const Value* sweep = work.config.find("sweep");
+  const std::optional<Search> search = sweep != nullptr ? search_of(*sweep) : std::nullopt;
+  if (stages != Stages::everything && search && search->halves()) {
+    throw RequestError(request.config + ": sweep.search halves, which measures while it trains; expected `retort run`");
+  }
   Run all(request, std::move(work), registry, stages == Stages::evaluate ? Plan::For::measuring : Plan::For::working);
   if (stages == Stages::train && all.plan()[0].batches == 0) {
     throw RequestError(request.config + ": [loss] is missing; there is nothing to train");
@@ -324,6 +404,51 @@ RunOutcome run(const RunRequest& request, Registry& registry, Stages stages) {
     return run_work(rest, std::move(second), registry, stages);
   }
   return run_work(rest, work_of(request), registry, stages);
+}
+
+namespace {
+Search judging_search(const Value& config) {
+  const Value* sweep = config.find("sweep");
+  const std::optional<Search> search = sweep != nullptr ? search_of(*sweep) : std::nullopt;
+  if (!search || search->by.empty()) {
+    throw RequestError(
+        to_string(config.origin) +
+        ": [sweep.search] with `by` is missing; expected what is searched, and the metric that judges it");
+  }
+  return *search;
+}
+}  // namespace
+
+Json ask(const RunRequest& request, Registry& registry) {
+  const Value config = load_config(request);
+  const Search search = judging_search(config);
+  Json out = {{"by", search.by}, {"space", space_of(searched_axes(*config.find("sweep")))}, {"trials", Json::array()}};
+  if (search.draws() || !told_in(output_folder(config, request)).empty()) {
+    const Plan plan(request, work_of(request), registry, Plan::For::looking);
+    out["trials"] = Searching::of(plan)->trials();
+  }
+  return out;
+}
+
+Json tell(const RunRequest& request, const std::string& values, Registry& registry) {
+  const Value config = load_config(request);
+  judging_search(config);
+  const Assignments place = told_place(searched_axes(*config.find("sweep")), values);
+  keep_told(output_folder(config, request), place);
+  Work work = work_of(request);
+  const auto is_told = [&](const Cell& cell) {
+    return std::all_of(place.begin(), place.end(), [&](const auto& wanted) {
+      const Value* own = cell.values.find(wanted.first);
+      return own != nullptr && *own == wanted.second;
+    });
+  };
+  std::erase_if(work.cells, [&](const Cell& cell) { return !is_told(cell); });
+  Run told(request, std::move(work), registry, Plan::For::working);
+  told.work(Stages::everything);
+  if (told.failed() > 0) {
+    throw Error("what was told failed, for the reasons above");
+  }
+  return Searching::of(told.plan())->trials().at(0);
 }
 
 void RunOutcome::require_all() const {

@@ -49,6 +49,12 @@ struct RunOutcome {
 /// cell is one's.
 RunOutcome run(const RunRequest& request, Registry& registry, Stages stages = Stages::everything);
 
+/// What an optimizer outside is answered, by a configuration with [sweep.search] and its `by`. To a question {"by",
+/// "space", "trials"}: what is searched, and what was found. To values of what is searched, as JSON, {"values",
+/// "value"}: they are run, on all seeds, and belong to the search from then on.
+Json ask(const RunRequest& request, Registry& registry);
+Json tell(const RunRequest& request, const std::string& values, Registry& registry);
+
 /// Prints the cells, what has become of them, and what the rest will cost, from a few timed steps of each kind.
 void print_plan(const RunRequest& request, Registry& registry);
 

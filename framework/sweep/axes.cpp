@@ -1,6 +1,7 @@
 #include "sweep/axes.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "config/keys.h"
 #include "config/old_keys.h"
@@ -10,7 +11,7 @@ namespace retort {
 
 namespace {
 
-const std::vector<std::string> words = {"zip", "cells", "exclude", "seeds", "tune"};
+const std::vector<std::string> words = {"zip", "cells", "exclude", "seeds", "tune", "search"};
 
 const std::vector<std::string> tune_words = {"by", "seeds", "student_steps"};
 
@@ -41,6 +42,11 @@ std::vector<Value> tables_at(const Value& value, const std::string& name) {
   return out;
 }
 
+// { min, max } and perhaps log: what else stands there is told later, as a fault of a range.
+bool is_range(const Value& value) {
+  return value.is_table() && (value.find("min") != nullptr || value.find("max") != nullptr);
+}
+
 // Keys are dotted paths; written without quotes, TOML makes them tables within tables.
 void flatten(const Value& table, const std::string& prefix, Table& out) {
   for (const auto& [key, value] : table.table()) {
@@ -50,7 +56,7 @@ void flatten(const Value& table, const std::string& prefix, Table& out) {
     } catch (const RequestError& e) {
       throw wrong(value.origin, std::string("sweep: ") + e.what());
     }
-    if (value.is_table() && !value.table().empty()) {
+    if (value.is_table() && !value.table().empty() && !is_range(value)) {
       flatten(value, path + ".", out);
     } else if (std::any_of(out.begin(), out.end(), [&](const auto& entry) { return entry.first == path; })) {
       throw wrong(value.origin, "sweep: \"" + path + "\" is swept twice");
@@ -95,7 +101,7 @@ Value flat_tune(const Value& tune) {
 }
 
 Axis seeds_axis(const Value& value) {
-  Axis axis{value.origin, {}};
+  Axis axis{value.origin, {}, "run.seed"};
   if (const int64_t* count = std::get_if<int64_t>(&value.data)) {
     if (*count < 1 || *count > most_cells) {
       throw wrong(value.origin, "sweep.seeds = " + std::to_string(*count) + "; expected 1 to " +
@@ -130,8 +136,52 @@ Assignments place_of(const std::string& key, const Value& value) {
   return out;
 }
 
-Axis list_axis(const std::string& key, const Value& list) {
-  Axis axis{list.origin, {}};
+double end_of(const Value& range, const char* name, const std::string& key) {
+  const Value* end = range.find(name);
+  if (end != nullptr && std::holds_alternative<int64_t>(end->data)) {
+    return static_cast<double>(std::get<int64_t>(end->data));
+  }
+  if (end != nullptr && std::holds_alternative<double>(end->data)) {
+    return std::get<double>(end->data);
+  }
+  throw wrong(range.origin, "sweep.\"" + key + "\" has " + (end == nullptr ? "no " : "no number as ") + name +
+                                "; expected { min = …, max = … }, and log = true where it is drawn by its logarithm");
+}
+
+Axis range_axis(const std::string& key, const Value& written) {
+  static const std::vector<std::string> known = {"min", "max", "log"};
+  for (const auto& [name, value] : written.table()) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw wrong(value.origin,
+                  "sweep.\"" + key + "\": unknown key '" + name + "' of a range" + did_you_mean(name, known));
+    }
+  }
+  const Value* log = written.find("log");
+  if (log != nullptr && !std::holds_alternative<bool>(log->data)) {
+    throw wrong(log->origin, "sweep.\"" + key + "\": log is " + log->type_name() + "; expected true or false");
+  }
+  const auto is_whole = [&](const char* name) { return std::holds_alternative<int64_t>(written.find(name)->data); };
+  ValueRange range{end_of(written, "min", key), end_of(written, "max", key),
+                   log != nullptr && std::get<bool>(log->data), false};
+  range.whole = is_whole("min") && is_whole("max");
+  if (!(range.min < range.max) || !std::isfinite(range.max - range.min) || (range.log && range.min <= 0)) {
+    throw wrong(written.origin, "sweep.\"" + key + "\" is " + written.text() +
+                                    "; expected finite numbers, min below max" +
+                                    (range.log ? ", and above 0 for log" : ""));
+  }
+  return {written.origin, {}, key, range};
+}
+
+Axis list_axis(const std::string& key, const Value& list, bool searched) {
+  if (is_range(list)) {
+    if (!searched) {
+      throw wrong(list.origin, "sweep.\"" + key +
+                                   "\" is a range; expected a list of values, or [sweep.search], which draws "
+                                   "from ranges");
+    }
+    return range_axis(key, list);
+  }
+  Axis axis{list.origin, {}, key};
   for (const Value& item : list_at(list, "sweep.\"" + key + "\"")) {
     axis.places.push_back(place_of(key, item));
   }
@@ -139,7 +189,7 @@ Axis list_axis(const std::string& key, const Value& list) {
 }
 
 Axis zip_axis(const Value& table) {
-  Axis axis{table.origin, {}};
+  Axis axis{table.origin, {}, "zip"};
   size_t length = 0;
   for (const auto& [key, value] : table.table()) {
     const Array& values = list_at(value, "sweep.zip.\"" + key + "\"");
@@ -177,7 +227,7 @@ Value flat_sweep(const Value& sweep) {
   out.origin = rest.origin = sweep.origin;
   for (const auto& [key, value] : sweep.table()) {
     if (is_sweep_word(key)) {
-      out[key] = key == "seeds" ? value : key == "tune" ? flat_tune(value) : flat_tables(value);
+      out[key] = key == "seeds" || key == "search" ? value : key == "tune" ? flat_tune(value) : flat_tables(value);
       continue;
     }
     Value one = flat(Value{Table{{key, value}}, value.origin});
@@ -209,28 +259,34 @@ std::vector<Axis> axes_of(const Value& sweep) {
         axes.push_back(zip_axis(table));
       }
     } else if (key == "cells") {
-      Axis axis{value.origin, {}};
+      Axis axis{value.origin, {}, "cells"};
       for (const Value& table : tables_at(value, "sweep.cells")) {
         axis.places.emplace_back(table.table());
       }
       axes.push_back(std::move(axis));
-    } else if (key != "exclude" && key != "tune") {
+    } else if (key != "exclude" && key != "tune" && key != "search") {
       if (split_key(key).size() < 2) {
-        throw wrong(value.origin,
-                    "sweep." + key + " is no key to sweep" + did_you_mean(key, words) +
-                        "; expected a dotted key such as \"loss.type\", or one of zip, cells, exclude, seeds, tune");
+        throw wrong(
+            value.origin,
+            "sweep." + key + " is no key to sweep" + did_you_mean(key, words) +
+                "; expected a dotted key such as \"loss.type\", or one of zip, cells, exclude, seeds, tune, search");
       }
-      axes.push_back(list_axis(key, value));
+      axes.push_back(list_axis(key, value, sweep.find("search") != nullptr));
     }
   }
   axes.insert(axes.end(), last.begin(), last.end());
   return axes;
 }
 
+bool is_of_seeds(const Axis& axis) { return axis.key == "run.seed" && !axis.range; }
+
 std::set<std::string> keys_of(const std::vector<Axis>& axes) {
   std::set<std::string> swept;
   for (const Axis& axis : axes) {
     std::set<std::string> own;
+    if (axis.range) {
+      own.insert(axis.key);
+    }
     for (const Assignments& place : axis.places) {
       for (const auto& [key, value] : place) {
         own.insert(key);

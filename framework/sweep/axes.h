@@ -9,10 +9,12 @@
 ///                                                      one axis whose values are tables
 ///   exclude = [{ "loss.type" = "other", "solver.type" = "slow" }]      no cell that has all of these
 ///   [sweep.tune]                                       what each cell takes at its best: sweep/tuning.h
+///   [sweep.search]                                     a part of the product, and ranges: sweep/search.h
 ///
 /// All of them are axes of one product. Keys are dotted paths, however they are quoted.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -24,9 +26,18 @@ namespace retort {
 
 using Assignments = std::vector<std::pair<std::string, Value>>;  // key to value: what one place on an axis sets
 
+/// Numbers that a search draws from: { min, max, log }.
+struct ValueRange {
+  double min, max;
+  bool log;    // even in their logarithm
+  bool whole;  // integers, both ends among them
+};
+
 struct Axis {
   Origin origin;
   std::vector<Assignments> places;
+  std::string key = {};  // what it sets; "zip" or "cells" where that is several keys
+  std::optional<ValueRange> range = {};
 };
 
 /// The table with every key in its one spelling and tables within tables made one. Throws RequestError for a key that
@@ -42,6 +53,9 @@ int64_t count_cells(const std::vector<Axis>& axes);
 /// The axes of such a table, the slowest first, seeds last. Throws RequestError for whatever is wrong.
 std::vector<Axis> axes_of(const Value& sweep);
 
+/// Whether an axis is that of seeds.
+bool is_of_seeds(const Axis& axis);
+
 /// All keys that axes set. Throws RequestError for one that two of them do.
 std::set<std::string> keys_of(const std::vector<Axis>& axes);
 
@@ -51,7 +65,7 @@ std::vector<Assignments> exclusions_of(const Value& sweep, const std::set<std::s
 /// Whether a key of [sweep.tune] says how to choose, not what.
 bool is_tune_word(const std::string& key);
 
-/// Whether a key of [sweep] is one of its own words: zip, cells, exclude, seeds, tune.
+/// Whether a key of [sweep] is one of its own words: zip, cells, exclude, seeds, tune, search.
 bool is_sweep_word(const std::string& key);
 
 }  // namespace retort

@@ -9,6 +9,7 @@
 #include "io/names.h"
 #include "retort/error.h"
 #include "sweep/axes.h"
+#include "sweep/search.h"
 
 namespace retort {
 
@@ -63,9 +64,36 @@ void set_values(Cell& cell) {
   }
 }
 
+// One axis of draws, and of what was told, in place of all but the seeds, on which each of them is tried.
+std::vector<Axis> drawn(const Search& search, std::vector<Axis> axes, const std::vector<Assignments>& exclusions,
+                        const std::vector<Assignments>& told) {
+  const auto seeds = std::stable_partition(axes.begin(), axes.end(), [](const Axis& a) { return !is_of_seeds(a); });
+  std::vector<Axis> out(seeds, axes.end());
+  axes.erase(seeds, axes.end());
+  if (axes.empty()) {
+    return out;
+  }
+  const auto allowed = [&](const Value& values) {
+    return std::none_of(exclusions.begin(), exclusions.end(), [&](const auto& e) { return matches(e, values); });
+  };
+  Axis trials{axes[0].origin, draw(search, axes, allowed), "trials"};
+  const auto table = [](const Assignments& place) { return Value{Table(place.begin(), place.end()), {}}; };
+  for (const Assignments& own : told) {
+    if (std::none_of(trials.places.begin(), trials.places.end(),
+                     [&](const Assignments& place) { return table(place) == table(own); })) {
+      trials.places.push_back(own);
+    }
+  }
+  if (trials.places.empty() && !search.draws()) {
+    throw wrong(axes[0].origin, "sweep.search: nothing is told yet; expected `retort sweep CONFIG --tell '{…}'` first");
+  }
+  out.insert(out.begin(), std::move(trials));
+  return out;
+}
+
 }  // namespace
 
-std::vector<Cell> expand(const Value& config) {
+std::vector<Cell> expand(const Value& config, const std::vector<Assignments>& told) {
   const Value* written = config.find("sweep");
   std::vector<Cell> cells(1);
   cells[0].config = config;
@@ -74,11 +102,17 @@ std::vector<Cell> expand(const Value& config) {
     return cells;
   }
   const Value sweep = flat_sweep(*written);
-  const std::vector<Axis> axes = axes_of(sweep);
+  std::vector<Axis> axes = axes_of(sweep);
+  const std::vector<Assignments> exclusions = exclusions_of(sweep, keys_of(axes));
+  if (const std::optional<Search> search = search_of(sweep)) {
+    if (sweep.find("tune") != nullptr) {
+      throw wrong(sweep.find("tune")->origin, "[sweep.tune] and [sweep.search] stand together; expected one of them");
+    }
+    axes = drawn(*search, std::move(axes), exclusions, told);
+  }
   if (count_cells(axes) > most_cells) {
     throw wrong(sweep.origin, "sweep: makes more than " + std::to_string(most_cells) + " cells; expected fewer");
   }
-  const std::vector<Assignments> exclusions = exclusions_of(sweep, keys_of(axes));
   for (const Axis& axis : axes) {
     std::vector<Cell> next;
     for (const Cell& cell : cells) {

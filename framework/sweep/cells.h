@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "retort/value.h"
+#include "sweep/axes.h"
 
 namespace retort {
 
@@ -15,8 +16,8 @@ struct Cell {
   Value chosen = {};  // what [sweep.tune] found best for it, which `config` has too
 };
 
-/// The cells in order, the last axis running fastest and seeds fastest of all. Throws RequestError for whatever is
-/// wrong in [sweep].
-std::vector<Cell> expand(const Value& config);
+/// The cells in order, the last axis running fastest and seeds fastest of all; of a search those of its draws, and of
+/// `told` (sweep/told.h). Throws RequestError for whatever is wrong in [sweep].
+std::vector<Cell> expand(const Value& config, const std::vector<Assignments>& told = {});
 
 }  // namespace retort

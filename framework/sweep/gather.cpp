@@ -56,8 +56,8 @@ void present(const fs::path& folder, const Json& report) {
   write_text(folder / "results.json", spell(results, 1) + "\n");
 }
 
-void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
-            const Json& report, const Json& sweep) {
+Json gathered(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const Json& report,
+              const Json& sweep) {
   Json out = Json::object();
   Json all = Json::array(), plugins = Json::array();
   std::vector<Row> students, progress;
@@ -74,7 +74,11 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
     } else if (!results.is_object()) {
       cell["status"] = Claim::holder(folders[i]).empty() ? "open" : "running";
     } else {
-      cell["status"] = "done";
+      const Json& stopped = json_at(results, "stopped_at");
+      cell["status"] = stopped.is_null() ? "done" : "stopped";
+      if (!stopped.is_null()) {
+        cell["stopped_at"] = stopped;
+      }
       if (out.empty()) {
         for (const char* key : {"name", "config", "versions", "teacher"}) {
           out[key] = results[key];
@@ -104,17 +108,26 @@ void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders
     all.push_back(std::move(cell));
   }
   if (out.empty()) {
-    throw Error("no cell of " + output.string() + " has results");
+    return nullptr;
   }
   out["students"] = to_json(students);
   out["progress"] = to_json(progress);
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
   out["statistics"] = statistics_of(progress, compared_key(out["config"]["report"], cells), out["cells"]);
+  return out;
+}
+
+void gather(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const fs::path& output,
+            const Json& report, const Json& sweep) {
+  const Json out = gathered(cells, folders, report, sweep);
+  if (out.is_null()) {
+    throw Error("no cell of " + output.string() + " has results");
+  }
   write_text(output / "results.json", spell(out, 1) + "\n");
-  const Json& evaluate = json_at(out["config"], "evaluate");
-  write_text(output / "results.csv", csv_table(students, out["cells"], evaluate));
-  write_text(output / "progress.csv", csv_table(progress, out["cells"], evaluate));
+  const Json &evaluate = json_at(json_at(out, "config"), "evaluate"), &list = json_at(out, "cells");
+  write_text(output / "results.csv", csv_table(rows_from(json_at(out, "students")), list, evaluate));
+  write_text(output / "progress.csv", csv_table(rows_from(json_at(out, "progress")), list, evaluate));
 }
 
 std::string summary(const fs::path& folder) {

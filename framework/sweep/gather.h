@@ -11,8 +11,12 @@
 
 namespace retort {
 
-/// Reads what each cell left in its folder and writes the whole. Cells without results are listed with their state:
-/// "failed" (with the reason), "running" or "open". `report` is {"name", "report"}, as the configuration has them now.
+/// What each cell left in its folder, as the results of the whole; null where no cell has results. Cells without are
+/// listed with their state: "failed" (with the reason), "running" or "open". `report` is {"name", "report"}, as the
+/// configuration has them now.
+Json gathered(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders, const Json& report,
+              const Json& sweep);
+/// The same, written to a folder. Throws Error where no cell has results.
 void gather(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders,
             const std::filesystem::path& output, const Json& report, const Json& sweep);
 

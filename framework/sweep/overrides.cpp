@@ -88,8 +88,14 @@ void lay_in_sweep(Value& config, const std::vector<std::string>& parts, const Va
     inner.insert(inner.end(), more.begin(), more.end());
   }
   const std::string key = present_key(join_key(inner), {});
-  if (inner.size() > 1 && inner[0] == "tune" && sweep.find("tune") != nullptr && sweep["tune"].is_table()) {
-    sweep["tune"][join_key({inner.begin() + 1, inner.end()})] = value;
+  const Value* table = inner.empty() ? nullptr : sweep.find(inner[0]);
+  const bool searching = !inner.empty() && inner[0] == "search";
+  if (inner.size() > 1 && (searching || (inner[0] == "tune" && table != nullptr && table->is_table()))) {
+    Value& whole = sweep[inner[0]];
+    if (!whole.is_table()) {  // search = "random"
+      whole = {Table{{"type", whole}}, whole.origin};
+    }
+    whole[join_key({inner.begin() + 1, inner.end()})] = value;
     config["sweep"] = std::move(sweep);
     return;
   }

@@ -9,9 +9,9 @@
 #include "config/layers.h"
 #include "config/toml.h"
 #include "io/json_file.h"
-#include "results/row.h"
 #include "retort/error.h"
 #include "sweep/axes.h"
+#include "sweep/judge.h"
 
 namespace retort {
 
@@ -150,41 +150,12 @@ Value exploring(const Value& config) {
 }
 
 double judged(const Tuning& tuning, const std::filesystem::path& folder) {
-  constexpr double none = std::numeric_limits<double>::infinity();
   std::error_code missing;
   const Json results = read_json(folder / "results.json");
   if (!results.is_object() || std::filesystem::exists(folder / "failed.json", missing)) {
-    return none;
+    return std::numeric_limits<double>::infinity();
   }
-  // The rows that count: of one sampler, or of all.
-  std::vector<Row> rows;
-  std::vector<Row> all = rows_from(json_at(results, "students"));
-  for (Row& row : all) {
-    const bool meant = !tuning.student_steps || row.student_steps.value_or(0) <= *tuning.student_steps;
-    if (!row.ema_length && meant) {
-      rows.push_back(std::move(row));
-    }
-  }
-  if (tuning.student_steps && !rows.empty()) {
-    const auto fewer = [](const Row& a, const Row& b) { return a.student_steps < b.student_steps; };
-    rows = {*std::max_element(rows.begin(), rows.end(), fewer)};
-  }
-  double sum = 0;
-  int64_t count = 0;
-  std::vector<std::string> names;
-  for (const Row& row : rows) {
-    add_metrics(row, names);
-    if (const double* value = metric_of(row, tuning.by)) {
-      sum += std::isfinite(*value) ? *value : none;
-      count += 1;
-    }
-  }
-  if (count == 0) {
-    throw RequestError(rows.empty()
-                           ? "sweep.tune.student_steps: no sampler of evaluate.student_steps takes so few steps"
-                           : "sweep.tune.by: '" + tuning.by + "' is not measured" + did_you_mean(tuning.by, names));
-  }
-  return sum / static_cast<double>(count);
+  return judged({tuning.by, tuning.student_steps, "sweep.tune"}, rows_from(json_at(results, "students")));
 }
 
 Choices choose(const Tuning& tuning, const std::vector<Cell>& explored,

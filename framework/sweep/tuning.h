@@ -34,9 +34,7 @@ Value exploring(const Value& config);
 /// The sweep that confirms, without its choices: [sweep] less [sweep.tune], and less exclusions of what is chosen.
 Value confirming(const Value& config);
 
-/// The number that a cell is judged by, at the end of training, less averages of other lengths: the mean over its
-/// samplers, or that of so many steps, or of the most steps that are fewer. Infinite for a cell that failed, or whose
-/// number is none. Throws RequestError where the cell measured no such metric, or has no such sampler.
+/// The number that a cell is judged by, at the end of training (sweep/judge.h). Infinite for a cell that failed.
 double judged(const Tuning& tuning, const std::filesystem::path& folder);
 
 /// What was chosen for each kind of cell, which is its settings less the seed: the choice of the smallest mean, of

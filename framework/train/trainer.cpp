@@ -436,7 +436,7 @@ bool Trainer::ends_part(int64_t part) const {
   return !averages_.empty() && over;
 }
 
-void Trainer::run() {
+void Trainer::run(std::optional<int64_t> until) {
   const TrainSettings& settings = *experiment_.train;
   const std::vector<int64_t>& at = experiment_.evaluate->at;
   std::optional<Ode> ode;
@@ -453,7 +453,7 @@ void Trainer::run() {
   };
   log::Progress progress("training", budget_.counts_steps_alone() ? settings.steps : 1000, shown());
   auto saved = Clock::now();
-  while (!budget_.is_over(record_)) {
+  while (!budget_.is_over(record_) && (!until || record_.step < *until)) {
     const auto begin = Clock::now();
     const int64_t part = budget_.stage(record_, settings.ema_snapshots);
     const std::map<std::string, Noted> noted = noted_;

@@ -26,8 +26,8 @@ class Trainer {
   Trainer(Experiment& experiment, std::filesystem::path folder, std::shared_ptr<SolveMemory> memory = nullptr);
 
   /// Trains until the budget is spent. After each step of evaluate.at and the last one, weights for evaluation are
-  /// saved.
-  void run();
+  /// saved. With `until` it ends there, with a state to go on from.
+  void run(std::optional<int64_t> until = {});
 
   /// Where the weights of a step are saved.
   static std::filesystem::path checkpoint_path(const std::filesystem::path& folder, int64_t step);
