@@ -37,6 +37,7 @@ void add_check(CLI::App& app, Shared& shared);     // check
 void add_new(CLI::App& app);                       // new
 void add_bench(CLI::App& app, Shared& shared);     // bench
 void add_report(CLI::App& app);                    // report
+void add_serve(CLI::App& app);                     // serve
 void add_init(CLI::App& app, Shared& shared);      // init
 void add_doctor(CLI::App& app, Shared& shared);    // doctor
 void add_schema(CLI::App& app, Shared& shared);    // schema

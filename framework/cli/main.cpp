@@ -58,6 +58,7 @@ int main_inner(int argc, char** argv) {
   add_new(app);
   add_bench(app, shared);
   add_report(app);
+  add_serve(app);
   add_init(app, shared);
   add_doctor(app, shared);
   add_schema(app, shared);

@@ -1,6 +1,7 @@
 /* The page's template, its style, its scripts in order and Chart.js, as bytes in the program. */
     .section .rodata
     .global retort_page_html, retort_page_html_end, retort_page_css, retort_page_css_end
+    .global retort_live_js, retort_live_js_end
     .global retort_page_js, retort_page_js_end, retort_chart_js, retort_chart_js_end
 retort_page_html:
     .incbin "page.html"
@@ -11,6 +12,7 @@ retort_page_css:
 retort_page_css_end:
     .byte 0
 retort_page_js:
+    .incbin "page/values.js"
     .incbin "page/core.js"
     .incbin "page/controls.js"
     .incbin "page/settings.js"
@@ -23,6 +25,10 @@ retort_page_js:
     .incbin "page/training.js"
     .incbin "page/main.js"
 retort_page_js_end:
+    .byte 0
+retort_live_js:
+    .incbin "page/live.js"
+retort_live_js_end:
     .byte 0
 retort_chart_js:
     .incbin RETORT_CHART_JS

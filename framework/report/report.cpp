@@ -14,7 +14,8 @@
 
 extern "C" {
 extern const char retort_page_html[], retort_page_html_end[], retort_page_css[], retort_page_css_end[],
-    retort_page_js[], retort_page_js_end[], retort_chart_js[], retort_chart_js_end[];
+    retort_page_js[], retort_page_js_end[], retort_live_js[], retort_live_js_end[], retort_chart_js[],
+    retort_chart_js_end[];
 }
 
 namespace retort {
@@ -131,7 +132,7 @@ Json page_data(const fs::path& folder, const Results& of_run, Parts& parts) {
   page["rows"] = std::move(rows);
   Json unfinished = Json::array();
   for (const Json& cell : results["cells"]) {
-    if (text_at(cell, "status") != "done") {
+    if (const std::string status = text_at(cell, "status"); status != "done" && status != "stopped") {
       unfinished.push_back(some_of(cell, {"name", "status", "error"}));
     }
   }
@@ -152,27 +153,30 @@ Json page_data(const fs::path& folder, const Results& of_run, Parts& parts) {
 
 }  // namespace
 
-void write_report(const fs::path& folder) {
-  const Results results = read_results(folder);
+std::string report_page(const fs::path& folder, const Results& results, bool live) {
   Parts parts;
   const Json page = page_data(folder, results, parts);
-  const std::string_view style(retort_page_css, retort_page_css_end), script(retort_page_js, retort_page_js_end),
-      chart(retort_chart_js, retort_chart_js_end);
+  const std::string script =
+      std::string(retort_page_js, retort_page_js_end) + (live ? std::string(retort_live_js, retort_live_js_end) : "");
+  const std::string_view style(retort_page_css, retort_page_css_end), chart(retort_chart_js, retort_chart_js_end);
   const std::string name = text_at(results.json, "name");
   const std::unordered_map<std::string_view, std::function<std::string()>> values = {
       {"title", [&] { return escape_html(valid_utf8(name.empty() ? "Retort" : name)); }},
       {"policy",
        [&] {
-         return escape_html(policy({chart, script}, style));
+         return escape_html(policy({chart, script}, style) + (live ? "; connect-src 'self'" : ""));
        }},
       {"style", [&] { return std::string(style); }},
       {"chart.js", [&] { return std::string(chart); }},
-      {"page.js", [&] { return std::string(script); }},
+      {"page.js", [&] { return script; }},
       {"data", [&] { return embeddable(page); }},
       {"parts", [&] { return parts.html(); }},
   };
-  write_text(folder / "report.html",
-             fill({retort_page_html, retort_page_html_end}, [&](std::string_view mark) { return values.at(mark)(); }));
+  return fill({retort_page_html, retort_page_html_end}, [&](std::string_view mark) { return values.at(mark)(); });
+}
+
+void write_report(const fs::path& folder) {
+  write_text(folder / "report.html", report_page(folder, read_results(folder), /*live=*/false));
 }
 
 }  // namespace retort

@@ -61,10 +61,12 @@ Json load_results(const fs::path& folder) {
   return results;
 }
 
-Results read_results(const fs::path& folder) {
+Results read_results(const fs::path& folder) { return results_of(load_results(folder)); }
+
+Results results_of(Json json) {
   Results out;
   Json& results = out.json;
-  results = load_results(folder);
+  results = std::move(json);
   Json& config = object_in(results, "config");
   for (const char* part : {"report", "evaluate", "run"}) {
     object_in(config, part);

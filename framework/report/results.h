@@ -20,6 +20,8 @@ struct Results {
   std::vector<Row> students, progress;  // `progress` is `students` where the file has none
 };
 Results read_results(const std::filesystem::path& folder);
+/// The same of such a file's content.
+Results results_of(Json json);
 
 struct ShownMetrics {
   std::vector<std::string> shown;    // the configuration's choice, or all metrics that were measured, in order

@@ -1,10 +1,13 @@
 // What the charts share.
 Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
 Chart.defaults.animation = false;
+// Light or dark, as the page is.
+const styled = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+Chart.defaults.color = styled("--soft");
 
 // `spans`: intervals along the axis that must fit too.
 const axis = (title, type, spans) => {
-  const out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: "#eef0f3" } };
+  const out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: styled("--grid") } };
   const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0);
   return ends.length ? { ...out, suggestedMin: least(ends, Infinity), suggestedMax: most(ends, -Infinity) } : out;
 };

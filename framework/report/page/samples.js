@@ -9,7 +9,7 @@ section("samples", () => {
   ].filter(Boolean).join(", ");
   const items = [
     { part: get(page.samples, "data"), heading: "data", color: "#667085", note: "test split" },
-    { part: get(page.samples, "teacher"), heading: "teacher", color: "#101828",
+    { part: get(page.samples, "teacher"), heading: "teacher", color: styled("--ink"),
       note: "its ODE, solved over the whole grid" },
     ...page.students.map(r =>
       ({ part: r.samples, heading: nameOfCell(r.cell), color: colorOfCell(r.cell, 0), note: noteOf(r) })),
@@ -23,7 +23,7 @@ section("samples", () => {
       const data = finite(page.samples.data) && part(page.samples.data).points;
       common = data ? reachOf(data) : null;
     }
-    const reach = common || reachOf(points), frame = { min: -reach, max: reach, grid: { color: "#eef0f3" } };
+    const reach = common || reachOf(points), frame = { min: -reach, max: reach, grid: { color: styled("--grid") } };
     new Chart(element("canvas", undefined, element("div", undefined, figure, "chart")), {
       type: "scatter",
       data: { datasets: [{ data: points.map(([x, y]) => ({ x, y })), pointRadius: 1.6, backgroundColor: item.color }] },

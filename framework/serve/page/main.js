@@ -1,0 +1,21 @@
+// Looks again every two seconds, and draws where something has changed.
+const drawMarked = () => { drawPlot(); drawCompare(); };
+let told = "";
+const look = async () => {
+  try {
+    const answer = await (await fetch("api/runs", { cache: "no-store" })).json();
+    runs = answer.runs;
+    $("title").textContent = answer.folder;
+    document.title = `${answer.folder} · Retort`;
+    $("about").textContent = `${plural(runs.length, "run")}. What changes appears by itself.`;
+    const now = JSON.stringify(runs.map(({ seconds_ago, ...rest }) => rest));
+    drawRuns();
+    if (now !== told) drawMarked();
+    told = now;
+    document.documentElement.dataset.ready = performance.now().toFixed(1);
+  } catch (e) {
+    $("about").textContent = `The server does not answer: ${e.message}. What is here is what it said last.`;
+  }
+  setTimeout(look, 2000);
+};
+look();

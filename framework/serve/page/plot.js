@@ -1,0 +1,31 @@
+// Students of runs as points: any measure, or cost, against any other.
+const costs = ["student_steps", "train_steps", "teacher_evaluations", "train_seconds"];
+const chosenRuns = () => marked.size ? runs.filter(run => marked.has(run.path)) : runs;
+const valueOf = (row, name) => get(row.metrics, name) ?? get(row, name);
+const plotted = { across: undefined, up: undefined, names: undefined };
+
+const drawPlot = () => {
+  const names = new Set();
+  for (const run of runs) for (const row of run.rows) for (const name of Object.keys(row.metrics || {})) names.add(name);
+  const all = [...names, ...costs.filter(c => runs.some(run => run.rows.some(row => finite(row[c]))))];
+  $("plot").hidden = all.length < 2;
+  if ($("plot").hidden) return;
+  if (!same(all, plotted.names)) { // other measures than before: other lists to choose from
+    const before = [plotted.across && plotted.across(), plotted.up && plotted.up()];
+    plotted.names = all;
+    $("plotControls").replaceChildren();
+    const options = all.map(name => [pretty(name), name]);
+    plotted.across = choose($("plotControls"), "Across:", options, before[0] || all[0], drawPlot);
+    plotted.up = choose($("plotControls"), "Up:", options, before[1] || all[1], drawPlot);
+  }
+  const [x, y] = [plotted.across(), plotted.up()];
+  const sets = chosenRuns().map((run, i) => {
+    const data = run.rows.map(row => ({ x: valueOf(row, x), y: valueOf(row, y), steps: row.student_steps }))
+      .filter(p => finite(p.x) && finite(p.y));
+    return named(run.name, palette[i % palette.length], { showLine: false, pointRadius: 4, data });
+  }).filter(set => set.data.length).slice(0, 20);
+  const points = sets.flatMap(set => set.data);
+  lineChart("points", sets, axis(pretty(x), scale(points.map(p => p.x))), axis(pretty(y), scale(points.map(p => p.y))),
+    p => p.steps ? ` in ${exact(p.steps)} steps` : "");
+  $("plotNote").textContent = points.length ? "" : "None of these runs has numbers in both.";
+};
