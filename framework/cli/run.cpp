@@ -49,15 +49,15 @@ void add_run(CLI::App& app, Shared& shared) {
   cells->add_flag("--dry-run", sweep->dry, "only show the cells, their states and the estimated cost");
   cells->add_flag("--worker", sweep->request.worker,
                   "take cells as one of several processes, on machines that share the folder; prints no table");
-  CLI::Option* ask_option =
+  CLI::Option* asking =
       cells->add_flag("--ask", sweep->ask,
                       "print, as JSON, what [sweep.search] searches and what it has found, for an optimizer outside");
-  cells
-      ->add_option("--tell", sweep->tell,
-                   "run these values of what is searched, {\"train.learning_rate\": 1e-4}, and print what they give")
-      ->excludes(ask_option);
-  cells->callback([sweep, &shared] {
-    if (sweep->ask || !sweep->tell.empty()) {
+  CLI::Option* telling = cells->add_option(
+      "--tell", sweep->tell,
+      "run these values of what is searched, {\"train.learning_rate\": 1e-4}, and print what they give");
+  telling->excludes(asking);
+  cells->callback([sweep, &shared, telling] {
+    if (sweep->ask || telling->count() > 0) {
       const Json answer =
           sweep->ask ? ask(sweep->request, shared.registry()) : tell(sweep->request, sweep->tell, shared.registry());
       std::printf("%s\n", spell(answer).c_str());

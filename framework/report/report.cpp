@@ -153,9 +153,13 @@ Json page_data(const fs::path& folder, const Results& of_run, Parts& parts) {
 
 }  // namespace
 
-std::string report_page(const fs::path& folder, const Results& results, bool live) {
+std::string report_page(const fs::path& folder, const Results& results, const std::string& version) {
+  const bool live = !version.empty();
   Parts parts;
-  const Json page = page_data(folder, results, parts);
+  Json page = page_data(folder, results, parts);
+  if (live) {
+    page["version"] = version;
+  }
   const std::string script =
       std::string(retort_page_js, retort_page_js_end) + (live ? std::string(retort_live_js, retort_live_js_end) : "");
   const std::string_view style(retort_page_css, retort_page_css_end), chart(retort_chart_js, retort_chart_js_end);
@@ -176,7 +180,7 @@ std::string report_page(const fs::path& folder, const Results& results, bool liv
 }
 
 void write_report(const fs::path& folder) {
-  write_text(folder / "report.html", report_page(folder, read_results(folder), /*live=*/false));
+  write_text(folder / "report.html", report_page(folder, read_results(folder)));
 }
 
 }  // namespace retort

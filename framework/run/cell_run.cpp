@@ -220,11 +220,12 @@ std::string stopped_print(const std::string& print, int64_t step) {
 
 void CellRun::stop_at(int64_t step, bool frozen) {
   const std::string fingerprint = stopped_print(print_, step);
-  if (holds_results(folder_, fingerprint)) {
+  if (holds_results(folder_, fingerprint) || finished()) {  // a whole training stays whole
     return;
   }
   begin_results();
   results_["stopped_at"] = step;
+  results_["students"] = Json::array();
   for (const Json& row : results_["progress"]) {
     if (row_from(row).train_steps == step) {
       results_["students"].push_back(row);
@@ -234,7 +235,9 @@ void CellRun::stop_at(int64_t step, bool frozen) {
 }
 
 std::vector<Row> CellRun::measured_rows(const fs::path& folder, const std::string& print) {
-  const Json results = read_json(folder / "results.json"), kept = read_json(folder / measured_name);
+  // In this order: who ends an evaluation writes the results before the other file goes.
+  const Json kept = read_json(folder / measured_name);
+  const Json results = read_json(folder / "results.json");
   const bool whole = text_at(results, "fingerprint") == print;
   const bool partly = text_at(kept, "fingerprint") == print;
   return rows_from(json_at(whole ? results : partly ? json_at(kept, "results") : Json(), "progress"));

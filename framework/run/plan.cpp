@@ -142,6 +142,7 @@ void Plan::look_at(size_t i, For purpose) {
   planned.seconds = e.train->seconds;
   planned.points = e.evaluate->at;
   std::sort(planned.points.begin(), planned.points.end());
+  planned.points.erase(std::unique(planned.points.begin(), planned.points.end()), planned.points.end());
   std::erase_if(planned.points, [&](int64_t step) { return step >= e.train->steps; });
   sharing_[planned.solves] += 1;
   if (is_sweep()) {

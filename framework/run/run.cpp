@@ -121,7 +121,9 @@ class Run {
       const bool goes_on = std::find(known.begin(), known.end(), Json(i)) != known.end();
       states[i] = goes_on ? CellState::open : CellState::stopped;
       if (!goes_on && group.first()) {
-        plan_.open(i)->stop_at(point, request_.frozen);
+        if (const auto claim = Claim::take(claim_path(i))) {  // or another process does it
+          plan_.open(i)->stop_at(point, request_.frozen);
+        }
       }
     }
   }
@@ -159,7 +161,7 @@ class Run {
             continue;
           }
           claim_ = Claim::take(claim_path(i));
-          if (!claim_) {
+          if (!claim_ && !(until_ && has_all(i))) {
             states[i] = CellState::elsewhere;
             waiting = true;
             continue;
@@ -183,7 +185,8 @@ class Run {
 
   // Whether a cell that nobody has begun stays so, since the search has taken its hours.
   bool hours_are_over(size_t i) {
-    if (!searching_ || !searching_->is_untouched(i) || !searching_->is_over()) {
+    if (!searching_ || !searching_->is_untouched(i) || !Claim::holder(claim_path(i)).empty() ||
+        !searching_->is_over()) {
       return false;
     }
     if (!std::exchange(hours_said_, true)) {
@@ -243,26 +246,34 @@ class Run {
         cell->evaluate_at(shared_, *until_);
       } else if (stages != Stages::train && group.first()) {
         cell->evaluate(shared_, request_.frozen);
-        std::error_code ignored;
-        fs::remove(folder / "failed.json", ignored);
         if (plan_.is_sweep()) {
           log::done(plan_.cells()[i].name + ": " + summary(folder) + " (" + log::duration(seconds()) + ")");
         }
       }
-      if (searching_ && group.first()) {
-        searching_->add_seconds(i, seconds());
+      if (stages != Stages::train && group.first()) {
+        std::error_code ignored;
+        fs::remove(folder / "failed.json", ignored);
       }
+      count_seconds(i, seconds());
       return CellState::done;
     } catch (const std::bad_alloc&) {
       if (group.size() > 1) {  // the others wait for this process, and must learn that it is gone
         throw;
       }
+      count_seconds(i, seconds());
       return fail(i, folder, "out of memory");
     } catch (const std::exception& e) {
       if (!plan_.is_sweep() || stop_requested() || group.size() > 1) {
         throw;
       }
+      count_seconds(i, seconds());
       return fail(i, folder, e.what());
+    }
+  }
+
+  void count_seconds(size_t i, double seconds) const {
+    if (searching_ && Group::world().first()) {
+      searching_->add_seconds(i, seconds);
     }
   }
 
@@ -425,7 +436,7 @@ Json ask(const RunRequest& request, Registry& registry) {
   Json out = {{"by", search.by}, {"space", space_of(searched_axes(*config.find("sweep")))}, {"trials", Json::array()}};
   if (search.draws() || !told_in(output_folder(config, request)).empty()) {
     const Plan plan(request, work_of(request), registry, Plan::For::looking);
-    out["trials"] = Searching::of(plan)->trials();
+    out["trials"] = Searching::of(plan)->trials(searched_axes(*config.find("sweep")));
   }
   return out;
 }
@@ -433,22 +444,28 @@ Json ask(const RunRequest& request, Registry& registry) {
 Json tell(const RunRequest& request, const std::string& values, Registry& registry) {
   const Value config = load_config(request);
   judging_search(config);
-  const Assignments place = told_place(searched_axes(*config.find("sweep")), values);
-  keep_told(output_folder(config, request), place);
-  Work work = work_of(request);
-  const auto is_told = [&](const Cell& cell) {
-    return std::all_of(place.begin(), place.end(), [&](const auto& wanted) {
-      const Value* own = cell.values.find(wanted.first);
-      return own != nullptr && *own == wanted.second;
-    });
-  };
-  std::erase_if(work.cells, [&](const Cell& cell) { return !is_told(cell); });
-  Run told(request, std::move(work), registry, Plan::For::working);
-  told.work(Stages::everything);
-  if (told.failed() > 0) {
-    throw Error("what was told failed, for the reasons above");
+  const std::vector<Axis> axes = searched_axes(*config.find("sweep"));
+  const Assignments place = told_place(axes, values);
+  const fs::path output = output_folder(config, request);
+  std::vector<Assignments> all = request.fresh ? std::vector<Assignments>{} : told_in(output);
+  all.push_back(place);
+  Work work{config, expand(config, all), output, shared_folder(config, request)};
+  Value wanted;
+  for (const auto& [key, value] : place) {
+    wanted[key] = value;
   }
-  return Searching::of(told.plan())->trials().at(0);
+  std::erase_if(work.cells, [&](const Cell& cell) {
+    Value own = cell.values;
+    own.erase("run.seed");
+    return !(own == wanted);
+  });
+  if (work.cells.empty()) {
+    throw RequestError("--tell: sweep.exclude leaves out these values");
+  }
+  Run told(request, std::move(work), registry, Plan::For::working);
+  keep_told(output, place);  // now that they are known to make cells
+  told.work(Stages::everything);
+  return Searching::of(told.plan())->trials(axes).at(0);
 }
 
 void RunOutcome::require_all() const {

@@ -10,6 +10,7 @@
 #include "io/json_file.h"
 #include "retort/error.h"
 #include "sweep/judge.h"
+#include "sweep/told.h"
 
 namespace retort {
 
@@ -19,7 +20,8 @@ namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
 
-fs::path seconds_path(const Plan& plan, size_t cell) { return plan.folder(cell) / "seconds.json"; }
+constexpr const char* seconds_name = "seconds.json";
+fs::path seconds_path(const Plan& plan, size_t cell) { return plan.folder(cell) / seconds_name; }
 
 double seconds_of(const Plan& plan, size_t cell) {
   const Json kept = read_json(seconds_path(plan, cell));
@@ -119,9 +121,14 @@ std::string Searching::spell(const std::vector<size_t>& draw, double number) con
 
 std::pair<std::vector<size_t>, std::string> Searching::chosen(const std::vector<size_t>& cells, int64_t point) const {
   const std::vector<std::vector<size_t>> all = draws(cells);
+  std::map<std::string, size_t> seeds;  // of each draw, those that failed included
+  for (const std::vector<size_t>& draw : draws(everything())) {
+    seeds[without_seed(plan_.cells()[draw[0]]).text()] = draw.size();
+  }
   std::vector<double> means;
   for (const std::vector<size_t>& draw : all) {
-    means.push_back(mean(draw, point));
+    const bool whole = draw.size() == seeds.at(without_seed(plan_.cells()[draw[0]]).text());
+    means.push_back(whole ? mean(draw, point) : none);
   }
   std::vector<size_t> order(all.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -147,9 +154,11 @@ bool Searching::is_over() const {
   if (search_.hours == 0) {
     return false;
   }
-  double seconds = 0;
-  for (size_t i = 0; i < plan_.size(); ++i) {
-    seconds += seconds_of(plan_, i);
+  double seconds = 0;  // of all that stands there: what is told is a plan of its own
+  std::error_code error;
+  for (fs::directory_iterator it(plan_.output() / "cells", error), end; !error && it != end; it.increment(error)) {
+    const Json kept = read_json(it->path() / seconds_name);
+    seconds += kept.is_object() ? kept.value("seconds", 0.0) : 0;
   }
   constexpr double hour = 3600;
   return seconds >= search_.hours * hour;
@@ -173,11 +182,11 @@ double Searching::at_end(const std::vector<size_t>& draw) const {
   return done ? mean(draw, {}) : none;
 }
 
-Json Searching::trials() const {
+Json Searching::trials(const std::vector<Axis>& axes) const {
   Json out = Json::array();
   for (const std::vector<size_t>& draw : draws(everything())) {
     const double value = at_end(draw);
-    out.push_back({{"values", to_json(without_seed(plan_.cells()[draw[0]]))},
+    out.push_back({{"values", told_values(axes, plan_.cells()[draw[0]].values)},
                    {"value", std::isfinite(value) ? Json(value) : Json()}});
   }
   return out;

@@ -35,9 +35,9 @@ class Searching {
   /// Adds to the seconds that a cell has taken.
   void add_seconds(size_t cell, double seconds) const;
 
-  /// Every draw, {"values", "value"}: the number that it is judged by at the end, null where there is none yet. Throws
-  /// RequestError where no metric is named to judge by.
-  Json trials() const;
+  /// Every draw, {"values", "value"}: its places on these axes as space_of names them, and the number that it is judged
+  /// by at the end, null where there is none.
+  Json trials(const std::vector<Axis>& axes) const;
 
   /// A line that names the draw with the smallest mean at the end; "" where none is looked for, or there.
   std::string best() const;

@@ -11,9 +11,11 @@
 #include "io/json_file.h"
 #include "retort/error.h"
 #include "run/cell_run.h"
+#include "run/run.h"
 #include "share/claim.h"
 #include "sweep/gather.h"
 #include "sweep/told.h"
+#include "sweep/tuning.h"
 #include "track/json_lines.h"
 
 namespace retort {
@@ -62,7 +64,7 @@ std::vector<fs::path> entries(const fs::path& folder) {
 // What measuring and training write.
 const std::vector<std::string>& files_of_results() {
   static const std::vector<std::string> names = {results_name, CellRun::measured_name, failed_name,
-                                                 JsonLines::file_name};
+                                                 JsonLines::file_name, config_name};
   return names;
 }
 
@@ -85,20 +87,20 @@ std::vector<fs::path> cell_folders(const fs::path& run) {
   return out;
 }
 
-// By the files that hold a claim: who they are of is another question.
-bool is_at_work(const fs::path& run) {
-  if (!is_sweep(run)) {
-    return !Claim::holder(run.string() + ".work").empty();
-  }
-  for (const fs::path& path : entries(run / cells_name)) {
+// A claim that its holder has touched of late: he does so every few seconds, and a dead one does not.
+bool is_claimed(const fs::path& folder, const std::string& begin) {
+  const int64_t now = nanoseconds(std::chrono::system_clock::now().time_since_epoch());
+  constexpr int64_t patience = static_cast<int64_t>(Claim::default_patience) * 1000000000;
+  const std::vector<fs::path> all = entries(folder);
+  return std::any_of(all.begin(), all.end(), [&](const fs::path& path) {
     const std::string name = path.filename().string();
-    if (const size_t mark = name.find(".claim."); mark != std::string::npos) {
-      if (!Claim::holder(path.parent_path() / name.substr(0, mark)).empty()) {
-        return true;
-      }
-    }
-  }
-  return false;
+    return name.starts_with(begin) && name.find(".claim.") != std::string::npos && now - changed(path) < patience;
+  });
+}
+
+bool is_at_work(const fs::path& run) {
+  return is_sweep(run) ? is_claimed(run / cells_name, "")
+                       : is_claimed(run.parent_path(), run.filename().string() + ".work.");
 }
 
 Value config_of(const fs::path& run) {
@@ -142,10 +144,14 @@ Json last_line(const fs::path& path) {
 }
 
 // Of a sweep: its cells as its folder's configuration makes them.
-std::optional<Json> gathered_now(const fs::path& run) {
+std::optional<Json> gathered_now(const fs::path& run, bool statistics) {
   try {
     const Value config = read_config((run / config_name).string());
-    const std::vector<Cell> cells = expand(config, told_in(run));
+    const bool tuned = tuning_of(config).has_value();
+    std::vector<Cell> cells = tuned ? expand(confirming(config)) : expand(config, told_in(run));
+    if (const Json choices = tuned ? known_choices(run / "tuning") : Json(); choices.is_object()) {
+      give(choices, cells);
+    }
     std::vector<fs::path> folders;
     for (const Cell& cell : cells) {
       folders.push_back(cell.name.empty() ? run : run / cells_name / cell.name);
@@ -153,7 +159,7 @@ std::optional<Json> gathered_now(const fs::path& run) {
     const Value *sweep = config.find("sweep"), *report = config.find("report"), *name = at_path(config, "run.name");
     const Json presented = {{"name", name != nullptr ? to_json(*name) : Json(run.filename().string())},
                             {"report", report != nullptr ? to_json(*report) : Json::object()}};
-    Json out = gathered(cells, folders, presented, sweep != nullptr ? to_json(*sweep) : Json::object());
+    Json out = gathered(cells, folders, presented, sweep != nullptr ? to_json(*sweep) : Json::object(), statistics);
     return out.is_null() ? std::nullopt : std::optional(std::move(out));
   } catch (const std::exception&) {
     return std::nullopt;
@@ -211,7 +217,7 @@ std::string Runs::version(const fs::path& run) {
   return std::to_string(latest) + "-" + std::to_string(count);
 }
 
-std::optional<Results> Runs::results(const fs::path& run) {
+std::optional<Results> Runs::results(const fs::path& run, bool statistics) {
   if (is_sweep(run)) {
     int64_t latest = 0, count = 0;
     for (const fs::path& cell : cell_folders(run)) {
@@ -219,8 +225,9 @@ std::optional<Results> Runs::results(const fs::path& run) {
       count += 1;
     }
     if (count > 0 && changed(run / results_name) < latest) {
-      std::optional<Json> now = gathered_now(run);
-      return now ? std::optional(results_of(std::move(*now))) : std::nullopt;
+      if (std::optional<Json> now = gathered_now(run, statistics)) {
+        return results_of(std::move(*now));
+      }
     }
   }
   Json whole = read_json(run / results_name);
@@ -243,7 +250,7 @@ std::optional<Results> Runs::results(const fs::path& run) {
 
 Json Runs::entry(const fs::path& run) const {
   const Value config = config_of(run);
-  const std::optional<Results> measured = results(run);
+  const std::optional<Results> measured = results(run, /*statistics=*/false);
   Json out = {{"path", run == folder_ ? "." : fs::relative(run, folder_).generic_string()},
               {"kind", is_sweep(run) ? "sweep" : "run"},
               {"settings", Json::object()},
@@ -280,6 +287,21 @@ Json Runs::entry(const fs::path& run) const {
   return out;
 }
 
+Json Runs::entry_or_fault(const fs::path& run) const {
+  try {
+    return entry(run);
+  } catch (const std::exception& e) {  // a file of somebody else's, or one that went while it was read
+    return {{"path", fs::relative(run, folder_).generic_string()},
+            {"name", run.filename().string()},
+            {"kind", "run"},
+            {"state", "failed"},
+            {"error", e.what()},
+            {"settings", Json::object()},
+            {"rows", Json::array()},
+            {"cells", Json::object()}};
+  }
+}
+
 Json Runs::list() {
   const std::lock_guard lock(mutex_);
   std::vector<fs::path> found;
@@ -296,7 +318,7 @@ Json Runs::list() {
         one.entry["state"] = "running";
       }
     } else {
-      one = {now, entry(run)};
+      one = {now, entry_or_fault(run)};
     }
     const int64_t ago = nanoseconds(std::chrono::system_clock::now().time_since_epoch()) - std::stoll(now);
     one.entry["seconds_ago"] = static_cast<double>(ago) * 1e-9;

@@ -32,8 +32,9 @@ class Runs {
 
   /// Changes when a run's results do.
   static std::string version(const std::filesystem::path& run);
-  /// A run's results so far, those of cells that are done included; nothing where nothing is measured yet.
-  static std::optional<Results> results(const std::filesystem::path& run);
+  /// A run's results so far, those of cells that are done included; nothing where nothing is measured yet. Means and
+  /// differences over seeds, which take the most time, are there with `statistics`.
+  static std::optional<Results> results(const std::filesystem::path& run, bool statistics = true);
 
  private:
   struct Known {
@@ -42,6 +43,7 @@ class Runs {
   };
   void look(const std::filesystem::path& place, int depth, std::vector<std::filesystem::path>& found) const;
   Json entry(const std::filesystem::path& run) const;
+  Json entry_or_fault(const std::filesystem::path& run) const;
 
   std::filesystem::path folder_;
   std::mutex mutex_;

@@ -90,8 +90,9 @@ struct Server::State {
     });
     server.Get(base + "/report", [this](const httplib::Request& asked, httplib::Response& out) {
       of_run(asked, out, [&](const fs::path& run) {
+        const std::string version = Runs::version(run);  // before: what comes meanwhile is newer
         const std::optional<Results> results = Runs::results(run);
-        out.set_content(results ? report_page(run, *results, /*live=*/true) : not_measured_yet(run),
+        out.set_content(results ? report_page(run, *results, version) : not_measured_yet(run),
                         "text/html; charset=utf-8");
       });
     });

@@ -57,7 +57,7 @@ void present(const fs::path& folder, const Json& report) {
 }
 
 Json gathered(const std::vector<Cell>& cells, const std::vector<fs::path>& folders, const Json& report,
-              const Json& sweep) {
+              const Json& sweep, bool statistics) {
   Json out = Json::object();
   Json all = Json::array(), plugins = Json::array();
   std::vector<Row> students, progress;
@@ -114,7 +114,9 @@ Json gathered(const std::vector<Cell>& cells, const std::vector<fs::path>& folde
   out["progress"] = to_json(progress);
   out["plugins"] = std::move(plugins);
   out["cells"] = std::move(all);
-  out["statistics"] = statistics_of(progress, compared_key(out["config"]["report"], cells), out["cells"]);
+  if (statistics) {
+    out["statistics"] = statistics_of(progress, compared_key(out["config"]["report"], cells), out["cells"]);
+  }
   return out;
 }
 

@@ -13,9 +13,9 @@ namespace retort {
 
 /// What each cell left in its folder, as the results of the whole; null where no cell has results. Cells without are
 /// listed with their state: "failed" (with the reason), "running" or "open". `report` is {"name", "report"}, as the
-/// configuration has them now.
+/// configuration has them now. Without `statistics` it lacks the means and differences, which take the most time.
 Json gathered(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders, const Json& report,
-              const Json& sweep);
+              const Json& sweep, bool statistics = true);
 /// The same, written to a folder. Throws Error where no cell has results.
 void gather(const std::vector<Cell>& cells, const std::vector<std::filesystem::path>& folders,
             const std::filesystem::path& output, const Json& report, const Json& sweep);

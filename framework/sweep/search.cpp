@@ -26,10 +26,12 @@ namespace retort {
 
 namespace {
 
-// A number as people write it: four digits are more than a search can tell apart, and name its folder.
-double rounded(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3e", value);
+// A number as people write it: four digits of what differs are more than a search can tell apart, and name its folder.
+double rounded(double value, const ValueRange& range) {
+  const double alike = std::max(std::abs(range.min), std::abs(range.max)) / (range.max - range.min);
+  const int digits = std::min(16, 3 + static_cast<int>(std::log10(std::max(alike, 1.0))));
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "%.*e", digits, value);
   return std::strtod(text.data(), nullptr);
 }
 
@@ -41,7 +43,7 @@ Value at_share(const ValueRange& range, double share, const Origin& origin) {
   if (range.whole) {
     return {static_cast<int64_t>(std::clamp(std::floor(value), range.min, range.max)), origin};
   }
-  return {std::clamp(rounded(value), range.min, range.max), origin};
+  return {std::clamp(rounded(value, range), range.min, range.max), origin};
 }
 
 Assignments place_at(const Axis& axis, double share) {
@@ -91,7 +93,7 @@ Search::Search(Params& p)
       by(p.get("by", "", "the metric whose smallest mean over seeds is the best; empty: none is named")),
       student_steps(p.get("student_steps", 0,
                           "steps of the sampler that counts for it; 0: the mean over evaluate.student_steps", {0})),
-      keep(p.get("keep", 0.334, "halving: the share of the draws that trains on, at least one of them",
+      keep(p.get("keep", 1.0 / 3, "halving: the share of the draws that trains on, at least one of them",
                  {0.001, 0.999})) {
   if (halves() && by.empty()) {
     throw p.error("by", "is missing; expected the metric by which halving chooses");

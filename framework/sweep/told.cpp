@@ -113,6 +113,31 @@ Assignments told_place(const std::vector<Axis>& axes, const std::string& json) {
   return out;
 }
 
+Json told_values(const std::vector<Axis>& axes, const Value& values) {
+  Json out = Json::object();
+  const std::vector<std::string> names = names_of(axes);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i].range) {
+      if (const Value* value = values.find(axes[i].key)) {
+        out[names[i]] = to_json(*value);
+      }
+      continue;
+    }
+    const Assignments* best = nullptr;  // the one that says most of them
+    for (const Assignments& place : axes[i].places) {
+      const bool fits = std::all_of(place.begin(), place.end(), [&](const auto& wanted) {
+        const Value* value = values.find(wanted.first);
+        return value != nullptr && *value == wanted.second;
+      });
+      best = fits && (best == nullptr || place.size() > best->size()) ? &place : best;
+    }
+    if (best != nullptr) {
+      out[names[i]] = label(*best);
+    }
+  }
+  return out;
+}
+
 std::vector<Assignments> told_in(const fs::path& output) {
   std::vector<Assignments> out;
   const Json kept = read_json(told_path(output));

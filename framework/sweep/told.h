@@ -19,6 +19,9 @@ Json space_of(const std::vector<Axis>& axes);
 /// for a name that is missing or unknown, and a value that is not in the space.
 Assignments told_place(const std::vector<Axis>& axes, const std::string& json);
 
+/// The same from values: how a draw would be told. What fits no place is left out.
+Json told_values(const std::vector<Axis>& axes, const Value& values);
+
 /// The axes of [sweep] but its seeds. Throws RequestError for whatever is wrong.
 std::vector<Axis> searched_axes(const Value& sweep);
 

@@ -119,6 +119,42 @@ void shorten(Value& axis) {
   }
 }
 
+// All keys that a sweep's axes set, those beside a type included.
+std::set<std::string> swept_keys(const Value& sweep) {
+  std::set<std::string> out;
+  for (const auto& [axis, values] : sweep.table()) {
+    out.insert(axis);
+    const auto* list = std::get_if<Array>(&values.data);
+    for (const Value& value : list != nullptr ? *list : Array{}) {
+      const std::string table = axis == "cells" ? "" : axis.substr(0, axis.rfind('.') + 1);
+      for (const auto& [key, inner] : value.is_table() ? value.table() : Table{}) {
+        out.insert(table + key);
+      }
+    }
+  }
+  return out;
+}
+
+// Axes made short, and without exclusions that speak of what is gone.
+void shorten_sweep(Value& sweep) {
+  for (auto& [axis, values] : sweep.table()) {
+    if (axis != "cells" && axis != "exclude") {
+      shorten(values);
+    }
+  }
+  if (Value* exclude = sweep.find("exclude")) {
+    const std::set<std::string> swept = swept_keys(sweep);
+    auto& all = std::get<Array>(exclude->data);
+    std::erase_if(all, [&](const Value& one) {
+      return std::any_of(one.table().begin(), one.table().end(),
+                         [&](const auto& e) { return !swept.contains(e.first); });
+    });
+    if (all.empty()) {
+      sweep.erase("exclude");
+    }
+  }
+}
+
 // A copy of configs/ whose runs take seconds: fewer steps, samples, seeds and values of an axis; nothing else.
 void small_configurations(const fs::path& to) {
   const fs::path from = source_dir() + "/configs";
@@ -146,11 +182,7 @@ void small_configurations(const fs::path& to) {
     less("sweep", "seeds", Value{int64_t{1}, {}});
     less("train", "batch", Value{int64_t{16}, {}});
     if (Value* sweep = config.find("sweep")) {
-      for (auto& [axis, values] : sweep->table()) {
-        if (axis != "cells" && axis != "exclude") {
-          shorten(values);
-        }
-      }
+      shorten_sweep(*sweep);
     }
     if (Value* tune = at_path(config, "sweep.tune")) {  // on another seed than that one
       (*tune)["seeds"] = Value{Array{Value{int64_t{1}, {}}}, {}};

@@ -80,6 +80,9 @@ TEST_CASE("halving: at each point the draws with the smallest means train on, an
   CHECK(more.code == 0);
   CHECK(contains(more.output, "after 15 steps 6 of 6 draws train on"));
   CHECK(results_of(folder / "out")["students"].size() == 36);
+  // What has been trained to its end stays so when the share shrinks again.
+  CHECK(run_retort(halving + "run.output=" + folder.string() + "/out").code == 0);
+  CHECK(results_of(folder / "out")["students"].size() == 36);
 }
 
 TEST_CASE("killed and taken up again, by two workers, a search gives what an uninterrupted one gives") {

@@ -79,7 +79,7 @@ const fs::path& made() {
                        (out / "group/both").string())
                 .code == 0);
     REQUIRE(run_retort("run " + mixture_config + quick +
-                       "sweep={} train.learning_rate=1e-3 run.name='one <b>' run.output=" + (out / "one").string())
+                       "sweep={} train.learning_rate=2e-3 run.name='one <b>' run.output=" + (out / "one").string())
                 .code == 0);
     return out;
   }();
@@ -153,7 +153,7 @@ TEST_CASE("it tells of runs what their files say, writes nothing, and ends with 
   CHECK(one["state"] == "done");
   CHECK(one["step"] == 6);
   CHECK(one["steps"] == 6);
-  CHECK(one["settings"]["train.learning_rate"] == 1e-3);
+  CHECK(one["settings"]["train.learning_rate"] == 2e-3);
   CHECK(one["rows"] == Json::parse(read_text(made() / "one/results.json"))["students"]);
   CHECK(both["kind"] == "sweep");
   CHECK(both["cells"] == Json{{"done", 2}});
@@ -240,6 +240,10 @@ TEST_CASE("a browser shows the runs, with the figures of their results, in a nar
     CHECK(contains(dom, "one &lt;b&gt;"));  // as text
     CHECK(contains(dom, "2 of 2 cells"));
     CHECK(contains(dom, std::string("<td>") + figure + "</td>"));
+    const std::string pair = dom_of(server.address + "#one&group%2Fboth", folder / "", size);
+    CHECK(!contains(pair, "data-errors"));
+    CHECK(contains(pair, "<td class=\"name\">train.learning_rate</td>"));
+    CHECK(contains(pair, "<td>0.002</td>"));
     const std::string report = dom_of(server.address + "report?path=one", folder / "", size);
     CHECK(contains(report, "All runs"));
     CHECK(!contains(report, "data-errors"));

@@ -102,6 +102,13 @@ TEST_CASE("the same seed draws the same, more trials add to fewer, and another s
   }
 }
 
+TEST_CASE("of a narrow range as many different numbers are drawn as of a wide one") {
+  for (const char* range : {"min = 0.999, max = 0.9999", "min = 1.0, max = 1.00001", "min = 1e-9, max = 1e9"}) {
+    CAPTURE(std::string(range));
+    CHECK(cells_of("\"train.ema\" = { " + std::string(range) + " }\nsearch = { trials = 50 }").size() == 50);
+  }
+}
+
 TEST_CASE("each draw is tried on all seeds; exclusions are drawn again; few places give few cells") {
   const std::vector<Cell> cells = cells_of(rates + "seeds = 3\nsearch = { trials = 4 }");
   REQUIRE(cells.size() == 12);

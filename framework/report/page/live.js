@@ -4,7 +4,8 @@ section("about", () => {
   back.href = "./";
   $("title").before(back);
   const asked = `api/version${location.search}`;
-  let shown, used = false;
+  const shown = page.version;
+  let used = false;
   for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => { used = true; }, { once: true });
   const newer = element("button", "There are newer results: show them", undefined, "newer");
   newer.hidden = true;
@@ -13,7 +14,6 @@ section("about", () => {
   const look = async () => {
     try {
       const { version } = await (await fetch(asked, { cache: "no-store" })).json();
-      shown ??= version;
       if (version !== shown && !used) { location.reload(); return; }
       newer.hidden = version === shown;
     } catch { newer.hidden = true; } // the server has ended: what is here stays

@@ -24,7 +24,7 @@ const drawCompare = () => {
   const differ = keys.filter(key => !same(a.settings[key], b.settings[key]));
   $("compareNote").textContent = differ.length ? `${plural(differ.length, "key")} of ${grouped(keys.length)} differ.` :
     "All their keys are equal.";
-  tableOf($("keys"), ["Key", a.name, b.name], differ.map(key => [key, exact(a.settings[key]), exact(b.settings[key])]));
+  tableOf($("keys"), ["Key", titleOf(a), titleOf(b)], differ.map(key => [key, exact(a.settings[key]), exact(b.settings[key])]));
   const rows = [...new Set([...a.rows, ...b.rows].map(rowName))].slice(0, 50);
   const find = (run, name) => run.rows.find(row => rowName(row) === name);
   const lines = [];
@@ -35,7 +35,7 @@ const drawCompare = () => {
       lines.push([`${pretty(m)}${name ? `, ${name}` : ""}`, show(get(get(ra, "metrics"), m)), show(get(get(rb, "metrics"), m))]);
     }
   }
-  tableOf($("measures"), ["Measure", a.name, b.name], lines);
+  tableOf($("measures"), ["Measure", titleOf(a), titleOf(b)], lines);
   const pictures = $("pairs");
   pictures.replaceChildren();
   for (const name of rows.slice(0, 12)) {
@@ -43,10 +43,10 @@ const drawCompare = () => {
       const file = get(find(run, name), "samples");
       if (!file || !file.endsWith(".png")) continue;
       const figure = element("figure", undefined, pictures, "card");
-      element("figcaption", `${run.name}${name ? `, ${name}` : ""}`, figure);
+      element("figcaption", `${titleOf(run)}${name ? `, ${name}` : ""}`, figure);
       const img = element("img", undefined, figure);
       img.src = fileOf(run, file);
-      img.alt = `samples of ${run.name}`;
+      img.alt = `samples of ${titleOf(run)}`;
     }
   }
   if (!pictures.children.length) element("p", "Neither has pictures of samples; their reports show points.", pictures, "note");

@@ -3,7 +3,9 @@ const drawMarked = () => { drawPlot(); drawCompare(); };
 let told = "";
 const look = async () => {
   try {
-    const answer = await (await fetch("api/runs", { cache: "no-store" })).json();
+    const said = await fetch("api/runs", { cache: "no-store" });
+    if (!said.ok) throw new Error(await said.text());
+    const answer = await said.json();
     runs = answer.runs;
     $("title").textContent = answer.folder;
     document.title = `${answer.folder} · Retort`;

@@ -1,6 +1,10 @@
 // Students of runs as points: any measure, or cost, against any other.
 const costs = ["student_steps", "train_steps", "teacher_evaluations", "train_seconds"];
-const chosenRuns = () => marked.size ? runs.filter(run => marked.has(run.path)) : runs;
+const chosenRuns = () => {
+  const own = runs.filter(run => marked.has(run.path));
+  return own.length ? own : runs;
+};
+const runsAtOnce = 20;
 const valueOf = (row, name) => get(row.metrics, name) ?? get(row, name);
 const plotted = { across: undefined, up: undefined, names: undefined };
 
@@ -19,13 +23,15 @@ const drawPlot = () => {
     plotted.up = choose($("plotControls"), "Up:", options, before[1] || all[1], drawPlot);
   }
   const [x, y] = [plotted.across(), plotted.up()];
-  const sets = chosenRuns().map((run, i) => {
+  const allSets = chosenRuns().map((run, i) => {
     const data = run.rows.map(row => ({ x: valueOf(row, x), y: valueOf(row, y), steps: row.student_steps }))
       .filter(p => finite(p.x) && finite(p.y));
-    return named(run.name, palette[i % palette.length], { showLine: false, pointRadius: 4, data });
-  }).filter(set => set.data.length).slice(0, 20);
+    return named(titleOf(run), palette[i % palette.length], { showLine: false, pointRadius: 4, data });
+  }).filter(set => set.data.length);
+  const sets = allSets.slice(0, runsAtOnce);
   const points = sets.flatMap(set => set.data);
   lineChart("points", sets, axis(pretty(x), scale(points.map(p => p.x))), axis(pretty(y), scale(points.map(p => p.y))),
     p => p.steps ? ` in ${exact(p.steps)} steps` : "");
-  $("plotNote").textContent = points.length ? "" : "None of these runs has numbers in both.";
+  $("plotNote").textContent = !points.length ? "None of these runs has numbers in both." :
+    allSets.length > sets.length ? `The first ${runsAtOnce} of ${plural(allSets.length, "run")}; mark those to be shown.` : "";
 };

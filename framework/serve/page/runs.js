@@ -1,5 +1,16 @@
 // The table of runs: found by words, kept by state, sorted by any column.
-const marked = new Set();
+// What is marked stands in the address, so that a comparison can be kept and opened again.
+const marksIn = hash => hash.slice(1).split("&").filter(Boolean).flatMap(s => {
+  try { return [decodeURIComponent(s)]; } catch { return []; }
+});
+const marked = new Set(marksIn(location.hash));
+addEventListener("hashchange", () => {
+  marked.clear();
+  for (const path of marksIn(location.hash)) marked.add(path);
+  drawRuns();
+  drawMarked();
+});
+const keepMarks = () => history.replaceState(null, "", `#${[...marked].map(encodeURIComponent).join("&")}`);
 const order = { by: "seconds_ago", down: false };
 let runs = [];
 
@@ -20,6 +31,8 @@ const progressOf = run => {
   if (run.kind === "sweep") return all ? `${(run.cells.done || 0) + (run.cells.stopped || 0)} of ${plural(all, "cell")}` : "–";
   return run.step === undefined ? "–" : `${grouped(run.step)}${run.steps ? ` of ${grouped(run.steps)}` : ""} steps`;
 };
+// Its path, where several have its name.
+const titleOf = run => runs.some(other => other !== run && other.name === run.name) ? run.path : run.name;
 const addressOf = run => `report?path=${encodeURIComponent(run.path)}`;
 const fileOf = (run, file) => `file?path=${encodeURIComponent(`${run.path}/${file}`)}`;
 
@@ -71,6 +84,7 @@ const drawRuns = () => {
     mark.dataset.focus = `mark ${run.path}`;
     mark.onchange = () => {
       if (mark.checked) marked.add(run.path); else marked.delete(run.path);
+      keepMarks();
       drawMarked();
     };
     const name = element("td", undefined, tr), link = element("a", run.name, name);
