@@ -153,7 +153,10 @@ TEST_CASE("a network from outside is compiled as it is, and trained") {
     CHECK(relative((*compiled)(x.to(at::kFloat), noise, {}), exact).item<double>() < limit);
     const std::string profile = compiled->profile(x.to(at::kFloat), noise, {}, 1);
     CHECK(contains(profile, "attention, 3 head(s) of 16"));
-    CHECK(contains(profile, "sum, group norm, SiLU"));
+    // A processor without bfloat16 leaves its convolutions, and what follows them, to LibTorch.
+    if (std::string(settings).empty() || profile.find("aten::_convolution") == std::string::npos) {
+      CHECK(contains(profile, "sum, group norm, SiLU"));
+    }
     CHECK(contains(profile, "aten::layer_norm"));
   }
   const auto [backend, network] = build("onednn", "");

@@ -9,6 +9,7 @@
 #include "config/toml.h"
 #include "io/files.h"
 #include "support/program.h"
+#include "sweep/axes.h"
 
 using namespace retort;
 using namespace retort::test;
@@ -119,22 +120,6 @@ void shorten(Value& axis) {
   }
 }
 
-// All keys that a sweep's axes set, those beside a type included.
-std::set<std::string> swept_keys(const Value& sweep) {
-  std::set<std::string> out;
-  for (const auto& [axis, values] : sweep.table()) {
-    out.insert(axis);
-    const auto* list = std::get_if<Array>(&values.data);
-    for (const Value& value : list != nullptr ? *list : Array{}) {
-      const std::string table = axis == "cells" ? "" : axis.substr(0, axis.rfind('.') + 1);
-      for (const auto& [key, inner] : value.is_table() ? value.table() : Table{}) {
-        out.insert(table + key);
-      }
-    }
-  }
-  return out;
-}
-
 // Axes made short, and without exclusions that speak of what is gone.
 void shorten_sweep(Value& sweep) {
   for (auto& [axis, values] : sweep.table()) {
@@ -143,7 +128,7 @@ void shorten_sweep(Value& sweep) {
     }
   }
   if (Value* exclude = sweep.find("exclude")) {
-    const std::set<std::string> swept = swept_keys(sweep);
+    const std::set<std::string> swept = keys_of(axes_of(flat_sweep(sweep)));
     auto& all = std::get<Array>(exclude->data);
     std::erase_if(all, [&](const Value& one) {
       return std::any_of(one.table().begin(), one.table().end(),
