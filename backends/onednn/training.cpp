@@ -5,6 +5,7 @@
 #include <torch/custom_class.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <retort/error.h>
+#include <retort/recompute.h>
 #include <torch/nn/module.h>
 
 #include <chrono>
@@ -459,7 +460,8 @@ class Trained final : public CompiledNetwork {
 
   Tensor operator()(const Tensor& x, const Tensor& c_noise, const Conditioning& condition) override {
     const NetworkInputs in{x, c_noise, condition};
-    if (x.size(0) == 0 || x.scalar_type() != at::kFloat || in.carries_tangents()) {
+    // Graphs of these kernels keep all they need for the backward pass.
+    if (x.size(0) == 0 || x.scalar_type() != at::kFloat || in.carries_tangents() || Recompute::is_on()) {
       return in.forward(*network_);
     }
     Made& made = graphs_[{in.signature(), network_->module()->is_training()}];

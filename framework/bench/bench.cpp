@@ -10,13 +10,17 @@
 #include <chrono>
 #include <fstream>
 
+#include "help/machine.h"
 #include "log.h"
+#include "retort/recompute.h"
 #include "sample/conditions.h"
 #include "sample/sampler.h"
 
 namespace retort {
 
 namespace {
+
+constexpr const char* whole_step = "training step, whole";
 
 double seconds_of(const std::function<void()>& work) {
   const auto began = std::chrono::steady_clock::now();
@@ -79,10 +83,17 @@ Json count_evaluations(const Tensor& index, int64_t intervals, int64_t each) {
 }  // namespace
 
 Workbench::Workbench(Experiment& e)
-    : e_(e), network_(e.new_network()), weights_(*network_), optimizer_(weights_, *e.train), roles_(e, weights_) {
+    : e_(e),
+      network_(e.new_network()),
+      weights_(*network_),
+      adapter_(Adapter::of(e, *network_, weights_)),
+      trained_(adapter_ ? adapter_->factors() : weights_),
+      optimizer_(trained_, *e.train),
+      roles_(e, weights_) {
+  check_trainable(trained_.parameters(), "the student");
   const Backend& frozen = e.backend();
   const int64_t batch = e.train->batch;
-  {
+  if (!e.student->from_teacher) {
     const at::NoGradGuard no_grad;  // the zero weights that some layers begin with would hide work
     uint64_t index = 0;
     for (Tensor& p : network_->module()->parameters()) {
@@ -110,6 +121,7 @@ Workbench::Workbench(Experiment& e)
 }
 
 void Workbench::train() {
+  const Recompute recompute(e_.train->gradient_checkpointing);
   target_->network().refresh();
   const TrainingStep one{.batch = data,
                          .student = *student_,
@@ -132,10 +144,20 @@ void Workbench::train() {
   }
   if (value.per_row.defined()) {
     value.per_row.mean().backward();
-    optimizer_.step(step_, step_);
+    update_student();
   }
   roles_.step(step_);
   ++step_;
+}
+
+void Workbench::update_student() {
+  if (adapter_) {
+    adapter_->pull_gradients();
+  }
+  optimizer_.step(step_, step_);
+  if (adapter_ && adapter_->is_merged()) {
+    weights_.assign(adapter_->merged(trained_.tensors));
+  }
 }
 
 TrainingCost Workbench::training_cost(double enough) {
@@ -177,14 +199,16 @@ void Workbench::add_stages() {
   }
   if (makes_samples(e_.loss->makes())) {
     add("student, forward", batch, 1, without_gradients([this] { student_->data(x, t, data.condition); }));
-    add("student, forward and backward", batch, 3,
-        [this] { student_->data(x, t, data.condition).square().mean().backward(); });
+    add("student, forward and backward", batch, 3, [this] {
+      const Recompute recompute(e_.train->gradient_checkpointing);
+      student_->data(x, t, data.condition).square().mean().backward();
+    });
   }
   add("optimizer", 0, 0, [this] {
-    optimizer_.step(step_, step_);
+    update_student();
     ++step_;
   });
-  add("training step, whole", 0, 0, [this] { train(); });
+  add(whole_step, 0, 0, [this] { train(); });
 }
 
 double Workbench::gflop_of_row() const {
@@ -200,14 +224,43 @@ double Workbench::gflop_of_row() const {
          1e9;
 }
 
-Json bench(Experiment& e, int64_t rounds) {
+namespace {
+
+// Those that are asked for, each by the beginning of its name.
+void keep_wanted(std::vector<Stage>& stages, const std::vector<std::string>& wanted) {
+  std::vector<std::string> names;
+  std::string all;
+  for (const Stage& stage : stages) {
+    names.push_back(stage.name);
+    all += (all.empty() ? "'" : ", '") + stage.name + "'";
+  }
+  const auto begins = [](const std::string& name) { return [&](const auto& w) { return name.starts_with(w); }; };
+  for (const std::string& one : wanted) {
+    if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(one); })) {
+      throw RequestError("--stage: there is no '" + one + "' here" + did_you_mean(one, names) + " (there are: " + all +
+                         ")");
+    }
+  }
+  if (!wanted.empty()) {
+    std::erase_if(stages, [&](const Stage& s) { return std::none_of(wanted.begin(), wanted.end(), begins(s.name)); });
+  }
+}
+
+}  // namespace
+
+Json bench(Experiment& e, const BenchRequest& request) {
   Workbench work(e);
-  log::Progress progress("bench", (rounds + 1) * static_cast<int64_t>(work.stages.size()));
-  for (int64_t round = 0; round <= rounds; ++round) {
+  keep_wanted(work.stages, request.stages);
+  constexpr double warm_by_itself = 10;
+  const auto rounds = static_cast<size_t>(request.rounds);
+  log::Progress progress("bench", (request.rounds + 1) * static_cast<int64_t>(work.stages.size()));
+  for (size_t round = 0; round <= rounds; ++round) {
     for (Stage& stage : work.stages) {
-      const double taken = seconds_of(stage.work);
-      if (round > 0) {
-        stage.seconds.push_back(taken);
+      if (stage.seconds.size() < rounds) {
+        const double taken = seconds_of(stage.work);
+        if (round > 0 || taken > warm_by_itself) {
+          stage.seconds.push_back(taken);
+        }
       }
       progress.advance();
     }
@@ -231,7 +284,13 @@ Json bench(Experiment& e, int64_t rounds) {
           per_row * static_cast<double>(stage.rows) * stage.evaluations / quantile(stage, 0.5) / peak;
     }
     out["stages"].push_back(row);
+    if (stage.name == whole_step) {
+      out["steps"] = e.train->steps;
+      out["training_seconds"] =
+          static_cast<double>(e.train->steps * e.train->gradient_accumulation) * quantile(stage, 0.5);
+    }
   }
+  out["peak_memory_bytes"] = peak_memory();
   if (work.intervals.defined() && e.teacher && e.solver->evaluations() > 0) {
     out["teacher_evaluations"] =
         count_evaluations(work.intervals, work.grid.size(0) - 1, e.solver->evaluations() * e.teacher->cost());

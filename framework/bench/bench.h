@@ -3,9 +3,12 @@
 
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "config/experiment.h"
 #include "io/json.h"
+#include "train/adapter.h"
 #include "train/optimizer.h"
 #include "train/roles.h"
 #include "train/weights.h"
@@ -49,10 +52,13 @@ class Workbench {
  private:
   void add_stages();
   void train();
+  void update_student();
 
   Experiment& e_;
   std::shared_ptr<Network> network_;
   Weights weights_;
+  std::optional<Adapter> adapter_;
+  Weights trained_;  // the adapter's factors, or the weights
   Optimizer optimizer_;
   RoleSet roles_;
   std::optional<Model> student_, target_;
@@ -60,10 +66,18 @@ class Workbench {
   int64_t step_ = 0;
 };
 
-/// Times every stage `rounds` times in turn (A B C A B C …), after one round that is not counted. Returns
+struct BenchRequest {
+  int64_t rounds = 10;
+  std::vector<std::string> stages;  // how the names of those begin that are wanted; empty: all
+};
+
+/// Times stages in turn (A B C A B C …), after one round that is not counted but of stages that take over ten seconds:
+/// these are warm by then. Returns
 ///   { "machine": …, "backend": …, "batch": B, "gemm_gflops": …, "network_gflop": … (of one row),
 ///     "stages": [{ "name", "median", "low", "high" (seconds, and quartiles), "rows", "share_of_gemm" }],
+///     "training_seconds": … (of all steps, where a step was timed), "steps": …, "peak_memory_bytes": …,
 ///     "teacher_evaluations": { "packed", "unpacked" } (of one training step, for losses that solve) }
-Json bench(Experiment& experiment, int64_t rounds);
+/// Throws RequestError for a stage that there is not.
+Json bench(Experiment& experiment, const BenchRequest& request);
 
 }  // namespace retort

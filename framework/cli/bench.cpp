@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "io/json.h"
+#include "log.h"
 #include "run/cell_run.h"
 #include "run/run.h"
 
@@ -11,9 +12,9 @@ namespace retort {
 
 namespace {
 
-struct BenchRequest {
+struct Asked {
   RunRequest run;
-  int64_t rounds = 10;
+  BenchRequest bench;
   bool json = false;
 };
 
@@ -31,6 +32,12 @@ void print(const Json& result) {
                 stage["high"].get<double>() * 1e3);
     std::printf(stage.contains("share_of_gemm") ? " %12.0f %%\n" : "\n", stage.value("share_of_gemm", 0.0) * 100);
   }
+  std::printf("\nThe most memory held: %.2f GiB.", result["peak_memory_bytes"].get<double>() / (1 << 30));
+  if (const auto seconds = result.find("training_seconds"); seconds != result.end()) {
+    std::printf(" All %lld training steps: about %s.", static_cast<long long>(result["steps"].get<int64_t>()),
+                log::duration(seconds->get<double>()).c_str());
+  }
+  std::printf("\n");
   if (const auto saved = result.find("teacher_evaluations"); saved != result.end()) {
     const double packed = (*saved)["packed"], unpacked = (*saved)["unpacked"];
     std::printf(
@@ -43,13 +50,14 @@ void print(const Json& result) {
 }  // namespace
 
 void add_bench(CLI::App& app, Shared& shared) {
-  auto request = std::make_shared<BenchRequest>();
+  auto request = std::make_shared<Asked>();
   CLI::App* command = app.add_subcommand("bench", "where the time of a training step goes, against the machine's peak");
   command->add_option("CONFIG", request->run.config, "configuration, TOML")->required();
   command->add_option("OVERRIDES", request->run.overrides, "key=value, such as backend.type=onednn");
-  command->add_option("--rounds", request->rounds, "how often each stage is timed")
+  command->add_option("--rounds", request->bench.rounds, "how often each stage is timed")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  command->add_option("--stage", request->bench.stages, "only those whose names begin so; may be given several times");
   command->add_flag("--json", request->json, "as JSON");
   command->footer(
       "Stages take turns. Shown are median and quartiles; \"of the product\" is the share of what a large\n"
@@ -61,7 +69,7 @@ void add_bench(CLI::App& app, Shared& shared) {
     if (!experiment.loss) {
       throw RequestError(request->run.config + ": [loss] is missing; there is no training step to time");
     }
-    const Json result = bench(experiment, request->rounds);
+    const Json result = bench(experiment, request->bench);
     if (request->json) {
       std::printf("%s\n", spell(result, 1).c_str());
     } else {

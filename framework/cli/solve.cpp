@@ -30,6 +30,30 @@ Tensor starting_times(const std::string& path, int64_t rows) {
   return t;
 }
 
+// What the teacher is told of each point: tensors of its inputs' names beside the points.
+Conditioning conditions_of(const std::string& path, const Teacher& teacher, const Tensor& x) {
+  Conditioning out;
+  if (!path.ends_with(".safetensors")) {
+    return out;
+  }
+  const std::map<std::string, Tensor> beside = read_safetensors(path).tensors;
+  for (const Input& input : teacher.inputs()) {
+    const auto found = beside.find(input.name);
+    if (found == beside.end()) {
+      continue;
+    }
+    std::vector<int64_t> wanted = input.shape;
+    wanted.insert(wanted.begin(), x.size(0));
+    if (found->second.sizes() != at::IntArrayRef(wanted)) {
+      throw RequestError(path + ": '" + input.name + "' is of shape " + c10::str(found->second.sizes()) +
+                         "; expected " + c10::str(at::IntArrayRef(wanted)));
+    }
+    const auto dtype = input.classes > 0 ? at::kLong : input.dtype == at::kFloat ? x.scalar_type() : input.dtype;
+    out.set(input.name, found->second.to(x.device(), dtype));
+  }
+  return out;
+}
+
 void solve_points(const SolveRequest& request, const Registry& registry) {
   RunRequest asked = request.run;
   if (request.dtype == "float64") {
@@ -57,7 +81,7 @@ void solve_points(const SolveRequest& request, const Registry& registry) {
     points.push_back(points.back().index_copy(0, index.to(x.device()), state));
   };
   const at::NoGradGuard no_grad;
-  const Ode ode(*experiment.teacher);
+  const Ode ode(*experiment.teacher, conditions_of(request.start, *experiment.teacher, x));
   const Tensor end = solve(ode, *experiment.solver, grid, x, times, request.trajectory.empty() ? Observer{} : observer);
   require_finite(end, "the ends");
   write_samples(request.out, end);
@@ -78,7 +102,9 @@ void add_solve(CLI::App& app, Shared& shared) {
       ->required();
   command->add_option("OVERRIDES", request->run.overrides, "key=value");
   command
-      ->add_option("--start", request->start, "points to begin from: CSV (a sample a line) or .safetensors (tensor x)")
+      ->add_option("--start", request->start,
+                   "points to begin from: CSV (a sample a line) or .safetensors (tensor x, and beside it what the "
+                   "teacher is told of each, by the inputs' names)")
       ->required();
   command->add_option("--out", request->out, "where their ends go, in the same order; CSV or .safetensors")->required();
   command->add_option("--trajectory", request->trajectory,

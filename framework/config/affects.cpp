@@ -20,6 +20,7 @@ constexpr std::pair<const char*, Affects> known[] = {
     {"backend.student.threads", Affects::rounding},
     {"student.base", Affects::nothing},  // where a file is that is known by its content
     {"student.adapter_scale", Affects::evaluation},
+    {"train.gradient_checkpointing", Affects::rounding},
     {"train.log_every", Affects::nothing},
     {"train.save_every", Affects::nothing},
     {"evaluate.weights", Affects::training},  // checkpoints hold these weights

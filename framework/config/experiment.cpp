@@ -583,8 +583,9 @@ std::shared_ptr<Network> Experiment::network(const Checkpoint& checkpoint, const
 
 std::shared_ptr<Network> Experiment::new_network() {
   if (student->from_teacher) {
+    const FileWeights weights = student->merged ? FileWeights::copied : FileWeights::in_place;
     const std::shared_ptr<Network> made = build_network(*this, read_checkpoint(teacher_checkpoint_, {}, &registry_),
-                                                        teacher_checkpoint_, spec_.inputs, spec_.outputs);
+                                                        teacher_checkpoint_, spec_.inputs, spec_.outputs, weights);
     training_backend_->place(*made);
     return made;
   }

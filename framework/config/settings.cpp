@@ -36,6 +36,10 @@ StudentSettings::StudentSettings(Params& p)
           p.choice("adapter", "none", {"none", "lora"},
                    "\"lora\": only low-rank changes of the teacher's weights are trained, W = W0 + (alpha / rank) B A "
                    "(Hu et al. 2022); needs init = \"teacher\"") == "lora"),
+      merged(p.get("merged", true,
+                   "adapter = \"lora\": the network holds the changed weights, and checkpoints too; false: the change "
+                   "stands beside weights that stay as they are, in memory and in checkpoints, which large models of "
+                   "diffusers need")),
       rank(p.get("rank", 64, "adapter = \"lora\": columns of B and rows of A", at_least(1))),
       alpha(p.get("alpha", 0.0, "adapter = \"lora\": the change's weight, times rank; 0: as rank", at_least(0))),
       adapter_scale(p.get("adapter_scale", 1.0,
@@ -48,6 +52,9 @@ StudentSettings::StudentSettings(Params& p)
                   "empty: there, or teacher.checkpoint")) {
   if (low_rank && !from_teacher) {
     throw p.error("adapter", "\"lora\" changes a teacher's weights; expected init = \"teacher\" with it");
+  }
+  if (!low_rank && !merged) {
+    throw p.error("merged", "is false, and nothing stands beside the weights; expected adapter = \"lora\" with it");
   }
   if (!low_rank && adapter_scale != 1) {
     throw p.error("adapter_scale", "weighs a trained adapter; expected adapter = \"lora\" with it");
@@ -79,6 +86,9 @@ TrainSettings::TrainSettings(Params& p)
       batch(p.get("batch", 64, "samples per step and accumulation", at_least(1))),
       gradient_accumulation(
           p.get("gradient_accumulation", 1, "batches whose gradients are averaged before a step", at_least(1))),
+      gradient_checkpointing(p.get("gradient_checkpointing", false,
+                                   "blocks of the network keep only what they are given, and are computed again in the "
+                                   "backward pass: less memory, more time, the same gradients")),
       optimizer(p.choice("optimizer", "adam", {"adam", "adamw", "radam", "sgd"}, "")),
       learning_rate(p.get("learning_rate", 1e-4, "greatest rate of the schedule", more_than(0))),
       weight_decay(p.get("weight_decay", 0.0, "decoupled for adamw and radam, L2 for adam and sgd", at_least(0))),
@@ -203,9 +213,10 @@ EncodeSettings::EncodeSettings(Params& p)
                     "its metadata `texts`, a list in JSON, says of which N captions (the data set gives these with "
                     "letters = true), \"\" among them for the empty prompt; or, without texts, \"train.input_ids\" and "
                     "\"test.input_ids\", rows in the samples' order")),
-      made_by(p.get("made_by", "",
-                    "of a training on latents: the hash of the files of the [autoencoder] that made them, as `retort "
-                    "encode` writes it into latents.toml; a training with other files is refused. Empty: any will do")) {
+      made_by(
+          p.get("made_by", "",
+                "of a training on latents: the hash of the files of the [autoencoder] that made them, as `retort "
+                "encode` writes it into latents.toml; a training with other files is refused. Empty: any will do")) {
   if (text_encoder.empty() != tokens.empty() && !p.is_describing()) {
     throw text_encoder.empty() ? p.error("tokens", "are for a text encoder; expected a text_encoder with them")
                                : p.error("text_encoder", "reads token ids; expected a file of `tokens` with it");

@@ -28,7 +28,7 @@ struct PluginSettings {
 struct StudentSettings {
   explicit StudentSettings(Params& p);
   bool from_teacher;
-  bool low_rank;
+  bool low_rank, merged;
   int64_t rank;
   double alpha;
   double adapter_scale;  // of the change, where the student is sampled or measured
@@ -45,6 +45,7 @@ struct TrainSettings {
   int64_t steps, evaluations;
   double seconds;
   int64_t batch, gradient_accumulation;
+  bool gradient_checkpointing;
   std::string optimizer;
   double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
   int64_t warmup;

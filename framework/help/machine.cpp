@@ -1,5 +1,7 @@
 #include "help/machine.h"
 
+#include <sys/resource.h>
+
 #include <sched.h>
 
 #include <fstream>
@@ -57,6 +59,12 @@ Machine this_machine() {
   out.quota = container_quota();
   out.free_memory = std::strtod(line_of("/proc/meminfo", "MemAvailable").c_str(), nullptr) / 1024 / 1024;  // from kB
   return out;
+}
+
+int64_t peak_memory() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  return int64_t{1024} * used.ru_maxrss;
 }
 
 FolderSize folder_size(const std::filesystem::path& folder) {

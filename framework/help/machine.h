@@ -20,6 +20,10 @@ struct Machine {
 
 Machine this_machine();
 
+/// The most memory that this process has held so far, in bytes: what the system counts as resident, mapped files with
+/// it.
+int64_t peak_memory();
+
 struct FolderSize {
   int64_t files = 0, bytes = 0;
 };

@@ -45,6 +45,10 @@ void add_guidance(std::map<std::string, Tensor>& weights, const std::map<std::st
 
 }  // namespace
 
+c10::ScalarType at_least_float32(c10::ScalarType type) {
+  return c10::elementSize(type) < sizeof(float) ? at::kFloat : type;
+}
+
 void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors, double scale,
                     const std::string& path) {
   add_guidance(weights, factors);
@@ -58,7 +62,8 @@ void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::
         b->second.size(0) * a->second.numel() != weight.numel() * a->second.size(0)) {
       throw RequestError(path + ": its change of '" + name + "' has another shape than the weights");
     }
-    weight = weight + low_rank_change(a->second, b->second, scale).view(weight.sizes()).to(weight.options());
+    const auto options = weight.options().dtype(at_least_float32(weight.scalar_type()));
+    weight = weight.to(options) + low_rank_change(a->second, b->second, scale).view(weight.sizes()).to(options);
     merged += 2;
   }
   if (merged != factors.size()) {

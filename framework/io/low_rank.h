@@ -4,6 +4,8 @@
 #include <map>
 #include <string>
 
+#include <c10/core/ScalarType.h>
+
 #include "retort/tensor.h"
 
 namespace retort {
@@ -18,7 +20,11 @@ std::string low_rank_name(const std::string& weight, char factor);
 /// scale B A in the shape of W. A: [r, in] or [r, in, h, w]; B: [out, r] or [out, r, 1, 1].
 Tensor low_rank_change(const Tensor& a, const Tensor& b, double scale);
 
-/// Adds the changes in `factors` to the weights. Throws RequestError, naming `path`, where one has no weight to change.
+/// The type itself, or float32 where it is shorter: a small change of a weight is lost in half precision.
+c10::ScalarType at_least_float32(c10::ScalarType type);
+
+/// Adds the changes in `factors` to the weights, those that are changed at least in float32. Throws RequestError,
+/// naming `path`, where one has no weight to change.
 void merge_low_rank(std::map<std::string, Tensor>& weights, const std::map<std::string, Tensor>& factors, double scale,
                     const std::string& path);
 

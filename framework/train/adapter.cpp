@@ -8,16 +8,19 @@
 
 #include "io/low_rank.h"
 #include "retort/error.h"
+#include "retort/low_rank_layer.h"
 
 namespace retort {
 
-Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed,
+Adapter::Adapter(Network& network, const Weights& weights, const StudentSettings& settings, uint64_t seed,
                  const std::vector<std::string>& whole)
     : weights_(weights),
-      base_(weights.copy()),
+      merged_(settings.merged),
+      base_(merged_ ? weights.copy() : std::vector<Tensor>()),
       rank_(settings.rank),
       scale_((settings.alpha > 0 ? settings.alpha : static_cast<double>(settings.rank)) /
              static_cast<double>(settings.rank)) {
+  const auto layers = merged_ ? std::map<std::string, LowRankLayer*>() : low_rank_layers(*network.module());
   bool any = false;
   for (size_t i = 0; i < weights.parameter_count; ++i) {
     const std::string& name = weights.names[i];
@@ -27,11 +30,19 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
           return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
         });
     any |= matches;
-    const bool wanted = std::any_of(whole.begin(), whole.end(),
-                                    [&](const std::string& prefix) { return name.starts_with(prefix); });
-    if (!matches && !(w.dim() >= 2 && wanted)) {
+    const bool wanted =
+        std::any_of(whole.begin(), whole.end(), [&](const std::string& prefix) { return name.starts_with(prefix); });
+    const bool chosen = matches || (w.dim() >= 2 && wanted);
+    if (!chosen || !merged_) {
       Tensor(w).set_requires_grad(false);
+    }
+    if (!chosen) {
       continue;
+    }
+    const auto layer = layers.find(name);
+    if (!merged_ && layer == layers.end()) {
+      throw RequestError("student.merged: is false, and the layer of '" + name +
+                         "' takes no change beside its weights; leave it out of student.layers, or set true");
     }
     adapted_.push_back(i);
     std::vector<int64_t> a_shape = w.sizes().vec(), b_shape(a_shape.size(), 1);
@@ -40,10 +51,14 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
     b_shape[1] = settings.rank;
     const double bound = 1 / std::sqrt(static_cast<double>(w[0].numel()));
     const Tensor uniform = at::rand(a_shape, seeded(seed, "adapter", i), at::TensorOptions().dtype(at::kDouble));
+    const auto options = w.options().dtype(at_least_float32(w.scalar_type()));
     factors_.names.push_back(low_rank_name(name, 'A'));
-    factors_.tensors.push_back(((2 * uniform - 1) * bound).to(w.options()).set_requires_grad(true));
+    factors_.tensors.push_back(((2 * uniform - 1) * bound).to(options).set_requires_grad(true));
     factors_.names.push_back(low_rank_name(name, 'B'));
-    factors_.tensors.push_back(at::zeros(b_shape, w.options()).set_requires_grad(true));
+    factors_.tensors.push_back(at::zeros(b_shape, options).set_requires_grad(true));
+    if (!merged_) {
+      layer->second->change_by(factors_.tensors[factors_.tensors.size() - 2], factors_.tensors.back(), scale_);
+    }
   }
   if (!any) {
     std::string some;
@@ -53,6 +68,29 @@ Adapter::Adapter(const Weights& weights, const StudentSettings& settings, uint64
     throw RequestError("student.layers: no matrix or convolution is called so; the weights' names are like " + some);
   }
   factors_.parameter_count = factors_.tensors.size();
+}
+
+namespace {
+// Layers of inputs that the host itself gives begin without effect: frozen, the student would never learn what it is
+// told.
+std::vector<std::string> weights_of_new_inputs(const Experiment& experiment, const Network& network) {
+  std::vector<std::string> out;
+  for (const std::string_view input : {inputs::guidance, inputs::end_time}) {
+    if (experiment.spec().has(input)) {
+      out.push_back(network.weights_of(std::string(input)));
+    }
+  }
+  std::erase(out, "");
+  return out;
+}
+}  // namespace
+
+std::optional<Adapter> Adapter::of(const Experiment& experiment, Network& network, const Weights& weights) {
+  if (!experiment.student->low_rank) {
+    return std::nullopt;
+  }
+  return std::make_optional<Adapter>(network, weights, *experiment.student, static_cast<uint64_t>(experiment.run->seed),
+                                     weights_of_new_inputs(experiment, network));
 }
 
 Json Adapter::peft_config(const std::string& base) const {
@@ -72,6 +110,9 @@ Json Adapter::peft_config(const std::string& base) const {
 }
 
 void Adapter::pull_gradients() const {
+  if (!merged_) {
+    return;  // autograd gave them
+  }
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < adapted_.size(); ++i) {
     Tensor w = weights_.tensors[adapted_[i]], a = factors_.tensors[2 * i], b = factors_.tensors[2 * i + 1];

@@ -1,13 +1,18 @@
 /// Low-rank adaptation (Hu et al. 2022, arXiv 2106.09685): of chosen weights only W = W0 + (alpha / rank) B A is
 /// trained, everything else is frozen.
 ///
-/// The network always holds the merged weights. The gradients of A and B follow from W's by the chain rule, so that any
-/// network and backend can be adapted without knowing of it: dA = scale Bᵀ dW, dB = scale dW Aᵀ.
+/// Merged, the network holds the weights with their change. The gradients of A and B follow from W's by the chain rule,
+/// so that any network and backend can be adapted without knowing of it: dA = scale Bᵀ dW, dB = scale dW Aᵀ. That takes
+/// W, W0 and dW. Beside the weights, layers that can (`LowRankLayer`) add scale B (A x) themselves: W0 stays where and
+/// as it is, and no tensor of its size is made.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
-#include "config/settings.h"
+#include "config/experiment.h"
 #include "io/json.h"
 #include "train/weights.h"
 
@@ -17,25 +22,31 @@ class Adapter {
  public:
   /// A is uniform as a layer's own weights are (Kaiming, gain of sqrt 5), B is zero. Freezes what is not adapted.
   /// `whole`: how the names of those weights begin that are adapted whatever student.layers says.
-  Adapter(const Weights& weights, const StudentSettings& settings, uint64_t seed,
+  Adapter(Network& network, const Weights& weights, const StudentSettings& settings, uint64_t seed,
           const std::vector<std::string>& whole = {});
+
+  /// Of an experiment's student, where it has one.
+  static std::optional<Adapter> of(const Experiment& experiment, Network& network, const Weights& weights);
 
   /// A and B of each adapted weight: what is trained, averaged and saved.
   const Weights& factors() const { return factors_; }
   double scale() const { return scale_; }
+  /// Whether the network holds the weights with their change, which must be given to it after each step.
+  bool is_merged() const { return merged_; }
   /// What PEFT reads as adapter_config.json: kind, rank, weight and the adapted modules.
   Json peft_config(const std::string& base) const;
 
-  /// Gives A and B their gradients, from those of the weights, which are cleared.
+  /// Merged: gives A and B their gradients, from those of the weights, which are cleared.
   void pull_gradients() const;
-  /// All weights with the change that these factors make.
+  /// Merged: all weights with the change that these factors make.
   std::vector<Tensor> merged(const std::vector<Tensor>& factors) const;
 
  private:
   const Weights& weights_;
   Weights factors_;              // A0, B0, A1, B1, …
   std::vector<size_t> adapted_;  // which of the weights
-  std::vector<Tensor> base_;     // W0 of all weights
+  bool merged_;
+  std::vector<Tensor> base_;  // merged: W0 of all weights
   int64_t rank_;
   double scale_;
 };

@@ -56,6 +56,7 @@ RoleSet::Member RoleSet::make(Experiment& experiment, const Role& role, const We
     return out;
   }
   out.network->module()->train();
+  check_trainable(out.weights.parameters(), "the loss's network '" + role.name + "'");
   for (const Tensor& p : out.weights.parameters()) {
     Tensor(p).set_requires_grad(true);
   }

@@ -132,7 +132,7 @@ void Trainer::restore_state() {
     average_ = trained_.restore("average/", file.tensors);
   }
   averages_.restore(file.tensors, averages);
-  if (adapter_) {
+  if (adapter_ && adapter_->is_merged()) {
     load(*network_, trained_.tensors);
   }
   roles_->restore(file.tensors);
@@ -143,7 +143,8 @@ void Trainer::restore_state() {
   }
 }
 
-// What is evaluated: merged weights as any checkpoint, and beside it, where there is one, the adapter alone.
+// What is evaluated: merged weights as any checkpoint, and beside it, where there is one, the adapter alone, which is
+// all there is where the weights are not merged.
 void Trainer::save_weights() const {
   if (!group_.first()) {
     return;
@@ -176,6 +177,10 @@ void Trainer::save_weights() const {
     write_safetensors(adapter_of(path), file);
     write_text(path.parent_path() / "adapter_config.json",
                spell(adapter_->peft_config(own["adapter"]["base"].get<std::string>()), 1) + "\n");
+    if (!adapter_->is_merged()) {
+      write_safetensors(path, file);
+      return;
+    }
     file.tensors.clear();
   }
   weights_.store("", adapter_ ? adapter_->merged(values) : values, file.tensors);

@@ -1,7 +1,5 @@
 #include "train/trainer.h"
 
-#include <sys/resource.h>
-
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
@@ -10,10 +8,12 @@
 #include <cmath>
 #include <limits>
 
+#include "help/machine.h"
 #include "io/files.h"
 #include "io/safetensors.h"
 #include "interrupt.h"
 #include "log.h"
+#include "retort/recompute.h"
 
 namespace retort {
 
@@ -22,28 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// Layers of inputs that the host itself gives begin without effect: frozen, the student would never learn what it is
-// told.
-std::vector<std::string> weights_of_new_inputs(const Experiment& experiment, const Network& network) {
-  std::vector<std::string> out;
-  for (const std::string_view input : {inputs::guidance, inputs::end_time}) {
-    if (experiment.spec().has(input)) {
-      out.push_back(network.weights_of(std::string(input)));
-    }
-  }
-  std::erase(out, "");
-  return out;
-}
-
 // Losses by time, as they are noted, and where a log has them.
 constexpr std::string_view by_time_group = "loss_by_time", by_time_prefix = "loss_by_time/";
-
-// Of this process so far.
-int64_t peak_memory() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return int64_t{1024} * used.ru_maxrss;
-}
 
 }  // namespace
 
@@ -53,10 +33,7 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
       network_(experiment.new_network()),
       memory_(std::move(memory)),
       weights_(*network_),
-      adapter_(experiment.student->low_rank ? std::make_optional<Adapter>(weights_, *experiment.student,
-                                                                          static_cast<uint64_t>(experiment.run->seed),
-                                                                          weights_of_new_inputs(experiment, *network_))
-                                            : std::nullopt),
+      adapter_(Adapter::of(experiment, *network_, weights_)),
       trained_(adapter_ ? adapter_->factors() : weights_),
       optimizer_(trained_, *experiment.train),
       averages_(trained_, *experiment.train),
@@ -71,6 +48,8 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   first_row_ = batch * group_.rank() / group_.size();
   rows_ = batch * (group_.rank() + 1) / group_.size() - first_row_;
   batches_.emplace(experiment_, first_row_, rows_);
+  check_trainable(trained_.parameters(), "the student");
+  check_roles();
   roles_ = std::make_unique<RoleSet>(experiment_, weights_);
   if (experiment_.train->averages()) {
     average_ = trained_.copy();
@@ -81,6 +60,19 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   }
   group_.meet();
   restore_state();
+}
+
+// A change that stands beside the weights has no copy of them that could follow.
+void Trainer::check_roles() const {
+  if (!adapter_ || adapter_->is_merged()) {
+    return;
+  }
+  for (const Role& role : experiment_.loss->roles()) {
+    if (role.name != "student" && role.update != Role::Update::trained) {
+      throw RequestError("student.merged: is false, and loss '" + experiment_.loss_name() + "' keeps a network '" +
+                         role.name + "' that follows the student's weights; expected true");
+    }
+  }
 }
 
 // Gives a network the weights that these trained tensors amount to.
@@ -439,6 +431,8 @@ bool Trainer::ends_part(int64_t part) const {
 void Trainer::run(std::optional<int64_t> until) {
   const TrainSettings& settings = *experiment_.train;
   const std::vector<int64_t>& at = experiment_.evaluate->at;
+  const Recompute recompute(settings.gradient_checkpointing);
+  const int64_t recomputed_before = Recompute::count();
   std::optional<Ode> ode;
   if (experiment_.teacher) {
     ode.emplace(*experiment_.teacher);
@@ -468,9 +462,14 @@ void Trainer::run(std::optional<int64_t> until) {
       save_where_sound();
       throw;
     }
+    if (settings.gradient_checkpointing && Recompute::count() == recomputed_before) {
+      throw RequestError(
+          "train.gradient_checkpointing: is true, and the student's network has no blocks that can be computed again; "
+          "expected false");
+    }
     rate_ = optimizer_.rate(record_.step, budget_.spent(record_));
     record_.step += 1;
-    if (adapter_) {
+    if (adapter_ && adapter_->is_merged()) {
       load(*network_, trained_.tensors);
     }
     roles_->follow(weights_.tensors);

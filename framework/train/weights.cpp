@@ -65,6 +65,17 @@ std::vector<Tensor> Weights::restore(const std::string& prefix, const std::map<s
   return out;
 }
 
+void check_trainable(const std::vector<Tensor>& parameters, const std::string& whose) {
+  for (const Tensor& p : parameters) {
+    if (p.is_floating_point() && c10::elementSize(p.scalar_type()) < sizeof(float)) {
+      throw RequestError("backend.weights: keeps those of " + whose + " in " +
+                         std::string(c10::toString(p.scalar_type())) +
+                         ", as their file has them, and what is trained needs float32; expected \"converted\", or "
+                         "student.merged = false, which trains a change beside them");
+    }
+  }
+}
+
 void move_average(const std::vector<Tensor>& average, const std::vector<Tensor>& values, double decay) {
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < average.size(); ++i) {

@@ -34,6 +34,9 @@ struct Weights {
   std::vector<Tensor> restore(const std::string& prefix, const std::map<std::string, Tensor>& from) const;
 };
 
+/// Throws RequestError where one of them is shorter than float32; `whose` says what they belong to.
+void check_trainable(const std::vector<Tensor>& parameters, const std::string& whose);
+
 /// average ← decay average + (1 - decay) values
 void move_average(const std::vector<Tensor>& average, const std::vector<Tensor>& values, double decay);
 

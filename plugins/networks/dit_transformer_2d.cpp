@@ -76,10 +76,10 @@ struct StepAndClass : nn::Module {
     const auto embedder = add<nn::Module>(*this, "class_embedder");
     table = add<diffusers::Embedding>(*embedder, "embedding_table", classes + 1, width);
   }
-  // times: [B], labels: [B]
-  Tensor forward(const Tensor& times, const Tensor& labels) const {
+  // times: [B], labels: [B]. Returns [B, D] in that type.
+  Tensor forward(const Tensor& times, const Tensor& labels, at::ScalarType dtype) const {
     const Tensor wave = diffusers::time_waves(times, waves, /*cosines_first=*/true, /*shift=*/1);
-    return step->forward(wave.to(step->linear_1->weight.scalar_type())) + table->forward(labels);
+    return step->forward(wave.to(dtype)) + table->forward(labels);
   }
 
   std::shared_ptr<diffusers::TimestepEmbedding> step;
@@ -133,18 +133,27 @@ struct Block : nn::Module {
                                                               : Kind::gelu_tanh);
   }
   // x: [B, N, D]
-  Tensor forward(Tensor x, const Tensor& times, const Tensor& labels) const {
-    const auto parts = norm1->linear->forward(at::silu(norm1->emb->forward(times, labels))).chunk(6, 1);
-    const Tensor &shift_msa = parts[0], &scale_msa = parts[1], &gate_msa = parts[2];
-    const Tensor &shift_mlp = parts[3], &scale_mlp = parts[4], &gate_mlp = parts[5];
-    x = x + gate_msa.unsqueeze(1) * attn1->forward(modulated(plain.forward(x), scale_msa, shift_msa));
-    return x + gate_mlp.unsqueeze(1) * ff->forward(modulated(norm3->forward(x), scale_mlp, shift_mlp));
+  Tensor forward(const Tensor& x, const Tensor& times, const Tensor& labels) const {
+    return recomputed(
+        *this, [this](const Tensor& h, const Tensor& t, const Tensor& c) { return compute(h, t, c); }, x, times,
+        labels);
   }
+
   diffusers::LayerNorm plain;  // without weights, so that nobody need know of it
   std::shared_ptr<AdaLayerNormZero> norm1;
   std::shared_ptr<SelfAttention> attn1;
   std::shared_ptr<diffusers::LayerNorm> norm3;
   std::shared_ptr<diffusers::FeedForward> ff;
+
+ private:
+  Tensor compute(Tensor x, const Tensor& times, const Tensor& labels) const {
+    const Tensor embedded = norm1->emb->forward(times, labels, x.scalar_type());
+    const auto parts = norm1->linear->forward(at::silu(embedded)).chunk(6, 1);
+    const Tensor &shift_msa = parts[0], &scale_msa = parts[1], &gate_msa = parts[2];
+    const Tensor &shift_mlp = parts[3], &scale_mlp = parts[4], &gate_mlp = parts[5];
+    x = x + gate_msa.unsqueeze(1) * attn1->forward(modulated(plain.forward(x), scale_msa, shift_msa));
+    return x + gate_mlp.unsqueeze(1) * ff->forward(modulated(norm3->forward(x), scale_mlp, shift_mlp));
+  }
 };
 
 struct Body : nn::Module {
@@ -173,7 +182,7 @@ struct Body : nn::Module {
       h = block->forward(h, times, labels);
     }
     // The conditioning at the end is that of the first block's embedding.
-    const Tensor last = at::silu((*blocks)[0].norm1->emb->forward(times, labels));
+    const Tensor last = at::silu((*blocks)[0].norm1->emb->forward(times, labels, h.scalar_type()));
     const auto parts = proj_out_1->forward(last).chunk(2, 1);
     h = proj_out_2->forward(modulated(plain.forward(h), parts[1], parts[0]));
     const int64_t p = config.patch;

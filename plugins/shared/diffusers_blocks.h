@@ -90,8 +90,22 @@ struct Resnet : nn::Module {
     }
   }
 
-  /// x: [B, in, H, W]; time: [B, T]
+  /// x: [B, in, H, W]; time: [B, T], or undefined
   Tensor forward(const Tensor& x, const Tensor& time) const {
+    return recomputed(
+        *this, [this](const Tensor& h, const Tensor& e) { return compute(h, e); }, x, time);
+  }
+
+  Tensor act(const Tensor& x) const { return activation(options.act, x); }
+
+  ResnetOptions options;
+  Resample resample;
+  std::shared_ptr<GroupNorm> norm1, norm2;
+  std::shared_ptr<Conv2d> conv1, conv2, conv_shortcut;
+  std::shared_ptr<Linear> time_emb_proj;
+
+ private:
+  Tensor compute(const Tensor& x, const Tensor& time) const {
     Tensor h = conv1->forward(resampled(act(norm1->forward(x)), resample));
     if (time_emb_proj == nullptr) {
       h = norm2->forward(h);
@@ -111,14 +125,6 @@ struct Resnet : nn::Module {
     }
     return options.scale == 1 ? branch + h : (branch + h) / options.scale;
   }
-
-  Tensor act(const Tensor& x) const { return activation(options.act, x); }
-
-  ResnetOptions options;
-  Resample resample;
-  std::shared_ptr<GroupNorm> norm1, norm2;
-  std::shared_ptr<Conv2d> conv1, conv2, conv_shortcut;
-  std::shared_ptr<Linear> time_emb_proj;
 };
 
 /// A convolution between two levels, called "conv" there.
@@ -173,10 +179,8 @@ struct SelfAttention : Mixer {
   }
 
   Tensor forward(const Tensor& x, const Given&) override {
-    const Tensor h = (group_norm != nullptr ? group_norm->forward(x) : x).flatten(2).transpose(1, 2);
-    const Tensor mixed = attend(to_q->forward(h), to_k->forward(h), to_v->forward(h), heads);
-    const Tensor out = to_out->forward(mixed).transpose(1, 2).reshape(x.sizes()) + x;
-    return scale == 1 ? out : out / scale;
+    return recomputed(
+        *this, [this](const Tensor& h) { return compute(h); }, x);
   }
 
   int64_t heads;
@@ -184,6 +188,14 @@ struct SelfAttention : Mixer {
   std::shared_ptr<GroupNorm> group_norm;
   std::shared_ptr<Linear> to_q, to_k, to_v;
   std::shared_ptr<First<Linear>> to_out;
+
+ private:
+  Tensor compute(const Tensor& x) const {
+    const Tensor h = (group_norm != nullptr ? group_norm->forward(x) : x).flatten(2).transpose(1, 2);
+    const Tensor mixed = attend(to_q->forward(h), to_k->forward(h), to_v->forward(h), heads);
+    const Tensor out = to_out->forward(mixed).transpose(1, 2).reshape(x.sizes()) + x;
+    return scale == 1 ? out : out / scale;
+  }
 };
 
 }  // namespace retort::diffusers

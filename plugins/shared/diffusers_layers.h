@@ -1,9 +1,12 @@
 /// Layers with the names and numbers of diffusers' models: weights that a file of diffusers has mean the same here.
 ///
-/// They begin as LibTorch's do, and may be made without memory (`NewWeights`).
+/// They begin as LibTorch's do, and may be made without memory (`NewWeights`). Their weights may be in a shorter type
+/// than what goes through them.
 #pragma once
 
 #include <retort/error.h>
+#include <retort/low_rank_layer.h>
+#include <retort/recompute.h>
 #include <retort/tensor.h>
 
 #include <ATen/ATen.h>
@@ -41,7 +44,13 @@ inline Tensor filled(at::IntArrayRef shape, double value) {
 /// Group norm reads a tensor as one block in its forward-mode derivative, whatever the order of its memory.
 inline Tensor one_block(const Tensor& x) { return x._fw_grad(0).defined() ? x.contiguous() : x; }
 
-struct Linear : nn::Module {
+/// The type that a network computes in: its weights', or, where these are stored in a half-precision type, the
+/// sample's.
+inline at::ScalarType computing_type(const Tensor& weight, const Tensor& sample) {
+  return c10::elementSize(weight.scalar_type()) >= sizeof(float) ? weight.scalar_type() : sample.scalar_type();
+}
+
+struct Linear : nn::Module, LowRankLayer {
   Linear(int64_t in, int64_t out, bool with_bias = true) {
     const double bound = 1 / std::sqrt(static_cast<double>(in));
     weight = register_parameter("weight", drawn({out, in}, bound));
@@ -49,12 +58,15 @@ struct Linear : nn::Module {
       bias = register_parameter("bias", drawn({out}, bound));
     }
   }
-  Tensor forward(const Tensor& x) const { return at::linear(x, weight, bias); }
+  Tensor forward(const Tensor& x) const {
+    const Tensor y = at::linear(x, widened(weight, x), widened(bias, x));
+    return is_changed() ? y + at::linear(at::linear(x, a(x)) * scale_, b(x)) : y;
+  }
 
   Tensor weight, bias;
 };
 
-struct Conv2d : nn::Module {
+struct Conv2d : nn::Module, LowRankLayer {
   Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_ = 1, int64_t padding_ = 0, bool with_bias = true)
       : stride(stride_), padding(padding_) {
     const double bound = 1 / std::sqrt(static_cast<double>(in * kernel * kernel));
@@ -63,13 +75,16 @@ struct Conv2d : nn::Module {
       bias = register_parameter("bias", drawn({out}, bound));
     }
   }
-  Tensor forward(const Tensor& x) const { return at::conv2d(x, weight, bias, stride, padding); }
+  Tensor forward(const Tensor& x) const {
+    const Tensor y = at::conv2d(x, widened(weight, x), widened(bias, x), stride, padding);
+    return is_changed() ? y + at::conv2d(at::conv2d(x, a(x), {}, stride, padding) * scale_, b(x)) : y;
+  }
 
   int64_t stride, padding;
   Tensor weight, bias;
 };
 
-struct GroupNorm : nn::Module {
+struct GroupNorm : nn::Module, StoredLayer {
   GroupNorm(int64_t groups_, int64_t width, double eps_) : groups(groups_), eps(eps_) {
     if (groups < 1 || width % groups != 0) {
       throw Misfit("norm_num_groups", std::to_string(groups) + " groups do not divide the " + std::to_string(width) +
@@ -79,14 +94,16 @@ struct GroupNorm : nn::Module {
     bias = register_parameter("bias", filled({width}, 0));
   }
   /// x: [B, width, …]
-  Tensor forward(const Tensor& x) const { return at::group_norm(one_block(x), groups, weight, bias, eps); }
+  Tensor forward(const Tensor& x) const {
+    return at::group_norm(one_block(x), groups, widened(weight, x), widened(bias, x), eps);
+  }
 
   int64_t groups;
   double eps;
   Tensor weight, bias;
 };
 
-struct LayerNorm : nn::Module {
+struct LayerNorm : nn::Module, StoredLayer {
   /// `affine`: whether it has weights at all.
   explicit LayerNorm(int64_t width_, double eps_ = 1e-5, bool affine = true) : width(width_), eps(eps_) {
     if (affine) {
@@ -95,7 +112,9 @@ struct LayerNorm : nn::Module {
     }
   }
   /// x: […, width]
-  Tensor forward(const Tensor& x) const { return at::layer_norm(x, {width}, weight, bias, eps); }
+  Tensor forward(const Tensor& x) const {
+    return at::layer_norm(x, {width}, widened(weight, x), widened(bias, x), eps);
+  }
 
   int64_t width;
   double eps;

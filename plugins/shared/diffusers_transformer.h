@@ -52,18 +52,28 @@ struct TransformerBlock : nn::Module {
     ff = register_module("ff", std::make_shared<FeedForward>(width, FeedForward::Kind::geglu));
   }
   /// x: [B, N, width]
-  Tensor forward(Tensor x, const Given& given) const {
-    // The first attention has no mask in diffusers, even where it is to the tokens.
-    const Tensor own = norm1->forward(x);
-    x = attn1->forward(own, only_cross ? given.text : own, {}) + x;
-    x = attn2->forward(norm2->forward(x), given.text, given.mask) + x;
-    return ff->forward(norm3->forward(x)) + x;
+  Tensor forward(const Tensor& x, const Given& given) const {
+    return recomputed(
+        *this,
+        [this](const Tensor& h, const Tensor& text, const Tensor& mask) {
+          return compute(h, {.time = {}, .text = text, .mask = mask});
+        },
+        x, given.text, given.mask);
   }
 
   bool only_cross;
   std::shared_ptr<LayerNorm> norm1, norm2, norm3;
   std::shared_ptr<CrossAttention> attn1, attn2;
   std::shared_ptr<FeedForward> ff;
+
+ private:
+  Tensor compute(Tensor x, const Given& given) const {
+    // The first attention has no mask in diffusers, even where it is to the tokens.
+    const Tensor own = norm1->forward(x);
+    x = attn1->forward(own, only_cross ? given.text : own, {}) + x;
+    x = attn2->forward(norm2->forward(x), given.text, given.mask) + x;
+    return ff->forward(norm3->forward(x)) + x;
+  }
 };
 
 /// diffusers' `Transformer2DModel`: a picture as a sequence.
@@ -131,6 +141,22 @@ struct AddedAttention : Mixer {
   }
 
   Tensor forward(const Tensor& x, const Given& given) override {
+    return recomputed(
+        *this,
+        [this](const Tensor& h, const Tensor& text, const Tensor& mask) {
+          return compute(h, {.time = {}, .text = text, .mask = mask});
+        },
+        x, given.text, given.mask);
+  }
+
+  int64_t heads;
+  std::shared_ptr<GroupNorm> group_norm, norm_group;
+  std::shared_ptr<LayerNorm> norm_layer;
+  std::shared_ptr<Linear> to_q, to_k, to_v, add_k_proj, add_v_proj;
+  std::shared_ptr<First<Linear>> to_out;
+
+ private:
+  Tensor compute(const Tensor& x, const Given& given) const {
     Tensor text = given.text;
     if (norm_layer != nullptr) {
       text = norm_layer->forward(text);
@@ -147,12 +173,6 @@ struct AddedAttention : Mixer {
     const Tensor mixed = attend(to_q->forward(own), keys, values, heads, mask);
     return to_out->forward(mixed).transpose(1, 2).reshape(x.sizes()) + x;
   }
-
-  int64_t heads;
-  std::shared_ptr<GroupNorm> group_norm, norm_group;
-  std::shared_ptr<LayerNorm> norm_layer;
-  std::shared_ptr<Linear> to_q, to_k, to_v, add_k_proj, add_v_proj;
-  std::shared_ptr<First<Linear>> to_out;
 };
 
 /// diffusers' `TextTimeEmbedding`: a text's tokens as one row, by attention from their mean.

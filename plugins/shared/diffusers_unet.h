@@ -116,7 +116,7 @@ struct UNetBody : nn::Module {
   }
 
   Tensor forward(const Tensor& sample, const Tensor& times, const Conditioning& condition) const {
-    const auto dtype = conv_in->weight.scalar_type();
+    const auto dtype = computing_type(conv_in->weight, sample);
     const Tensor x = options.center ? 2 * sample.to(dtype) - 1 : sample.to(dtype);
     const Given given = conditions(x, times, condition);
     Tensor picture = x, h = conv_in->forward(x);

@@ -41,7 +41,7 @@ StudentSettings settings_of(const std::string& toml) {
 TEST_CASE("the gradients of A and B are those that autograd gives through W0 + scale B A") {
   Small network;
   const Weights weights(network);
-  const Adapter adapter(weights, settings_of("rank = 2\nalpha = 3\n"), 1);
+  const Adapter adapter(network, weights, settings_of("rank = 2\nalpha = 3\n"), 1);
   const std::vector<Tensor>& f = adapter.factors().tensors;
   REQUIRE(f.size() == 4);
   const std::vector<Tensor> base = weights.copy();
@@ -77,10 +77,10 @@ TEST_CASE("the gradients of A and B are those that autograd gives through W0 + s
 TEST_CASE("patterns choose the layers; one that chooses none is an error that shows names") {
   Small network;
   const Weights weights(network);
-  CHECK(Adapter(weights, settings_of("layers = [\"conv.*\"]\n"), 0).factors().names ==
+  CHECK(Adapter(network, weights, settings_of("layers = [\"conv.*\"]\n"), 0).factors().names ==
         std::vector<std::string>{"conv.lora_A.weight", "conv.lora_B.weight"});
   CHECK(
-      contains(request_error([&] { Adapter(weights, settings_of("layers = [\"attention\"]\n"), 0); }), "conv.weight"));
+      contains(request_error([&] { Adapter(network, weights, settings_of("layers = [\"attention\"]\n"), 0); }), "conv.weight"));
   CHECK(contains(request_error([] {
                    const Value table = parse_toml("adapter = \"lora\"\n", "test.toml");
                    Params p(table, "student", nullptr);
