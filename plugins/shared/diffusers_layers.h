@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -68,7 +69,7 @@ struct Linear : nn::Module, LowRankLayer {
 
 struct Conv2d : nn::Module, LowRankLayer {
   Conv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride_ = 1, int64_t padding_ = 0, bool with_bias = true)
-      : stride(stride_), padding(padding_) {
+      : stride{stride_, stride_}, padding{padding_, padding_} {
     const double bound = 1 / std::sqrt(static_cast<double>(in * kernel * kernel));
     weight = register_parameter("weight", drawn({out, in, kernel, kernel}, bound));
     if (with_bias) {
@@ -80,7 +81,7 @@ struct Conv2d : nn::Module, LowRankLayer {
     return is_changed() ? y + at::conv2d(at::conv2d(x, a(x), {}, stride, padding) * scale_, b(x)) : y;
   }
 
-  int64_t stride, padding;
+  std::array<int64_t, 2> stride, padding;  // in both directions
   Tensor weight, bias;
 };
 

@@ -3,10 +3,12 @@
 in diffusers.
 
     tests/bench/sdxl.py make [FOLDER]       writes the model (5.2 GB), its scheduler and latents; configs/paper/sdxl
-    tests/bench/sdxl.py compare [FOLDER]    times both in turn, each in a process of its own, and compares the numbers
+    tests/bench/sdxl.py time [FOLDER]       times both in turn, each in a process of its own, with its peak memory
+    tests/bench/sdxl.py agree [FOLDER]      how far apart their predictions are, in float32 and in bfloat16
 
-`compare` takes `--side N` (64: latents of pictures of 512 x 512), `--only TEXT` and `--output FILE.md`. Runs on one core,
-and on all with `--threads 0`. Needs torch, diffusers, peft and safetensors, and `build/release/bin/retort`.
+`--side N` is of the latents (64: of pictures of 512 x 512), `--only TEXT` takes some of the rows, `--output FILE.md` keeps
+them. Runs on one core, and on all with `--threads 0`. A processor without bfloat16 takes hours for `agree` at side 64;
+`--side 16` is quick. Needs torch, diffusers, peft and safetensors, and `build/release/bin/retort`.
 """
 
 import argparse
@@ -208,68 +210,66 @@ STAGES = {"forward": ("teacher, one evaluation", ["teacher.guidance=1.0"]), "sol
           "training_step": ("training step", [])}
 
 
-def compare(folder, side, threads, only, output):
+def options_of(folder, side, place):
+    """Overrides of the configuration: where the model is, and latents of that side."""
+    write_latents(folder, side)
+    return [f"teacher.folder={folder}", f"dataset.folder={folder / 'latents'}", f"teacher.size=[{side},{side}]",
+            f"run.output={place}", "train.batch=1"]
+
+
+def machine():
+    with open("/proc/cpuinfo") as info:
+        return next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown processor")
+
+
+def times(folder, asked, env, place):
+    where = options_of(folder, asked.side, place)
+    yield f"{machine()}, {asked.threads or os.cpu_count()} thread(s), latents of 4 x {asked.side} x {asked.side}, one row"
+    yield ""
+    yield "| work, in float32 from weights in bfloat16 | Retort, s | GiB | diffusers, s | GiB |"
+    yield "| --- | --- | --- | --- | --- |"
+    for work, (stage, more) in STAGES.items():
+        if asked.only not in work:
+            continue
+        ours, our_memory = measured(
+            [RETORT, "bench", CONFIG, *where, *more, "--rounds", 1, "--stage", stage, "--json"], env)
+        theirs, their_memory = measured(
+            [sys.executable, __file__, "peer", folder, "--side", asked.side, "--work", work], env)
+        seconds = json.loads(ours)["stages"][0]["median"]
+        yield (f"| {work.replace('_', ' ')} | {seconds:.1f} | {our_memory:.1f} | {json.loads(theirs)['seconds']:.1f} | "
+               f"{their_memory:.1f} |")
+
+
+def agreement(folder, asked, env, place):
+    """The noise that both predict for one input: ours by a solver's step to clean data, which it decides."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    env = dict(os.environ)
-    if threads:
-        env["OMP_NUM_THREADS"] = str(threads)
-    lines = []
-
-    def say(line):
-        print(line, flush=True)
-        lines.append(line)
-
-    with open("/proc/cpuinfo") as info:
-        machine = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
-    with tempfile.TemporaryDirectory() as place:
-        place = pathlib.Path(place)
-        write_latents(folder, side)
-        where = [f"teacher.folder={folder}", f"dataset.folder={folder / 'latents'}", f"teacher.size=[{side},{side}]",
-                 f"run.output={place}", "train.batch=1"]
-        say(f"{machine}, {threads or os.cpu_count()} thread(s), latents of 4 x {side} x {side}, a row, weights in bfloat16\n")
-        say("| work | Retort, s | GiB | diffusers, s | GiB |")
-        say("| --- | --- | --- | --- | --- |")
-        for work, (stage, more) in STAGES.items():
-            if only and only not in work:
-                continue
-            ours, our_memory = measured([RETORT, "bench", CONFIG, *where, *more, "--rounds", 1, "--stage", stage, "--json"], env)
-            seconds = json.loads(ours)["stages"][0]["median"]
-            theirs, their_memory = measured([sys.executable, __file__, "peer", folder, "--side", side, "--work", work], env)
-            say(f"| {work.replace('_', ' ')}, float32 | {seconds:.1f} | {our_memory:.1f} | "
-                f"{json.loads(theirs)['seconds']:.1f} | {their_memory:.1f} |")
-        say("")
-        # The same numbers: the noise that both predict for one input, by float32 and by bfloat16.
-        given = inputs_of(1, side)
-        given["x"] = given.pop("latents")
-        start, end, noise = place / "start.safetensors", place / "end.safetensors", place / "noise.pt"
-        save_file(given, start)
-        found = {}
-        for precision in ["float32", "bfloat16"]:
-            if only and only not in precision:
-                continue
-            step = ["schedule.steps=1", "solver.type=ddim", "teacher.guidance=1.0", f"backend.precision={precision}"]
-            measured([RETORT, "solve", CONFIG, *where, *step, "--start", start, "--out", end], env)
-            measured([sys.executable, __file__, "peer", folder, "--side", side, "--work", "forward", "--precision", precision,
-                      "--out", noise], env)
-            betas = torch.linspace(0.00085 ** 0.5, 0.012 ** 0.5, 1000, dtype=torch.float64) ** 2
-            kept = torch.cumprod(1 - betas, 0)[-1]
-            x0 = load_file(end)["x"].double()
-            found["ours", precision] = (given["x"].double() - kept.sqrt() * x0) / (1 - kept).sqrt()
-            found["theirs", precision] = torch.load(noise).double()
-        exact = found.get(("theirs", "float32"))
-        for who, precision in found:
-            if exact is not None and (who, precision) != ("theirs", "float32"):
-                apart = ((found[who, precision] - exact).square().mean() / exact.square().mean()).sqrt()
-                say(f"{'Retort' if who == 'ours' else 'diffusers'} in {precision}: {apart:.1e} of diffusers' float32")
-    if output:
-        pathlib.Path(output).write_text("\n".join(lines) + "\n")
+    where = options_of(folder, asked.side, place)
+    start, end, noise = place / "start.safetensors", place / "end.safetensors", place / "noise.pt"
+    given = inputs_of(1, asked.side)
+    given["x"] = given.pop("latents")
+    save_file(given, start)
+    betas = torch.linspace(0.00085 ** 0.5, 0.012 ** 0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - betas, 0)[-1]
+    exact = None
+    for precision in ["float32", "bfloat16"]:
+        step = ["schedule.steps=1", "solver.type=ddim", "teacher.guidance=1.0", f"backend.precision={precision}"]
+        measured([RETORT, "solve", CONFIG, *where, *step, "--start", start, "--out", end], env)
+        measured([sys.executable, __file__, "peer", folder, "--side", asked.side, "--work", "forward", "--precision",
+                  precision, "--out", noise], env)
+        ours = (given["x"].double() - kept.sqrt() * load_file(end)["x"].double()) / (1 - kept).sqrt()
+        theirs = torch.load(noise).double()
+        exact = theirs if exact is None else exact
+        for name, found in [("Retort", ours), ("diffusers", theirs)]:
+            if found is not exact:
+                apart = ((found - exact).square().mean() / exact.square().mean()).sqrt()
+                yield f"{name} in {precision}: {apart:.1e} from diffusers in float32"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "compare", "peer"], metavar="make|compare")
+    parser.add_argument("what", choices=["make", "time", "agree", "peer"], metavar="make|time|agree")
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=FOLDER)
     parser.add_argument("--side", type=int, default=64, help="of the latents")
     parser.add_argument("--threads", type=int, default=1, help="0: one for each core")
@@ -285,7 +285,16 @@ def main():
     elif asked.what == "peer":
         peer(folder, asked.side, asked.precision, asked.work, asked.out)
     else:
-        compare(folder, asked.side, asked.threads, asked.only, asked.output)
+        env = dict(os.environ)
+        if asked.threads:
+            env["OMP_NUM_THREADS"] = str(asked.threads)
+        lines = []
+        with tempfile.TemporaryDirectory() as place:
+            for line in (times if asked.what == "time" else agreement)(folder, asked, env, pathlib.Path(place)):
+                print(line, flush=True)
+                lines.append(line)
+        if asked.output:
+            pathlib.Path(asked.output).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -287,6 +287,52 @@ TEST_CASE("a folder's student as an adapter, merged again where its folder is") 
                  2, {"adapter_scale", "lora"}));
 }
 
+TEST_CASE("a student beside weights as stored, computed again block by block, learns what a merged one does") {
+  const Folder folder;
+  write_job(folder, "folder = \"" + fixture("pixel") + "\"");
+  const std::string job = "'" + (folder / "job.toml").string() + "' student.adapter=lora student.rank=2 run.output='";
+  const std::string small = "' student.merged=false backend.weights=stored train.gradient_checkpointing=true";
+  const auto sampled = [&](const std::string& name, const std::string& more) {
+    const Outcome out = run_retort("run " + job + (folder / name).string() + more);
+    CAPTURE(out.output);
+    REQUIRE(out.code == 0);
+    const fs::path csv = folder / (name + ".csv");
+    const Outcome sample =
+        run_retort("sample " + job + (folder / name).string() + more + " --count 3 --checkpoint '" +
+                   (folder / name / "checkpoints/step_000003.safetensors").string() + "' --out '" + csv.string() + "'");
+    CAPTURE(sample.output);
+    REQUIRE(sample.code == 0);
+    return read_samples(csv.string(), {1, 8, 8});
+  };
+  const Tensor merged = sampled("merged", "'"), beside = sampled("beside", small);
+  CHECK(most(merged - beside) < 1e-4 * most(merged));
+  // The checkpoint is the change alone, and a killed training goes on from its state.
+  const auto size = [&](const char* name) {
+    return fs::file_size(folder / name / "checkpoints/step_000003.safetensors");
+  };
+  CHECK(2 * size("beside") < size("merged"));
+  CHECK(most(sampled("again", small) - beside) == 0);
+  const Outcome shorter = run_retort("train " + job + (folder / "resumed").string() + small + " train.steps=3" +
+                                     " train.save_every=1e-9 train.lr_schedule=constant");
+  REQUIRE(shorter.code == 0);
+  CHECK(most(sampled("resumed", small) - beside) == 0);
+}
+
+TEST_CASE(
+    "what a change beside the weights, weights as stored, and blocks computed again cannot be, is said in a line") {
+  const Folder folder;
+  write_job(folder, "folder = \"" + fixture("pixel") + "\"");
+  const std::string job = "train '" + (folder / "job.toml").string() + "' ";
+  const std::string lora = "student.adapter=lora student.rank=2 student.merged=false ";
+  CHECK(one_line(run_retort(job + "student.merged=false"), 2, {"student.merged", "lora"}));
+  CHECK(one_line(run_retort(job + lora + "loss.type=ctm"), 2, {"student.merged", "target"}));
+  CHECK(one_line(run_retort(job + "student.init=random network.type=unet train.gradient_checkpointing=true"), 2,
+                 {"train.gradient_checkpointing"}));
+  const std::string half = "'" + (folder / "job.toml").string() + "' backend.weights=stored teacher.variant=fp16 " +
+                           "teacher.folder='" + fixture("sharded") + "' ";
+  CHECK(one_line(run_retort("train " + half), 2, {"backend.weights", "student.merged = false"}));
+}
+
 #if !defined(__SANITIZE_ADDRESS__)  // which takes the signal itself
 TEST_CASE("a mapped file that shrinks while it is in use ends the run with a line") {
   const Folder folder;
