@@ -29,21 +29,18 @@ Adapter::Adapter(Network& network, const Weights& weights, const StudentSettings
         w.dim() >= 2 && std::any_of(settings.layers.begin(), settings.layers.end(), [&](const std::string& pattern) {
           return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
         });
-    any |= matches;
     const bool wanted =
         std::any_of(whole.begin(), whole.end(), [&](const std::string& prefix) { return name.starts_with(prefix); });
-    const bool chosen = matches || (w.dim() >= 2 && wanted);
+    const auto layer = layers.find(name);
+    const bool takes = merged_ || layer != layers.end();
+    const bool chosen = takes && (matches || (w.dim() >= 2 && wanted));
     if (!chosen || !merged_) {
       Tensor(w).set_requires_grad(false);
     }
     if (!chosen) {
       continue;
     }
-    const auto layer = layers.find(name);
-    if (!merged_ && layer == layers.end()) {
-      throw RequestError("student.merged: is false, and the layer of '" + name +
-                         "' takes no change beside its weights; leave it out of student.layers, or set true");
-    }
+    any |= matches;
     adapted_.push_back(i);
     std::vector<int64_t> a_shape = w.sizes().vec(), b_shape(a_shape.size(), 1);
     a_shape[0] = settings.rank;
@@ -59,6 +56,11 @@ Adapter::Adapter(Network& network, const Weights& weights, const StudentSettings
     if (!merged_) {
       layer->second->change_by(factors_.tensors[factors_.tensors.size() - 2], factors_.tensors.back(), scale_);
     }
+  }
+  if (!any && !merged_) {
+    throw RequestError(
+        "student.merged: is false, and no layer that student.layers names takes a change beside its weights; expected "
+        "true");
   }
   if (!any) {
     std::string some;
