@@ -60,10 +60,14 @@ TEST_CASE("blocks that are computed again give the same gradients") {
     const Recompute on(true);
     const std::vector<Tensor> again = gradients_of(c, *network, at::kDouble, weights);
     CHECK(Recompute::count() > before);
+    double greatest = 0;
+    for (const Tensor& gradient : plain) {
+      greatest = gradient.defined() ? std::max(greatest, most(gradient)) : greatest;
+    }
     for (size_t i = 0; i < weights.size(); ++i) {
       REQUIRE(plain[i].defined() == again[i].defined());
-      // Sums of branches are taken in another order.
-      CHECK((!plain[i].defined() || most(plain[i] - again[i]) <= 1e-11 * most(plain[i])));
+      // Sums of branches are taken in another order. Some gradients are zero but for rounding: a key's bias.
+      CHECK((!plain[i].defined() || most(plain[i] - again[i]) <= 1e-11 * greatest));
     }
   }
 }
