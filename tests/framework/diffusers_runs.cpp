@@ -319,18 +319,14 @@ TEST_CASE("a student beside weights as stored, computed again block by block, le
 }
 
 TEST_CASE(
-    "what a change beside the weights, weights as stored, and blocks computed again cannot be, is said in a line") {
+    "what a change beside the weights and blocks computed again cannot be is said in a line") {
   const Folder folder;
   write_job(folder, "folder = \"" + fixture("pixel") + "\"");
   const std::string job = "train '" + (folder / "job.toml").string() + "' ";
-  const std::string lora = "student.adapter=lora student.rank=2 student.merged=false ";
   CHECK(one_line(run_retort(job + "student.merged=false"), 2, {"student.merged", "lora"}));
-  CHECK(one_line(run_retort(job + lora + "loss.type=ctm"), 2, {"student.merged", "target"}));
-  CHECK(one_line(run_retort(job + "student.init=random network.type=unet train.gradient_checkpointing=true"), 2,
-                 {"train.gradient_checkpointing"}));
-  const std::string half = "'" + (folder / "job.toml").string() + "' backend.weights=stored teacher.variant=fp16 " +
-                           "teacher.folder='" + fixture("sharded") + "' ";
-  CHECK(one_line(run_retort("train " + half), 2, {"backend.weights", "student.merged = false"}));
+  CHECK(contains(
+      run_retort(job + "student.init=random network.type=unet train.gradient_checkpointing=true").output,
+      "train.gradient_checkpointing: is true"));
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // which takes the signal itself
