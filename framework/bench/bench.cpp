@@ -155,8 +155,8 @@ void Workbench::update_student() {
     adapter_->pull_gradients();
   }
   optimizer_.step(step_, step_);
-  if (adapter_ && adapter_->is_merged()) {
-    weights_.assign(adapter_->merged(trained_.tensors));
+  if (adapter_) {
+    adapter_->apply();
   }
 }
 
@@ -234,15 +234,17 @@ void keep_wanted(std::vector<Stage>& stages, const std::vector<std::string>& wan
     names.push_back(stage.name);
     all += (all.empty() ? "'" : ", '") + stage.name + "'";
   }
-  const auto begins = [](const std::string& name) { return [&](const auto& w) { return name.starts_with(w); }; };
   for (const std::string& one : wanted) {
     if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(one); })) {
       throw RequestError("--stage: there is no '" + one + "' here" + did_you_mean(one, names) + " (there are: " + all +
                          ")");
     }
   }
+  const auto is_left_out = [&](const Stage& stage) {
+    return std::none_of(wanted.begin(), wanted.end(), [&](const auto& one) { return stage.name.starts_with(one); });
+  };
   if (!wanted.empty()) {
-    std::erase_if(stages, [&](const Stage& s) { return std::none_of(wanted.begin(), wanted.end(), begins(s.name)); });
+    std::erase_if(stages, is_left_out);
   }
 }
 

@@ -1,8 +1,7 @@
 #include "help/machine.h"
 
-#include <sys/resource.h>
-
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <fstream>
 #include <sstream>

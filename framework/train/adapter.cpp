@@ -91,6 +91,12 @@ std::optional<Adapter> Adapter::of(const Experiment& experiment, Network& networ
   if (!experiment.student->low_rank) {
     return std::nullopt;
   }
+  for (const Role& role : experiment.loss->roles()) {
+    if (!experiment.student->merged && role.name != "student" && role.update != Role::Update::trained) {
+      throw RequestError("student.merged: is false, and loss '" + experiment.loss_name() + "' keeps a network '" +
+                         role.name + "' that follows the student's weights; expected true");
+    }
+  }
   return std::make_optional<Adapter>(network, weights, *experiment.student, static_cast<uint64_t>(experiment.run->seed),
                                      weights_of_new_inputs(experiment, network));
 }
@@ -125,6 +131,12 @@ void Adapter::pull_gradients() const {
     a.mutable_grad() = at::mm(b.flatten(1).t(), gradient).mul_(scale_).view(a.sizes());
     b.mutable_grad() = at::mm(gradient, a.flatten(1).t()).mul_(scale_).view(b.sizes());
     w.mutable_grad() = Tensor();
+  }
+}
+
+void Adapter::apply() const {
+  if (merged_) {
+    weights_.assign(merged(factors_.tensors));
   }
 }
 

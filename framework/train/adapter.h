@@ -25,19 +25,22 @@ class Adapter {
   Adapter(Network& network, const Weights& weights, const StudentSettings& settings, uint64_t seed,
           const std::vector<std::string>& whole = {});
 
-  /// Of an experiment's student, where it has one.
+  /// Of an experiment's student, where it has one. Throws RequestError where the loss keeps a network that follows the
+  /// student's weights, and the change stands beside them: there is no copy of them that could follow.
   static std::optional<Adapter> of(const Experiment& experiment, Network& network, const Weights& weights);
 
   /// A and B of each adapted weight: what is trained, averaged and saved.
   const Weights& factors() const { return factors_; }
   double scale() const { return scale_; }
-  /// Whether the network holds the weights with their change, which must be given to it after each step.
+  /// Whether the network holds the weights with their change.
   bool is_merged() const { return merged_; }
   /// What PEFT reads as adapter_config.json: kind, rank, weight and the adapted modules.
   Json peft_config(const std::string& base) const;
 
   /// Merged: gives A and B their gradients, from those of the weights, which are cleared.
   void pull_gradients() const;
+  /// Gives the network what it holds, after the factors have moved. Beside the weights, it sees them already.
+  void apply() const;
   /// Merged: all weights with the change that these factors make.
   std::vector<Tensor> merged(const std::vector<Tensor>& factors) const;
 

@@ -132,8 +132,8 @@ void Trainer::restore_state() {
     average_ = trained_.restore("average/", file.tensors);
   }
   averages_.restore(file.tensors, averages);
-  if (adapter_ && adapter_->is_merged()) {
-    load(*network_, trained_.tensors);
+  if (adapter_) {
+    adapter_->apply();
   }
   roles_->restore(file.tensors);
   optimizer_.restore(file.tensors);

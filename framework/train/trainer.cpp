@@ -49,7 +49,6 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   rows_ = batch * (group_.rank() + 1) / group_.size() - first_row_;
   batches_.emplace(experiment_, first_row_, rows_);
   check_trainable(trained_.parameters(), "the student");
-  check_roles();
   roles_ = std::make_unique<RoleSet>(experiment_, weights_);
   if (experiment_.train->averages()) {
     average_ = trained_.copy();
@@ -60,24 +59,6 @@ Trainer::Trainer(Experiment& experiment, fs::path folder, std::shared_ptr<SolveM
   }
   group_.meet();
   restore_state();
-}
-
-// A change that stands beside the weights has no copy of them that could follow.
-void Trainer::check_roles() const {
-  if (!adapter_ || adapter_->is_merged()) {
-    return;
-  }
-  for (const Role& role : experiment_.loss->roles()) {
-    if (role.name != "student" && role.update != Role::Update::trained) {
-      throw RequestError("student.merged: is false, and loss '" + experiment_.loss_name() + "' keeps a network '" +
-                         role.name + "' that follows the student's weights; expected true");
-    }
-  }
-}
-
-// Gives a network the weights that these trained tensors amount to.
-void Trainer::load(Network& network, const std::vector<Tensor>& trained) const {
-  Weights(network).assign(adapter_ ? adapter_->merged(trained) : trained);
 }
 
 // The sum of the losses that are still on the device, all of which are finite, or an Error.
@@ -469,8 +450,8 @@ void Trainer::run(std::optional<int64_t> until) {
     }
     rate_ = optimizer_.rate(record_.step, budget_.spent(record_));
     record_.step += 1;
-    if (adapter_ && adapter_->is_merged()) {
-      load(*network_, trained_.tensors);
+    if (adapter_) {
+      adapter_->apply();
     }
     roles_->follow(weights_.tensors);
     if (!average_.empty()) {

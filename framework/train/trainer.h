@@ -41,8 +41,6 @@ class Trainer {
  private:
   TrainingStep step_of(const Batch& batch, const Ode* ode, int64_t index) const;
   double share_gradients(double loss);
-  void check_roles() const;
-  void load(Network& network, const std::vector<Tensor>& trained) const;
   int64_t stage() const { return budget_.stage(record_, experiment_.loss->stages()); }
   void begin_stage();
   void check_loss(const LossValue& value, const TrainingStep& step) const;

@@ -31,6 +31,15 @@ struct CrossAttention : nn::Module {
   std::shared_ptr<First<Linear>> to_out;
 };
 
+/// `compute(x, given)` of a block that is given a text, as a part that may be computed again.
+template <class F>
+Tensor recomputed_with_text(const nn::Module& block, const F& compute, const Tensor& x, const Given& given) {
+  const auto part = [compute](const Tensor& h, const Tensor& text, const Tensor& mask) {
+    return compute(h, {.time = {}, .text = text, .mask = mask});
+  };
+  return recomputed(block, part, x, given.text, given.mask);
+}
+
 struct TransformerOptions {
   int64_t heads = 8, layers = 1;
   int64_t context = 0;  // numbers of a token
@@ -53,12 +62,8 @@ struct TransformerBlock : nn::Module {
   }
   /// x: [B, N, width]
   Tensor forward(const Tensor& x, const Given& given) const {
-    return recomputed(
-        *this,
-        [this](const Tensor& h, const Tensor& text, const Tensor& mask) {
-          return compute(h, {.time = {}, .text = text, .mask = mask});
-        },
-        x, given.text, given.mask);
+    return recomputed_with_text(
+        *this, [this](const Tensor& h, const Given& g) { return compute(h, g); }, x, given);
   }
 
   bool only_cross;
@@ -141,12 +146,8 @@ struct AddedAttention : Mixer {
   }
 
   Tensor forward(const Tensor& x, const Given& given) override {
-    return recomputed(
-        *this,
-        [this](const Tensor& h, const Tensor& text, const Tensor& mask) {
-          return compute(h, {.time = {}, .text = text, .mask = mask});
-        },
-        x, given.text, given.mask);
+    return recomputed_with_text(
+        *this, [this](const Tensor& h, const Given& g) { return compute(h, g); }, x, given);
   }
 
   int64_t heads;

@@ -33,23 +33,23 @@ void set_state(at::Generator& generator, const Tensor& state) {
 
 // What a part finds around it beside its inputs: random numbers, and whether products are made in a shorter type.
 struct Surroundings {
-  explicit Surroundings(c10::Device device)
-      : generator(at::globalContext().defaultGenerator(device)),
+  explicit Surroundings(c10::Device device_)
+      : device(device_),
+        generator(at::globalContext().defaultGenerator(device)),
         random(state_of(generator)),
-        type(device.type()),
-        autocast(at::autocast::is_autocast_enabled(type)),
-        autocast_type(at::autocast::get_autocast_dtype(type)) {}
+        autocast(at::autocast::is_autocast_enabled(device.type())),
+        autocast_type(at::autocast::get_autocast_dtype(device.type())) {}
 
   void bring_back() {
     set_state(generator, random);
-    at::autocast::set_autocast_enabled(type, autocast);
-    at::autocast::set_autocast_dtype(type, autocast_type);
+    at::autocast::set_autocast_enabled(device.type(), autocast);
+    at::autocast::set_autocast_dtype(device.type(), autocast_type);
     at::autocast::clear_cache();
   }
 
+  c10::Device device;
   at::Generator generator;
   Tensor random;
-  c10::DeviceType type;
   bool autocast;
   at::ScalarType autocast_type;
 };
@@ -57,7 +57,7 @@ struct Surroundings {
 // Those of before, while it lives.
 class Restored {
  public:
-  explicit Restored(Surroundings before, c10::Device device) : now_(device) { before.bring_back(); }
+  explicit Restored(Surroundings before) : now_(before.device) { before.bring_back(); }
   ~Restored() { now_.bring_back(); }
   Restored(const Restored&) = delete;
   Restored& operator=(const Restored&) = delete;
@@ -68,12 +68,11 @@ class Restored {
 
 // What the backward pass needs beside tensors: a custom class of LibTorch, as which a saved value outlives the forward.
 struct Again : torch::CustomClassHolder {
-  Again(Recompute::Part part_, std::vector<Tensor> trained_, c10::Device device_)
-      : part(std::move(part_)), trained(std::move(trained_)), device(device_), surroundings(device_) {}
+  Again(Recompute::Part part_, std::vector<Tensor> trained_, c10::Device device)
+      : part(std::move(part_)), trained(std::move(trained_)), surroundings(device) {}
 
   Recompute::Part part;
   std::vector<Tensor> trained;
-  c10::Device device;
   Surroundings surroundings;
 };
 
@@ -120,7 +119,7 @@ struct PartFunction : torch::autograd::Function<PartFunction> {
     }
     Tensor result;
     {
-      const Restored same(again->surroundings, again->device);
+      const Restored same(again->surroundings);
       result = again->part(inputs);
     }
     const Tensors found = torch::autograd::grad({result}, wanted, {gradients[0]}, /*retain_graph=*/false,

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RETORT = ROOT / "build/release/bin/retort"
@@ -36,10 +37,7 @@ SCHEDULER = dict(_class_name="DDIMScheduler", num_train_timesteps=1000, beta_sch
                  beta_start=0.00085, beta_end=0.012, prediction_type="epsilon", clip_sample=False,
                  set_alpha_to_one=True, steps_offset=0, timestep_spacing="leading")
 SHARD = 1 << 30  # bytes
-# What LoRA changes: the layers of latent-consistency distillation scripts (diffusers, examples/consistency_distillation).
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2",
-           "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"]
-RANK = 64
+STUDENT = tomllib.loads(CONFIG.read_text())["student"]
 
 
 def make(folder, side):
@@ -145,7 +143,8 @@ class Peer:
     def prepare_training(self):
         from peft import LoraConfig
 
-        self.unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
+        targets = [layer.removeprefix("*.").removesuffix(".weight") for layer in STUDENT["layers"]]
+        self.unet.add_adapter(LoraConfig(r=STUDENT["rank"], lora_alpha=STUDENT["alpha"], target_modules=targets))
         for p in self.unet.parameters():
             if p.requires_grad:
                 p.data = p.data.float()
@@ -250,7 +249,8 @@ def agreement(folder, asked, env, place):
     given = inputs_of(1, asked.side)
     given["x"] = given.pop("latents")
     save_file(given, start)
-    betas = torch.linspace(0.00085 ** 0.5, 0.012 ** 0.5, 1000, dtype=torch.float64) ** 2
+    ends = [SCHEDULER[key] ** 0.5 for key in ("beta_start", "beta_end")]
+    betas = torch.linspace(*ends, SCHEDULER["num_train_timesteps"], dtype=torch.float64) ** 2
     kept = torch.cumprod(1 - betas, 0)[-1]
     exact = None
     for precision in ["float32", "bfloat16"]:

@@ -79,8 +79,8 @@ TEST_CASE("patterns choose the layers; one that chooses none is an error that sh
   const Weights weights(network);
   CHECK(Adapter(network, weights, settings_of("layers = [\"conv.*\"]\n"), 0).factors().names ==
         std::vector<std::string>{"conv.lora_A.weight", "conv.lora_B.weight"});
-  CHECK(
-      contains(request_error([&] { Adapter(network, weights, settings_of("layers = [\"attention\"]\n"), 0); }), "conv.weight"));
+  CHECK(contains(request_error([&] { Adapter(network, weights, settings_of("layers = [\"attention\"]\n"), 0); }),
+                 "conv.weight"));
   CHECK(contains(request_error([] {
                    const Value table = parse_toml("adapter = \"lora\"\n", "test.toml");
                    Params p(table, "student", nullptr);

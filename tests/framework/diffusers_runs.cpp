@@ -318,15 +318,13 @@ TEST_CASE("a student beside weights as stored, computed again block by block, le
   CHECK(most(sampled("resumed", small) - beside) == 0);
 }
 
-TEST_CASE(
-    "what a change beside the weights and blocks computed again cannot be is said in a line") {
+TEST_CASE("what a change beside the weights and blocks computed again cannot be is said in a line") {
   const Folder folder;
   write_job(folder, "folder = \"" + fixture("pixel") + "\"");
   const std::string job = "train '" + (folder / "job.toml").string() + "' ";
   CHECK(one_line(run_retort(job + "student.merged=false"), 2, {"student.merged", "lora"}));
-  CHECK(contains(
-      run_retort(job + "student.init=random network.type=unet train.gradient_checkpointing=true").output,
-      "train.gradient_checkpointing: is true"));
+  CHECK(contains(run_retort(job + "student.init=random network.type=unet train.gradient_checkpointing=true").output,
+                 "train.gradient_checkpointing: is true"));
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // which takes the signal itself
