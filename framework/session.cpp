@@ -1,36 +1,36 @@
 #include "retort/session.h"
 
-#include <atomic>
+#include <algorithm>
+#include <iterator>
+#include <mutex>
 
 #include "interrupt.h"
 #include "io/json.h"
-#include "log.h"
-#include "plugin/registry.h"
 #include "report/report.h"
 #include "report/results.h"
 #include "run/plan.h"
 #include "run/run.h"
+#include "session_state.h"
 
 namespace retort {
 
 namespace {
 
-std::atomic<bool> one_lives{false};
-
-// What belongs to the process while a session lives, taken and given back.
-class Place {
+// What belongs to the process, one session's after the other's: who is told of the work, and the wish to stop.
+class Turn {
  public:
-  Place() {
-    if (one_lives.exchange(true)) {
-      throw Error("a Session lives already in this process; expected one at a time");
-    }
+  explicit Turn(const log::Printer& printer) : alone_(one_at_a_time()) { log::print_to(printer); }
+  ~Turn() { log::print_to({}); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  static std::mutex& one_at_a_time() {
+    static std::mutex mutex;
+    return mutex;
   }
-  ~Place() {
-    log::print_to({});
-    one_lives = false;
-  }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
+
+  std::lock_guard<std::mutex> alone_;
 };
 
 log::Printer printer_of(SessionOptions& options) {
@@ -50,16 +50,8 @@ log::Printer printer_of(SessionOptions& options) {
 
 }  // namespace
 
-struct Session::State {
-  Place place;
-  Registry registry;
-  std::atomic<bool> works = false;
-};
-
 Session::Session(SessionOptions options)
-    : state_(new State{.place = {}, .registry = Registry(plugin_folders(options.plugin_folders))}) {
-  log::print_to(printer_of(options));
-}
+    : state_(new State{.registry = Registry(plugin_folders(options.plugin_folders)), .printer = printer_of(options)}) {}
 
 Session::~Session() = default;
 
@@ -71,7 +63,31 @@ std::vector<Session::Plugin> Session::plugins() const {
   return out;
 }
 
+Value Session::describe(const std::string& kind, const std::string& name) const {
+  const PluginDescription found = state_->registry.describe(state_->registry.find(kind, name));
+  const auto text = [](std::string words) { return Value{std::move(words), {}}; };
+  Array parameters;
+  for (const ParamInfo& info : found.params) {
+    Value one;
+    one["name"] = text(info.name);
+    one["type"] = text(info.type);
+    one["default"] = text(info.default_value);
+    one["required"] = Value{info.required, {}};
+    one["range"] = text(info.range);
+    Array choices;
+    std::transform(info.choices.begin(), info.choices.end(), std::back_inserter(choices), text);
+    one["choices"] = Value{std::move(choices), {}};
+    one["doc"] = text(info.doc);
+    parameters.push_back(std::move(one));
+  }
+  Value out;
+  out["about"] = text(found.about);
+  out["parameters"] = Value{std::move(parameters), {}};
+  return out;
+}
+
 std::vector<Session::Cell> Session::plan(const RunRequest& request) {
+  const Turn turn(state_->printer);
   std::vector<Cell> out;
   const auto add = [&](retort::Work work) {
     const retort::Plan plan(request, std::move(work), state_->registry, Plan::For::looking);
@@ -87,18 +103,29 @@ std::vector<Session::Cell> Session::plan(const RunRequest& request) {
 }
 
 std::filesystem::path Session::run(const RunRequest& request, Stages stages) {
-  struct Work {
-    std::atomic<bool>& goes_on;
-    explicit Work(std::atomic<bool>& flag) : goes_on(flag) {
-      if (goes_on.exchange(true)) {
+  struct Asked {
+    State& state;
+    explicit Asked(State& of) : state(of) {
+      if (state.works.exchange(true)) {
         throw Error("this Session runs something already; expected one run at a time");
       }
     }
-    ~Work() {
-      goes_on = false;
+    ~Asked() { state.works = state.stops = false; }
+  } asked(*state_);
+  const Turn turn(state_->printer);
+  struct OnTurn {
+    State& state;
+    explicit OnTurn(State& of) : state(of) {
+      state.on_turn = true;
+      if (state.stops) {  // wished while it waited
+        request_stop();
+      }
+    }
+    ~OnTurn() {
+      state.on_turn = false;
       forget_stop();
     }
-  } work(state_->works);
+  } on_turn(*state_);
   const RunOutcome out = retort::run(request, state_->registry, stages);
   out.require_all();
   return out.folder;
@@ -111,7 +138,11 @@ Value Session::results(const std::filesystem::path& folder) const {
 std::string Session::table(const std::filesystem::path& folder) const { return terminal_table(folder); }
 
 void Session::interrupt() noexcept {
-  if (state_->works) {
+  if (!state_->works) {
+    return;
+  }
+  state_->stops = true;
+  if (state_->on_turn) {
     request_stop();
   }
 }

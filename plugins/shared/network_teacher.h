@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "../shared/guidance.h"
+#include <retort/guidance.h>
 
 namespace retort {
 

@@ -1,62 +1,38 @@
-/// A solver in Python: a .py file with a function step(ode, x, t, s) and the constants `order` and `evaluations`.
+/// A solver in Python: a .py file with a class `Solver`, or with a function step(ode, x, t, s) for single-step methods.
 ///
-/// x is [B, …]; t and s are [B] float64, each row's time and the one it goes to. `ode` has data(x, t), noise(x, t),
-/// velocity(x, t), predict(x, t) = (data, noise), and `process` with alpha, sigma, noise_level and time_of_noise_level.
-/// `retort.rows(c, x)` shapes a number per row to multiply samples. For single-step methods, to try an idea before it
-/// is written in C++.
+/// The class has step(self, step, x), which returns x at the step's end, and may say `order` and `evaluations` (1 by
+/// default), `stochastic`, and `interior` (whether the host shall take the steps out of alpha = 0 and into sigma = 0).
+/// `step` has t and s ([B] float64, each row's time and the one it goes to), start and end (the same with alpha, sigma,
+/// half_log_snr, noise_level), `ode` with data(x, t), noise(x, t), velocity(x, t), predict(x, t) = (data, noise) and
+/// `process`, `history` for what is kept from step to step, normal(x), brownian(x), remaining, grid, later(ahead). Beside
+/// the function stand the constants `order` and `evaluations`. `retort.rows(c, x)` shapes a number per row to multiply
+/// samples.
 ///
 ///     [solver]
 ///     type = "python"
 ///     file = "my_solver.py"
 #include <retort/plugin.h>
-#include <retort/solver.h>
 
-#include "../shared/python.h"
+#include "file.h"
 
 using namespace retort;
-
-#ifdef RETORT_WITH_PYTHON
-
-class PythonSolver final : public Solver {
- public:
-  explicit PythonSolver(Params& p)
-      : file_(p, "step", [](pybind11::module_&) {}),
-        order_(file_.constant(p, "order", 1)),
-        evaluations_(file_.constant(p, "evaluations", 1)) {}
-
-  int order() const override { return order_; }
-  int evaluations() const override { return evaluations_; }
-
-  Tensor step(const Step& step, const Tensor& x) const override {
-    const at::NoGradGuard no_grad;
-    const auto tensor = [](const pybind11::object& out) { return pybind11::cast<Tensor>(out); };
-    const Tensor next = file_.call(tensor, python::OdeView{&step.ode}, x, step.from.t(), step.to.t());
-    if (next.sizes() != x.sizes()) {
-      throw Error("step returned another shape than x's");
-    }
-    return next.to(x.options());
-  }
-
- private:
-  python::File file_;
-  int order_, evaluations_;
-};
-
-#else
 
 class PythonSolver final : public Solver {
  public:
   explicit PythonSolver(Params& p) {
-    p.path("file", "", "a .py file that defines step");
+    python::Object object = python::from_file(p, "Solver", "step");
     if (!p.is_describing()) {
-      python::missing();
+      made_ = python::made_of_file(p, [&] { return std::make_shared<python::ObjectSolver>(std::move(object)); });
     }
   }
-  int order() const override { return 1; }
-  int evaluations() const override { return 1; }
-  Tensor step(const Step&, const Tensor& x) const override { return x; }
-};
+  int order() const override { return made_ ? made_->order() : 1; }
+  int evaluations() const override { return made_ ? made_->evaluations() : 1; }
+  bool interior() const override { return made_ && made_->interior(); }
+  bool stochastic() const override { return made_ && made_->stochastic(); }
+  Tensor step(const Step& step, const Tensor& x) const override { return made_->step(step, x); }
 
-#endif
+ private:
+  std::shared_ptr<python::ObjectSolver> made_;
+};
 
 RETORT_PLUGIN(PythonSolver, solver, python)

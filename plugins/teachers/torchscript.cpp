@@ -16,15 +16,13 @@
 ///     file = "teacher.pt"
 ///     parametrisation = "noise"      # or "v", "data", "edm", "flow"
 ///     time = "step"                  # 0 to T - 1; or "sigma", "log_sigma", "fraction", …
-#include <retort/host.h>
+#include <retort/module_teacher.h>
 #include <retort/plugin.h>
-#include <retort/teacher.h>
 
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "../shared/guidance.h"
 #include "../shared/script_module.h"
 
 using namespace retort;
@@ -59,113 +57,36 @@ class Plain final : public CompiledNetwork {
   std::shared_ptr<Network> network_;
 };
 
-constexpr double least_level = 1e-4, most_level = 1e4;  // finite at sigma = 0 and alpha = 0, as EDM's label is
+// The keys of the file come first.
+struct OfFile {
+  explicit OfFile(Params& p) : keys_(p) {}
+  ScriptKeys keys_;
+};
 
 }  // namespace
 
-class TorchScriptTeacher final : public Teacher {
+class TorchScriptTeacher final : private OfFile, public ModuleTeacher {
  public:
-  explicit TorchScriptTeacher(Params& p)
-      : keys_(p),
-        form_(p),
-        input_(p.choice("input", "auto", {"auto", "x", "y", "c_in"},
-                        "what the module takes for a sample: x; y = x / alpha; c_in: EDM's factor of y; auto: as "
-                        "preconditioning says")),
-        time_(p.choice("time", "auto", times(),
-                       "what the module takes for a time. With sigma the noise level of y = x / alpha, auto: as "
-                       "preconditioning says; step: 0 to T - 1, of a process that is a table; t: the process's own; "
-                       "fraction: t / t_max; reversed: 1 - t / t_max; c_noise: log(sigma) / 4; log_snr: -2 "
-                       "log(sigma)")),
-        guidance_(guidance_weight(p)),
-        shape_(p.get("shape", std::vector<int64_t>{}, "of one sample, such as [3, 32, 32]; empty: the data set's",
-                     at_least(1))) {
-    range_ = guidance_range(p);
-    const int64_t classes = p.get("classes", 0, "of its labels; 0: the data set's", at_least(0));
+  explicit TorchScriptTeacher(Params& p) : OfFile(p), ModuleTeacher(p) {
     const std::string precision = p.choice("precision", "file", {"file", "float32", "float64", "bfloat16", "float16"},
                                            "type of its weights; file: as they are there");
     if (p.is_describing()) {
       return;
     }
-    if (!p.given("parametrisation")) {
-      throw p.error("parametrisation", "missing; expected what the module predicts: noise, v, data, edm or flow");
-    }
-    process_ = p.host().process();
-    if (time_ == "step") {
-      form_.preconditioning.sees = Sees::discrete;
-    }
-    check_process(p);
-    const ModelSpec spec = p.host().spec();
-    shape_ = shape_.empty() ? spec.shape : shape_;
-    if (shape_.empty()) {
-      throw p.error("shape",
-                    "missing, and there is no data set; expected the shape of one sample, such as [3, 32, 32]");
-    }
-    ScriptModule script(keys_, p, conditions(spec, classes), ScriptModule::Use::teacher);
-    for (const Input& input : conditions(spec, classes)) {
-      if (script.takes(input.name) && input.name != inputs::guidance) {
-        inputs_.push_back(input);
-      }
-    }
-    takes_guidance_ = script.takes(inputs::guidance);
-    if (inputs_.empty() && !takes_guidance_ && (guidance_ != 1 || range_)) {
-      throw p.error(range_ ? "guidance_range" : "guidance",
-                    "needs a conditional module; forward of " + keys_.file + " is given x and time alone");
-    }
+    const std::vector<Input> known = known_inputs(p);
+    ScriptModule script(keys_, p, known, ScriptModule::Use::teacher);
+    std::vector<Input> taken;
+    std::copy_if(known.begin(), known.end(), std::back_inserter(taken),
+                 [&](const Input& input) { return script.takes(input.name); });
+    takes(std::move(taken), "forward of " + keys_.file, p);
     build(p, std::move(script), precision);
     try_out(p);
   }
 
-  const Process& process() const override { return process_; }
-  Parametrisation parametrisation() const override { return form_; }
-  std::vector<int64_t> shape() const override { return shape_; }
-  std::vector<Input> inputs() const override { return inputs_; }
-  int64_t cost() const override { return asks_twice() ? 2 : 1; }
-  std::optional<std::pair<double, double>> guidance() const override { return range_; }
-
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
-    const Tensor scale = factor(t);
-    const Tensor input = scale.defined() ? rows(scale, x) * x : x;
-    const Conditioning given = whole(condition, x);
-    if (!asks_twice()) {
-      return ask(input, t, guidance_ == 0 && !range_ && !takes_guidance_ ? unconditional(given) : given);
-    }
-    const Tensor both = ask(at::cat({input, input}), at::cat({t, t}), Conditioning::cat(given, unconditional(given)));
-    return guided(both, condition[retort::inputs::guidance], guidance_);
-  }
-
  private:
-  // The module's answer to a sample as it takes it.
-  Tensor ask(const Tensor& input, const Tensor& t, const Conditioning& given) const {
-    const Tensor time = time_of(t).to(input.device(), double_ ? at::kDouble : at::kFloat);
-    return (*network_)(input, time, given).to(input.scalar_type());
-  }
-
-  static std::vector<std::string> times() {
-    return {"auto", "step", "t", "fraction", "reversed", "sigma", "log_sigma", "c_noise", "log_snr"};
-  }
-
-  void check_process(const Params& p) const {
-    if (time_ == "step" && process_.steps() == 0) {
-      throw p.error("time", "\"step\" counts the steps of a table, which process '" + process_.name() +
-                                "' has none of; expected a [process] such as 'betas', or another time");
-    }
-    form_.check(process_, p);
-    if (time_ == "reversed" && process_.is_variance_exploding()) {
-      throw p.error("time",
-                    "\"reversed\" is 1 - t / t_max, and process 've' has no end; expected a [process] that has");
-    }
-  }
-
-  // What the module can be given besides x and time.
-  static std::vector<Input> conditions(const ModelSpec& spec, int64_t classes) {
-    std::vector<Input> out = label_inputs(classes);
-    for (const Input& input : spec.inputs) {
-      if (input.name != inputs::guidance && (classes == 0 || input.name != inputs::labels)) {
-        out.push_back(input);
-      }
-    }
-    out.push_back(guidance_input());
-    return out;
+  Tensor ask(const Tensor& x, const Tensor& t, const Conditioning& given) const override {
+    const Tensor time = t.to(x.device(), double_ ? at::kDouble : at::kFloat);
+    return (*network_)(x, time, given).to(x.scalar_type());
   }
 
   // On the backend's device, and compiled by it where its weights are of the type that backends compute in.
@@ -191,17 +112,17 @@ class TorchScriptTeacher final : public Teacher {
   // Two rows together, each alone, and at other times.
   void try_out(const Params& p) {
     const Backend& backend = p.host().backend();
-    std::vector<int64_t> shape = shape_;
+    std::vector<int64_t> shape = this->shape();
     shape.insert(shape.begin(), 2);
-    const Tensor t = at::tensor({0.3, 0.6}, at::kDouble) * process_.t_max();
+    const Tensor t = at::tensor({0.3, 0.6}, at::kDouble) * process().t_max();
     const Tensor z = at::randn(shape, seeded(0, "trial of a module"), at::TensorOptions().dtype(backend.dtype()))
                          .to(backend.device());
-    const Tensor x = rows((process_.alpha(t).square() + process_.sigma(t).square()).sqrt(), z) * z;
+    const Tensor x = rows((process().alpha(t).square() + process().sigma(t).square()).sqrt(), z) * z;
     const Conditioning condition = example(backend.device());
     const Tensor both = tried(p, x, t, condition);
     const auto refuse = [&](const std::string& what) { return p.error("file", keys_.file + ": " + what); };
     if (!both.isfinite().all().item<bool>()) {
-      throw refuse("gives numbers that are not finite, for noise in the middle of process '" + process_.name() + "'");
+      throw refuse("gives numbers that are not finite, for noise in the middle of process '" + process().name() + "'");
     }
     const double scale = 1 + both.abs().max().item<double>();
     const auto differ = [&](const Tensor& one, const Tensor& other, double tolerance) {
@@ -219,7 +140,7 @@ class TorchScriptTeacher final : public Teacher {
                        : "answers to a row otherwise when another one is beside it; expected a module that treats "
                          "every row alone, and was exported for any number of them");
     }
-    if (at::equal(ask(x, t, whole(condition, x)), ask(x, t.flip(0), whole(condition, x)))) {
+    if (at::equal(ask_at(x, t, whole(condition, x)), ask_at(x, t.flip(0), whole(condition, x)))) {
       throw refuse("answers to every time alike; expected a module that was exported with its time as a tensor");
     }
     if (compiled_) {
@@ -248,88 +169,11 @@ class TorchScriptTeacher final : public Teacher {
       throw p.error(e.key, e.what());
     } catch (const std::exception& e) {
       throw p.error("file", keys_.file + ": fails on " + std::to_string(x.size(0)) + " row(s) of " +
-                                script_parts::spell(shape_) + ": " + script_parts::line_of(e));
+                                script_parts::spell(shape()) + ": " + script_parts::line_of(e));
     }
   }
 
-  // Conditions of two rows, for the trial.
-  Conditioning example(c10::Device device) const {
-    Conditioning out;
-    for (const Input& input : inputs_) {
-      std::vector<int64_t> shape = input.shape;
-      shape.insert(shape.begin(), 2);
-      const Tensor rows = input.classes > 0 ? at::arange(2, at::kLong).remainder(input.classes)
-                                            : at::ones(shape, at::TensorOptions().dtype(input.dtype));
-      out.set(input.name, rows.to(device));
-    }
-    if (range_) {
-      out.set(retort::inputs::guidance, at::full({2}, range_->first, at::kDouble));
-    }
-    return out;
-  }
-
-  bool asks_twice() const { return !takes_guidance_ && (range_ || (guidance_ != 1 && guidance_ != 0)); }
-
-  // What the module is given of the conditions; labels that are not given mean "no class".
-  Conditioning whole(const Conditioning& condition, const Tensor& x) const {
-    Conditioning out;
-    for (const Input& input : inputs_) {
-      if (condition.has(input.name)) {
-        out.set(input.name, condition[input.name].to(x.device()));
-      } else if (input.classes > 0) {
-        out.set(input.name, at::full({x.size(0)}, input.classes, x.options().dtype(at::kLong)));
-      }
-    }
-    if (takes_guidance_) {
-      const Tensor w = condition[retort::inputs::guidance];
-      out.set(retort::inputs::guidance,
-              w.defined() ? w.to(x.device()) : at::full({x.size(0)}, guidance_, x.options().dtype(at::kDouble)));
-    }
-    return out;
-  }
-
-  // The factor of x, [B]; undefined for x itself.
-  Tensor factor(const Tensor& t) const {
-    if (input_ == "y") {
-      return at::minimum(1 / process_.alpha(t), most_level / process_.sigma(t));
-    }
-    if (input_ == "c_in") {
-      return Preconditioning{Sees::edm, form_.sigma_data}.c_in(process_, t);
-    }
-    return input_ == "x" ? Tensor() : form_.c_in(process_, t);
-  }
-
-  // What the module is told of the time, [B].
-  Tensor time_of(const Tensor& t) const {
-    if (time_ == "auto" || time_ == "step") {
-      return form_.c_noise(process_, t);
-    }
-    if (time_ == "t") {
-      return t;
-    }
-    if (time_ == "fraction") {
-      return t / process_.t_max();
-    }
-    if (time_ == "reversed") {
-      return 1 - t / process_.t_max();
-    }
-    const Tensor sigma = process_.noise_level(t).clamp(least_level, most_level);
-    const Tensor log_sigma = sigma.log();
-    return time_ == "sigma"       ? sigma
-           : time_ == "log_sigma" ? log_sigma
-           : time_ == "c_noise"   ? log_sigma / 4
-                                  : log_sigma * -2;
-  }
-
-  ScriptKeys keys_;
-  Parametrisation form_;
-  std::string input_, time_;
-  double guidance_;
-  std::optional<std::pair<double, double>> range_;
-  std::vector<int64_t> shape_;
-  std::vector<Input> inputs_;
-  Process process_;
-  bool takes_guidance_ = false, double_ = false, half_ = false;
+  bool double_ = false, half_ = false;
   std::shared_ptr<CompiledNetwork> network_, compiled_;
 };
 

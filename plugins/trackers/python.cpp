@@ -14,42 +14,17 @@
 #include <retort/plugin.h>
 #include <retort/tracker.h>
 
-#include "../shared/python.h"
-#include "../shared/tracked_file.h"
-
-#ifdef RETORT_WITH_PYTHON
-
 #include <cmath>
+
+#include "../shared/tracked_file.h"
+#include "file.h"
 
 using namespace retort;
 namespace py = pybind11;
 
 namespace {
 
-py::object to_python(const Value& value) {
-  return std::visit(
-      [](const auto& data) -> py::object {
-        using T = std::decay_t<decltype(data)>;
-        if constexpr (std::is_same_v<T, Array>) {
-          py::list out;
-          for (const Value& item : data) {
-            out.append(to_python(item));
-          }
-          return out;
-        } else if constexpr (std::is_same_v<T, Table>) {
-          py::dict out;
-          for (const auto& [key, item] : data) {
-            out[py::str(key)] = to_python(item);
-          }
-          return out;
-        } else {
-          return py::cast(data);
-        }
-      },
-      value.data);
-}
-
-py::dict to_python(const Scalars& scalars) {
+py::dict finite(const Scalars& scalars) {
   py::dict out;
   for (const Scalar& s : scalars) {
     std::visit(
@@ -67,13 +42,11 @@ py::dict to_python(const Scalars& scalars) {
 
 class PythonTracker final : public Tracker {
  public:
-  explicit PythonTracker(Params& p) : file_(p, "Tracker", [](py::module_&) {}) {
+  explicit PythonTracker(Params& p) : object_(python::from_file(p, "Tracker")) {
     if (!p.is_describing()) {
-      object_ = file_.make();
-      file_.locked([&] {
-        if (!py::hasattr(object_.of(), "log")) {
-          throw p.error("file", "its class 'Tracker' has no method 'log'; expected log(self, step, numbers)");
-        }
+      python::made_of_file(p, [&] {
+        object_.require("log", "log(self, step, numbers)");
+        return 0;
       });
     }
   }
@@ -83,12 +56,12 @@ class PythonTracker final : public Tracker {
       py::dict about;
       about["name"] = run.name;
       about["folder"] = run.folder.string();
-      about["config"] = to_python(run.config);
+      about["config"] = python::to_python(run.config);
       return py::make_tuple(about, from_step);
     });
   }
   void log(int64_t step, const Scalars& scalars) override {
-    ask("log", [&] { return py::make_tuple(step, to_python(scalars)); });
+    ask("log", [&] { return py::make_tuple(step, finite(scalars)); });
   }
   void pictures(int64_t step, const std::string& name, const Tensor& pictures) override {
     ask("pictures", [&] { return py::make_tuple(step, name, pictures); });
@@ -100,7 +73,7 @@ class PythonTracker final : public Tracker {
     ask("end", [&] {
       py::list all;
       for (const Measured& m : measured) {
-        all.append(py::make_tuple(m.step, to_python(m.scalars)));
+        all.append(py::make_tuple(m.step, finite(m.scalars)));
       }
       return py::make_tuple(all);
     });
@@ -109,33 +82,15 @@ class PythonTracker final : public Tracker {
  private:
   template <class F>
   void ask(const char* method, F arguments) const {
-    file_.locked([&] {
-      if (py::hasattr(object_.of(), method)) {
-        object_.of().attr(method)(*arguments());
+    object_.with([&](const py::object& object) {
+      if (py::hasattr(object, method)) {
+        object.attr(method)(*arguments());
       }
+      return 0;
     });
   }
 
-  python::File file_;
-  python::Kept object_;
+  python::Object object_;
 };
-
-#else
-
-using namespace retort;
-
-class PythonTracker final : public Tracker {
- public:
-  explicit PythonTracker(Params& p) {
-    p.path("file", "", "a .py file that defines Tracker");
-    if (!p.is_describing()) {
-      python::missing();
-    }
-  }
-  void begin(const TrackedRun&, int64_t) override {}
-  void log(int64_t, const Scalars&) override {}
-};
-
-#endif
 
 RETORT_PLUGIN(PythonTracker, tracker, python)

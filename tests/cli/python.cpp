@@ -1,9 +1,12 @@
 #include "io/files.h"
 #include "io/json.h"
+#include "io/safetensors.h"
 #include "support/program.h"
 
 using namespace retort;
 using namespace retort::test;
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -109,4 +112,90 @@ TEST_CASE("what a plugin does to others is an error that names it") {
   CHECK(gone.code == 1);
   CHECK(contains(gone.output, "ended the process by _exit(0)"));
   CHECK(contains(gone.output, "solver 'python'"));
+}
+
+namespace {
+
+const std::string ring = files + "/ring.py'";
+
+Json metrics_of(const fs::path& folder) {
+  return Json::parse(read_text(folder / "results.json"))["students"][0]["metrics"];
+}
+
+}  // namespace
+
+TEST_CASE("teacher and schedule in Python lead where the same in C++ lead") {
+  Folder folder;
+  write_text(folder / "start.csv", "1.0,-2.0\n0.3,4.0\n-3.0,0.1\n");
+  const std::string solve = "solve " + mixture_config + " --dtype float64 --start " + folder.string() + "/start.csv --out ";
+  const auto out = [&](const std::string& name, const std::string& keys) {
+    const Outcome outcome = run_retort(solve + (folder / name).string() + keys);
+    CAPTURE(outcome.output);
+    REQUIRE(outcome.code == 0);
+    return read_samples((folder / name).string(), {2});
+  };
+  const Tensor native = out("a.csv", "");
+  const Tensor teacher = out("b.csv", with("teacher", ring) + "teacher.parametrisation=data teacher.time=sigma teacher.shape=[2]");
+  CHECK((native - teacher).abs().max().item<double>() < 1e-6);
+  const Tensor schedule = out("c.csv", with("schedule", files + "/karras.py'"));
+  CHECK((native - schedule).abs().max().item<double>() < 1e-9);
+}
+
+TEST_CASE("a metric in Python measures what the same metric in C++ measures") {
+  Folder folder;
+  const Outcome run = run_retort("run " + mixture_config + small + "loss.type=cm 'evaluate.metrics=[\"ode_error\",\"python\"]' metric.python.file=" +
+                                 ring + " metric.ode_error.exact_samples=0 run.output=" + folder.string() + "/out");
+  CAPTURE(run.output);
+  REQUIRE(run.code == 0);
+  const Json metrics = metrics_of(folder / "out");
+  CHECK(metrics["end_error"].get<double>() == doctest::Approx(metrics["ode_error"].get<double>()).epsilon(1e-4));
+  CHECK(!Json::parse(read_text(folder / "out/results.json"))["teacher"]["metrics"].contains("end_error"));
+}
+
+TEST_CASE("data, network and loss in Python: trained, stopped, gone on with, sampled") {
+  Folder folder;
+  const std::string keys = small + with("dataset", ring) + with("network", ring) + with("loss", files + "/losses.py'") +
+                           with("solver", files + "/remembering.py'") + with("schedule", files + "/karras.py'") +
+                           "'evaluate.metrics=[\"sliced_wasserstein\"]' train.ema=0.9 ";
+  const auto run = [&](const std::string& name, const std::string& more) {
+    const Outcome out = run_retort("run " + mixture_config + keys + more + " run.output=" + (folder / name).string());
+    CAPTURE(out.output);
+    REQUIRE(out.code == 0);
+    return metrics_of(folder / name);
+  };
+  const Json whole = run("whole", "train.steps=20");
+  run("parts", "train.steps=8");
+  CHECK(run("again", "train.steps=20") == whole);
+  const std::string student = (folder / "whole/checkpoints/student.safetensors").string();
+  const std::map<std::string, Tensor> weights = read_safetensors(student).tensors;
+  for (const char* name : {"first.weight", "labels.weight", "last.bias"}) {
+    CHECK(weights.contains(name));
+  }
+  CHECK(contains(read_text(folder / "whole/metrics.jsonl"), "distance"));
+  const Outcome sampled = run_retort("sample " + student + " --out " + folder.string() + "/samples.csv --samples 5");
+  CAPTURE(sampled.output);
+  CHECK(sampled.code == 0);
+}
+
+TEST_CASE("a file in Python that lacks something is one line") {
+  Folder folder;
+  const std::string file = folder.string() + "/mine.py";
+  const auto refused = [&](const std::string& kind, const std::string& text, const char* part) {
+    write_text(file, text);
+    const std::string key = kind == "metric" ? " 'evaluate.metrics=[\"python\"]' metric.python.file=" + file + " " : with(kind, file);
+    CAPTURE(text);
+    CHECK(one_line(run_retort("run " + mixture_config + small + key + " run.output=" + folder.string() + "/out"), 2, {part}));
+  };
+  refused("solver", "class Solver:\n    pass\n", "has no method 'step'");
+  refused("schedule", "class Schedules:\n    pass\n", "and no class 'Schedule'");
+  refused("schedule", "class Schedule:\n    pass\n", "has no method 'times'");
+  refused("loss", "class Loss:\n    makes = 'consistence'\n", "did you mean 'consistency'");
+  refused("loss", "class Loss:\n    needs = {'teachers': True}\n", "did you mean 'teacher'");
+  refused("loss", "class Loss:\n    roles = [{'nam': 'a'}]\n", "did you mean 'name'");
+  refused("metric", "class Metric:\n    pass\n", "has no method 'measure'");
+  refused("dataset", "class Dataset:\n    shape = [2]\n", "has no method 'size'");
+  refused("dataset", "class Dataset:\n    shape = 'two'\n", "'shape' has another type");
+  refused("dataset", "class Dataset:\n    pass\n", "does not say 'shape");
+  refused("network", "class Network:\n    pass\n", "TypeError");
+  refused("teacher", "class Teacher:\n    def __call__(self, x, t):\n        return x\n", "parametrisation: missing");
 }

@@ -38,7 +38,8 @@ struct SessionOptions {
   std::function<void(const std::string& what, int64_t done, int64_t total)> progress = {};
 };
 
-/// The plugins, and what is said and asked while work goes on. A process has one at a time.
+/// The plugins, and what is said and asked while work goes on. There may be several in a process: one works at a time,
+/// and others wait for it.
 class RETORT_API Session {
  public:
   explicit Session(SessionOptions options = {});
@@ -51,6 +52,9 @@ class RETORT_API Session {
     std::filesystem::path file;
   };
   std::vector<Plugin> plugins() const;
+  /// What a plugin says of itself: `about`, and `parameters`, a list of tables with name, type, default, required, range,
+  /// choices and doc. Throws RequestError where there is none of that name.
+  Value describe(const std::string& kind, const std::string& name) const;
 
   /// A configuration of a sweep, or the only one.
   struct Cell {
@@ -64,7 +68,7 @@ class RETORT_API Session {
   std::vector<Cell> plan(const RunRequest& request);
 
   /// Does what is not done yet, and goes on where an earlier call stopped. Returns the folder of the results. One at a
-  /// time: throws Error while another thread's is under way.
+  /// time: throws Error while another thread's run of this session is under way.
   std::filesystem::path run(const RunRequest& request, Stages stages = Stages::everything);
 
   /// What is in a folder of results (results.json). Throws RequestError where there is none.
@@ -72,11 +76,12 @@ class RETORT_API Session {
   /// The same as a table in plain text.
   std::string table(const std::filesystem::path& folder) const;
 
-  /// Lets the `run` that is under way save what it has, and end with an Error; does nothing where there is none. From
-  /// any thread, or a signal handler.
+  /// Lets this session's `run` that is under way save what it has, and end with an Error; does nothing where there is
+  /// none. From any thread, or a signal handler.
   void interrupt() noexcept;
 
  private:
+  friend class Workbench;
   struct State;
   std::unique_ptr<State> state_;
 };
