@@ -50,17 +50,26 @@ class Losses(unittest.TestCase):
                     if needs is None:
                         continue
                     module = Small(needs["outputs"])
-                    values = loss.values(retort.Student(module, process=process), data(), teacher=teacher(process))
-                    loss.backward(values)
+                    student = retort.Student(module, process=process)
+                    held = teacher(process)
+                    for _ in range(3):  # a network of the loss's own may say nothing before it has learnt
+                        values = loss.values(student, data(), teacher=held, step=0)
+                        for role in values:
+                            for p in loss.parameters(role):
+                                p.grad = None
+                        loss.backward(values)
+                        with torch.no_grad():
+                            for p in [p for role in loss.trained() for p in loss.parameters(role) if p.grad is not None]:
+                                p.sub_(0.1 * p.grad)
                     self.assertIn("student", values)
                     for name_of_role, value in values.items():
                         self.assertTrue(bool(value.isfinite()), name_of_role)
                         own = [p.grad for p in loss.parameters(name_of_role) if p.grad is not None]
                         self.assertTrue(any(bool((g != 0).any()) for g in own), name_of_role)
                     tried += 1
-        self.assertGreater(tried, 30)
+        self.assertGreater(tried, 60)
 
-    of_pictures_or_labels = ("classifier", "autoencoder", "contrastive", "cross_entropy", "reconstruction")
+    of_pictures_or_labels = ("autoencoding", "contrastive", "cross_entropy")
 
     def needs(self, loss, process):
         """What it needs; None where it is not for the process, which it says itself."""
@@ -147,7 +156,7 @@ class Losses(unittest.TestCase):
                 p.add_(1.0)
         loss.update()
         for average, was, weight in zip(loss.parameters("target"), before, module.parameters()):
-            self.assertLess(float((average - (0.9 * was + 0.1 * weight)).abs().max()), 1e-6)
+            self.assertLess(float((average - (0.9 * was + 0.1 * weight)).abs().max().detach()), 1e-6)
             self.assertFalse(average.requires_grad)
 
     def test_each_network_is_trained_by_its_own_value(self):
@@ -167,18 +176,31 @@ class Losses(unittest.TestCase):
 
     def test_training_brings_samples_to_the_data(self):
         module = Small()
-        loss = retort.losses.direct_cm(solver="heun", schedule="karras", steps=8)
+        loss = retort.losses.direct_cm(solver="heun", schedule={"type": "karras", "steps": 8, "sigma_max": 5.0})
         student = retort.Student(module, sigma_data=exact.std, prediction="edm")
         optimizer = torch.optim.Adam(module.parameters(), 3e-3)
         noise = torch.randn(2000, 3)
-        for step in range(300):
+        for step in range(1000):
             optimizer.zero_grad()
-            loss(student, data(64, seed=step), teacher=teacher(), progress=step / 300).backward()
+            loss(student, data(64, seed=step), teacher=teacher(), progress=step / 1000).backward()
             optimizer.step()
+            optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / 1000)
         for steps in (1, 2):
             out = retort.sample(student, noise, loss, steps=steps)
-            self.assertAlmostEqual(float(out.std()), exact.std, delta=0.06, msg=f"{steps} steps")
+            self.assertAlmostEqual(float(out.std()), exact.std, delta=0.1, msg=f"{steps} steps")
         self.assertTrue(torch.equal(out, retort.sample(student, noise, loss, steps=2)))
+
+    def test_own_networks_stay_whatever_teacher_is_given(self):
+        loss = retort.losses.gan()
+        student = retort.Student(Small(), process="ve")
+        loss.prepare(student, data())
+        for p in loss.parameters("discriminator"):
+            torch.nn.init.normal_(p, std=0.1)
+        before = loss.values(student, data(), step=0)["discriminator"].item()
+        self.assertNotAlmostEqual(before, 2 * torch.tensor(2.0).log().item(), delta=1e-6)
+        self.assertEqual(before, loss.values(student, data(), teacher=teacher(), step=0)["discriminator"].item())
+        with self.assertRaisesRegex(retort.RequestError, "expected the same again"):
+            loss.values(student, data()[:, :2], step=0)
 
     def test_steps_draw_the_same_numbers_again(self):
         module, loss = Small(), retort.losses.cm()

@@ -81,7 +81,7 @@ class RETORT_API Session {
   void interrupt() noexcept;
 
  private:
-  friend class Workbench;
+  friend class Toolbox;
   struct State;
   std::unique_ptr<State> state_;
 };

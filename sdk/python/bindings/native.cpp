@@ -121,5 +121,5 @@ PYBIND11_MODULE(_native, module) {
   module.attr("version") = RETORT_VERSION;
   add_errors(module);
   add_session(module);
-  add_workbench(module);
+  add_toolbox(module);
 }

@@ -18,6 +18,6 @@ auto released(F f) {
   }
 }
 
-void add_workbench(py::module_& module);
+void add_toolbox(py::module_& module);
 
 }  // namespace retort::python

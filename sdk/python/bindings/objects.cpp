@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/autograd/python_variable.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -61,7 +62,7 @@ void Object::require(const char* method, const char* signature) const {
 Tensor Object::tensor(const std::function<py::object(const py::object&)>& call) const {
   return with([&](const py::object& object) {
     const py::object out = call(object);
-    if (THPVariable_Check(out.ptr()) == 0) {
+    if (!THPVariable_Check(out.ptr())) {
       throw Error((file_.empty() ? "" : file_ + ": ") + "its function returned something else than a tensor: " +
                   std::string(py::str(py::type::of(out).attr("__name__"))));
     }
@@ -367,7 +368,7 @@ Tensor answer_of(const Object& object, const Tensor& x, const Tensor& time, cons
     if (py::isinstance<py::tuple>(out)) {
       out = py::cast<py::tuple>(out)[0];
     }
-    return py::hasattr(out, "sample") && THPVariable_Check(out.ptr()) == 0 ? py::object(out.attr("sample")) : out;
+    return py::hasattr(out, "sample") && !THPVariable_Check(out.ptr()) ? py::object(out.attr("sample")) : out;
   });
 }
 

@@ -133,5 +133,5 @@ class Evaluation:
     def sample_states(self) -> Tensor: ...
 
 Session: Any
-Workbench: Any
+Toolbox: Any
 def __getattr__(name: str) -> Any: ...

@@ -17,7 +17,7 @@ import torch
 
 from ._native_loader import native
 from ._session import refuse
-from .models import Student, Teacher, as_student, described, workbench
+from .models import Student, Teacher, as_student, described, toolbox
 from .catalogue import documentation, plugins
 from .solving import _grid, default_schedule
 
@@ -38,6 +38,7 @@ class Loss:
     ) -> None:
         self._spec = described(spec)
         self._solver, self._schedule, self._steps, self._seed = solver, schedule, steps, seed
+        self._world: Any = None
         self._bound: _Bound | None = None
         self._modules: dict[str, torch.nn.Module] = {}
         self._stage = 0
@@ -169,11 +170,25 @@ class Loss:
     def _bind(self, student: Student, batch, teacher, condition, sampling: bool = False) -> "_Bound":
         if teacher is not None and not isinstance(teacher, Teacher):
             raise refuse(f"the teacher is a {type(teacher).__name__}; expected a retort.Teacher, which says what it predicts")
-        named = {name: tuple(rows.shape[1:]) for name, rows in (condition or {}).items()}
-        key = (id(student.module), student._keys, student.prediction, student.process, id(teacher), tuple(batch.shape[1:]),
-               batch.dtype, batch.device, named)  # fmt: skip
-        if self._bound is None or self._bound.key != key:
-            bound = _Bound(self, key, student, batch, teacher, condition)
+        process = student.process or (teacher.process if teacher else "rectified_flow")
+        if teacher is not None and described(process) != described(teacher.process):
+            raise refuse(f"the student's process is {process}, and the teacher's {teacher.process}; expected one")
+        classes = student.classes or (teacher.classes if teacher else 0)
+        inputs = {name: tuple(rows.shape[1:]) for name, rows in (condition or {}).items()}
+        # What the loss was built for: its own networks live as long as it does.
+        world = (described(process), tuple(batch.shape[1:]), batch.dtype, batch.device, classes, inputs)
+        if self._world is None:
+            self._bench = toolbox(process, batch, classes, condition)
+            self._part = self._bench.loss(self._spec)
+            self._world = world
+        elif self._world != world:
+            raise refuse(
+                f"this loss was made for samples of {list(self._world[1])} on process {self._world[0]['type']}, and what they "
+                "are conditioned on; expected the same again, or another loss"
+            )
+        bound = self._bound
+        if bound is None or not bound.is_of(student, teacher):
+            bound = _Bound(self, student, teacher)
             if sampling and self._bound is not None:
                 return bound
             self._bound = bound
@@ -182,7 +197,7 @@ class Loss:
                     made = copy.deepcopy(student.module)
                     made.requires_grad_(role["update"] == "trained")
                     self._modules[role["name"]] = made
-        return self._bound
+        return bound
 
     def _begin_stage(self, bound: "_Bound", progress: float) -> None:
         stage = min(int(progress * bound.loss.stages()), bound.loss.stages() - 1)
@@ -197,26 +212,28 @@ class Loss:
 class _Bound:
     """A loss with the student and the teacher that it is computed for."""
 
-    def __init__(self, loss: Loss, key, student: Student, batch, teacher: Teacher | None, condition) -> None:
-        self.key, self.student, self.teacher = key, student, teacher
-        process = student.process or (teacher.process if teacher else "rectified_flow")
-        if teacher is not None and described(process) != described(teacher.process):
-            raise refuse(f"the student's process is {process}, and the teacher's {teacher.process}; expected one")
-        classes = student.classes or (teacher.classes if teacher else 0)
-        self.bench = workbench(process, batch, classes, condition)
-        self.loss = self.bench.loss(loss._spec)
+    def __init__(self, loss: Loss, student: Student, teacher: Teacher | None) -> None:
+        self.student, self.teacher = student, teacher
+        self.bench, self.loss = loss._bench, loss._part
         needs = self.loss.needs()
         if needs["teacher"] and teacher is None:
             raise refuse("the loss needs a teacher; expected teacher=retort.Teacher(fn, process=…, prediction=…)")
-        prediction = student.prediction or needs["predicts"] or (teacher.prediction if teacher else "flow")
-        self.models = student.models(self.bench, prediction, self.loss)
-        self.prediction = prediction
+        usual = "edm" if self.bench.process.name == "ve" else "flow"
+        self.prediction = student.prediction or needs["predicts"] or usual
+        self.models = student.models(self.bench, self.prediction, self.loss)
         self.part = teacher.part(self.bench) if teacher else None
         self.solver = self.bench.solver(loss._solver) if needs["solver"] else None
         schedule = loss._schedule if loss._schedule is not None else default_schedule(self.bench.process)
         self.schedule = self.bench.schedule(described(schedule, steps=loss._steps)) if needs["schedule"] else None
         self.roles = self.loss.roles(self.bench)
         self._of_roles: dict[str, Any] = {}
+
+    def is_of(self, student: Student, teacher: Teacher | None) -> bool:
+        return (
+            self.teacher is teacher
+            and self.student.module is student.module
+            and (self.student._keys, self.student.prediction) == (student._keys, student.prediction)
+        )
 
     def value(self, modules, batch, condition, seed, step, progress, stage) -> dict:
         roles = []

@@ -16,7 +16,7 @@ def described(spec: Any, **defaults: Any) -> Any:
     return {"type": spec, **defaults} if isinstance(spec, str) else spec
 
 
-def workbench(process: Any, x: torch.Tensor, classes: int = 0, condition: Mapping[str, torch.Tensor] | None = None):
+def toolbox(process: Any, x: torch.Tensor, classes: int = 0, condition: Mapping[str, torch.Tensor] | None = None):
     """Where parts for such samples are made."""
     if not isinstance(x, torch.Tensor) or x.dim() < 2 or not x.is_floating_point():
         raise refuse("expected samples as a floating-point tensor [B, …] with at least two dimensions")
@@ -25,7 +25,7 @@ def workbench(process: Any, x: torch.Tensor, classes: int = 0, condition: Mappin
         backend = {"type": "cpu", "precision": "float64"}
     elif x.is_cuda:
         backend = {"type": "cuda"}
-    return native.Workbench(session(), described(process), list(x.shape[1:]), classes, dict(condition or {}), backend, place())
+    return native.Toolbox(session(), described(process), list(x.shape[1:]), classes, dict(condition or {}), backend, place())
 
 
 class Teacher:
@@ -80,7 +80,7 @@ class Student:
         module: called as ``module(x, t, **condition)``; returns a tensor like x. What it sees of x and t is said by
             `preconditioning`; a flow map is given ``end_time``: [B] too, the label of t less that of s.
         process: as of `Teacher`; by default the teacher's, or "rectified_flow".
-        prediction: as of `Teacher`; by default what the loss asks for, or what the teacher predicts, or "flow".
+        prediction: as of `Teacher`; by default what the loss asks for, or "edm" on process "ve" and "flow" on others.
         preconditioning: "edm" (c_in x, log(sigma) / 4), "fraction" (x, t / t_max), "discrete" (x, 0 to T - 1), or "auto".
         boundary: how f(x, t_min) = x is enforced: "edm", "sigma_shifted", "time_scaled".
         sigma_data: standard deviation of the data, for "edm".

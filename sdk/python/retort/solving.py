@@ -10,7 +10,7 @@ import torch
 
 from ._native_loader import native
 from ._session import refuse
-from .models import Teacher, described, workbench
+from .models import Teacher, described, toolbox
 
 
 @dataclasses.dataclass
@@ -25,7 +25,7 @@ class Solution:
 
 def process(spec: str | Mapping[str, Any] = "ve") -> "native.Process":
     """A forward process by name, or by a dict of type and keys: alpha(t), sigma(t), add_noise(x0, n, t), …"""
-    return workbench(spec, torch.zeros(1, 1)).process
+    return toolbox(spec, torch.zeros(1, 1)).process
 
 
 def times(schedule: str | Mapping[str, Any] | Any, process: str | Mapping[str, Any] = "ve", *, steps: int = 20) -> torch.Tensor:
@@ -37,7 +37,7 @@ def times(schedule: str | Mapping[str, Any] | Any, process: str | Mapping[str, A
         process: as of `solve`.
         steps: its intervals, where `schedule` is a name.
     """
-    return _grid(workbench(process, torch.zeros(1, 1)), schedule, steps)
+    return _grid(toolbox(process, torch.zeros(1, 1)), schedule, steps)
 
 
 def default_schedule(process: "native.Process") -> str:
@@ -119,7 +119,7 @@ def solve(
     for name, rows in condition.items():
         if not isinstance(rows, torch.Tensor) or rows.dim() == 0 or rows.shape[0] != x.shape[0]:
             raise refuse(f"condition '{name}' is no tensor of {x.shape[0]} rows, as x has")
-    bench = workbench(teacher.process, x, teacher.classes, condition)
+    bench = toolbox(teacher.process, x, teacher.classes, condition)
     grid = _grid(bench, schedule, steps)
     part = bench.solver(solver)
     if start is not None:

@@ -15,17 +15,17 @@ namespace retort {
 ///
 /// Errors are those of a configuration: a RequestError names the origin of the value, the key, what was expected, and
 /// the nearest valid name.
-class RETORT_API Workbench final : public Host {
+class RETORT_API Toolbox final : public Host {
  public:
   struct Options {
     Value process = {};   // as [process]: { type = "vp_linear", … }; empty: "ve"
     ModelSpec spec = {};  // of samples, and of what a model is given beside them
     Value backend = {};   // as [backend]: where parts keep networks of their own; empty: LibTorch as it is
   };
-  Workbench(const Session& session, Options options);
-  ~Workbench() override;
-  Workbench(const Workbench&) = delete;
-  Workbench& operator=(const Workbench&) = delete;
+  Toolbox(const Session& session, Options options);
+  ~Toolbox() override;
+  Toolbox(const Toolbox&) = delete;
+  Toolbox& operator=(const Toolbox&) = delete;
 
   /// The part that a table with `type` and its keys describes, such as { type = "karras", steps = 18 }. Every key is
   /// checked.

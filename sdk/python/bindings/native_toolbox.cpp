@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 #include <torch/nn/module.h>
 
-#include <retort/workbench.h>
+#include <retort/toolbox.h>
 
 #include <optional>
 
@@ -72,14 +72,14 @@ class Bench {
   Bench(std::shared_ptr<Session> session, const py::object& process, std::vector<int64_t> shape, int64_t classes,
         const py::dict& inputs, const py::object& backend, const std::pair<std::string, int>& place)
       : session_(std::move(session)), origin_(origin_of(place)) {
-    Workbench::Options options;
+    Toolbox::Options options;
     options.process = table_of(process, origin_, "process");
     options.spec = spec_of(shape, classes, inputs);
     options.backend = table_of(backend, origin_, "backend");
-    bench_ = released([&] { return std::make_shared<Workbench>(*session_, std::move(options)); });
+    bench_ = released([&] { return std::make_shared<Toolbox>(*session_, std::move(options)); });
   }
 
-  Workbench& of() const { return *bench_; }
+  Toolbox& of() const { return *bench_; }
   const Process& process() const { return bench_->process(); }
 
   // A part of that kind, described or brought along.
@@ -135,7 +135,7 @@ class Bench {
  private:
   std::shared_ptr<Session> session_;
   Origin origin_;
-  std::shared_ptr<Workbench> bench_;
+  std::shared_ptr<Toolbox> bench_;
 };
 
 struct StudentModels {
@@ -174,13 +174,11 @@ py::dict solve_with(const Teacher& teacher, const Solver& solver, const Tensor& 
     }
     const Observer see = [&](double time, const Tensor& index, const Tensor& state) {
       if (all) {
-        states.push_back(index.size(0) == x.size(0)
-                             ? state
-                             : states.back().index_copy(0, index.to(state.device()), state));
+        states.push_back(states.back().index_copy(0, index.to(state.device()), state));
       }
       if (tells) {
         told.with([&](const py::object& o) {
-          o(time, index, state);
+          o(time, index, state.clone());  // the solve goes on in the same memory
           return 0;
         });
       }
@@ -299,7 +297,7 @@ py::dict needs_of(const Loss& loss) {
 
 }  // namespace
 
-void add_workbench(py::module_& module) {
+void add_toolbox(py::module_& module) {
   py::class_<Solver, std::shared_ptr<Solver>>(module, "SolverPart")
       .def_property_readonly("order", &Solver::order)
       .def_property_readonly("evaluations", &Solver::evaluations)
@@ -323,7 +321,7 @@ void add_workbench(py::module_& module) {
       .def("roles", &roles_of);
   py::class_<StudentModels>(module, "StudentModels")
       .def_property_readonly("model", [](const StudentModels& s) { return owned(s.trained); });
-  py::class_<Bench>(module, "Workbench")
+  py::class_<Bench>(module, "Toolbox")
       .def(py::init<std::shared_ptr<Session>, const py::object&, std::vector<int64_t>, int64_t, const py::dict&,
                     const py::object&, const std::pair<std::string, int>&>())
       .def_property_readonly("process", &Bench::process)

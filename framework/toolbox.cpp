@@ -1,4 +1,4 @@
-#include "retort/workbench.h"
+#include "retort/toolbox.h"
 
 #include <ATen/ATen.h>
 #include <torch/nn/module.h>
@@ -10,15 +10,15 @@
 
 namespace retort {
 
-struct Workbench::State {
+struct Toolbox::State {
   const Registry& registry;
   ModelSpec spec;
-  Process process;
+  Process process = {};
   bool process_given = false;
-  std::shared_ptr<Backend> backend;
+  std::shared_ptr<Backend> backend = {};
 };
 
-Workbench::Workbench(const Session& session, Options options)
+Toolbox::Toolbox(const Session& session, Options options)
     : state_(new State{.registry = session.state_->registry, .spec = std::move(options.spec)}) {
   if (!options.process.table().empty()) {
     read("process", options.process, [&](Params& p) { state_->process = Process(p); });
@@ -30,15 +30,15 @@ Workbench::Workbench(const Session& session, Options options)
   state_->backend = build<Backend>(options.backend);
 }
 
-Workbench::~Workbench() = default;
+Toolbox::~Toolbox() = default;
 
-void Workbench::read(const std::string& name, const Value& table, const std::function<void(Params&)>& read) {
+void Toolbox::read(const std::string& name, const Value& table, const std::function<void(Params&)>& read) {
   Params p(table, name, this);
   read(p);
   p.finish();
 }
 
-std::shared_ptr<void> Workbench::build(const char* kind, const Value& table) {
+std::shared_ptr<void> Toolbox::build(const char* kind, const Value& table) {
   const Value* type = table.find("type");
   if (type == nullptr || !std::holds_alternative<std::string>(type->data)) {
     throw RequestError(to_string(table.origin) + ": " + kind + ".type: missing; expected the name of a " + kind);
@@ -57,20 +57,20 @@ std::shared_ptr<void> Workbench::build(const char* kind, const Value& table) {
   return made;
 }
 
-void Workbench::set_spec(ModelSpec spec) { state_->spec = std::move(spec); }
+void Toolbox::set_spec(ModelSpec spec) { state_->spec = std::move(spec); }
 
-std::shared_ptr<void> Workbench::make(const char* kind, const std::string& name, Params& params) {
+std::shared_ptr<void> Toolbox::make(const char* kind, const std::string& name, Params& params) {
   return state_->registry.make(kind, name, params);
 }
 
-const Process& Workbench::process() const { return state_->process; }
-bool Workbench::process_given() const { return state_->process_given; }
-ModelSpec Workbench::spec() const { return state_->spec; }
-const Backend& Workbench::backend() const { return *state_->backend; }
+const Process& Toolbox::process() const { return state_->process; }
+bool Toolbox::process_given() const { return state_->process_given; }
+ModelSpec Toolbox::spec() const { return state_->spec; }
+const Backend& Toolbox::backend() const { return *state_->backend; }
 
-Checkpoint Workbench::checkpoint(const std::string& path) { return read_checkpoint(path, {}, &state_->registry); }
+Checkpoint Toolbox::checkpoint(const std::string& path) { return read_checkpoint(path, {}, &state_->registry); }
 
-std::shared_ptr<Network> Workbench::network(const Checkpoint& checkpoint, const std::string& path) {
+std::shared_ptr<Network> Toolbox::network(const Checkpoint& checkpoint, const std::string& path) {
   std::shared_ptr<Network> network = build_network(*this, checkpoint, path);
   state_->backend->place(*network);
   return network;
