@@ -8,6 +8,7 @@
 ///     type = "python"
 ///     file = "my_teacher.py"
 ///     parametrisation = "noise"      # or "v", "data", "edm", "flow"
+///     input = "x"                    # the sample as it is; left out: as preconditioning says
 ///     time = "step"                  # 0 to T - 1; or "sigma", "log_sigma", "fraction", …
 #include <retort/plugin.h>
 

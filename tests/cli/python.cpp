@@ -135,7 +135,7 @@ TEST_CASE("teacher and schedule in Python lead where the same in C++ lead") {
     return read_samples((folder / name).string(), {2});
   };
   const Tensor native = out("a.csv", "");
-  const Tensor teacher = out("b.csv", with("teacher", ring) + "teacher.parametrisation=data teacher.time=sigma teacher.shape=[2]");
+  const Tensor teacher = out("b.csv", with("teacher", ring) + "teacher.parametrisation=data teacher.time=sigma teacher.input=x teacher.shape=[2]");
   CHECK((native - teacher).abs().max().item<double>() < 1e-6);
   const Tensor schedule = out("c.csv", with("schedule", files + "/karras.py'"));
   CHECK((native - schedule).abs().max().item<double>() < 1e-9);
@@ -154,7 +154,7 @@ TEST_CASE("a metric in Python measures what the same metric in C++ measures") {
 
 TEST_CASE("data, network and loss in Python: trained, stopped, gone on with, sampled") {
   Folder folder;
-  const std::string keys = small + with("dataset", ring) + with("network", ring) + with("loss", files + "/losses.py'") +
+  const std::string keys = " evaluate.at=[] evaluate.samples=100 loss.type=python " + with("dataset", ring) + with("network", ring) + with("loss", files + "/losses.py'") +
                            with("solver", files + "/remembering.py'") + with("schedule", files + "/karras.py'") +
                            "'evaluate.metrics=[\"sliced_wasserstein\"]' train.ema=0.9 ";
   const auto run = [&](const std::string& name, const std::string& more) {
@@ -166,7 +166,7 @@ TEST_CASE("data, network and loss in Python: trained, stopped, gone on with, sam
   const Json whole = run("whole", "train.steps=20");
   run("parts", "train.steps=8");
   CHECK(run("again", "train.steps=20") == whole);
-  const std::string student = (folder / "whole/checkpoints/student.safetensors").string();
+  const std::string student = (folder / "whole/checkpoints/model.safetensors").string();
   const std::map<std::string, Tensor> weights = read_safetensors(student).tensors;
   for (const char* name : {"first.weight", "labels.weight", "last.bias"}) {
     CHECK(weights.contains(name));

@@ -48,7 +48,7 @@ std::vector<std::string> variants(const PluginFile& file, const Folder& folder) 
       {"dataset python", {"file = \"" + python + "/ring.py\""}},
       {"metric python", {"file = \"" + python + "/ring.py\""}},
       {"network python", {"file = \"" + python + "/ring.py\""}},
-      {"teacher python", {"file = \"" + python + "/ring.py\"\nparametrisation = \"data\"\ntime = \"sigma\"\nshape = [2]"}},
+      {"teacher python", {"file = \"" + python + "/ring.py\"\nparametrisation = \"data\"\ntime = \"sigma\"\ninput = \"x\"\nshape = [2]"}},
       {"tracker python", {"file = \"" + python + "/tracker.py\""}},
       {"loss cm", {"", "target = \"ema\"", "distance = \"l1\"", "distance = \"pseudo_huber\""}},
       {"loss reflow", {"", "times = \"steps\""}},

@@ -122,7 +122,7 @@ TEST_CASE("a session runs one thing at a time, and a refused one leaves the othe
 }
 
 TEST_CASE("two sessions wait for each other; each is told of its own work, and stopped alone") {
-  Folder folder;
+  Folder in_a, in_b;
   struct One {
     std::vector<std::string> lines;
     std::string ended;
@@ -137,22 +137,20 @@ TEST_CASE("two sessions wait for each other; each is told of its own work, and s
     return out;
   };
   Session a(options(first)), b(options(second));
-  const auto work = [&](Session& session, One& one, const char* name, const char* steps) {
+  const auto work = [&](Session& session, One& one, const Folder& folder, const char* steps) {
     try {
-      session.run(tiny(folder / name, {std::string("train.steps=") + steps}));
+      session.run(tiny(folder, {std::string("train.steps=") + steps}));
       one.ended = "well";
     } catch (const Error& e) {
       one.ended = e.what();
     }
     works = true;
   };
-  std::filesystem::create_directories(folder / "a");
-  std::filesystem::create_directories(folder / "b");
-  std::thread of_a([&] { work(a, first, "a", "20000"); });
+  std::thread of_a([&] { work(a, first, in_a, "20000"); });
   while (!works) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  std::thread of_b([&] { work(b, second, "b", "5"); });
+  std::thread of_b([&] { work(b, second, in_b, "5"); });
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   CHECK(second.lines.empty());  // it waits
   a.interrupt();
