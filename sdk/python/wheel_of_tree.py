@@ -20,7 +20,7 @@ here = pathlib.Path(__file__).resolve().parent
 wrapper = here.parent.parent / "retort"
 
 # What of a tree a Python process needs: it brings LibTorch itself, and has no use for the program.
-wanted = re.compile(r"^lib/lib[^/]+\.so$|^lib/retort/plugins/.*\.so$|^share/retort/")
+wanted = re.compile(r"^lib/(libretort[^/]*\.so|libdnnl\.so\.\d+)$|^lib/retort/plugins/.*\.so$|^share/retort/")
 
 
 def installed(prefix: pathlib.Path) -> pathlib.Path:

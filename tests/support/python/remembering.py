@@ -3,7 +3,7 @@ import retort
 
 
 class Solver:
-    order, evaluations = 1, 1
+    order, evaluations = 2, 1
 
     def step(self, step, x):
         slope, h = step.ode.velocity(x, step.t), step.s - step.t

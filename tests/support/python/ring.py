@@ -52,12 +52,12 @@ class Network(torch.nn.Module):
         super().__init__()
         size = math.prod(spec["shape"])
         self.first = torch.nn.Linear(size + 1, 32)
-        self.labels = torch.nn.Embedding(spec["classes"] + 1, 32)
+        self.labels = torch.nn.Embedding(spec["classes"] + 1, 32) if spec["classes"] else None
         self.last = torch.nn.Linear(32, size * spec["outputs"])
 
     def forward(self, x, time, labels=None):
         hidden = self.first(torch.cat([x.flatten(1), time[:, None]], 1))
-        if labels is not None:
+        if self.labels is not None and labels is not None:
             hidden = hidden + self.labels(labels)
         out = self.last(torch.nn.functional.silu(hidden))
         return out.view(len(x), -1, *x.shape[2:])
