@@ -1,9 +1,9 @@
 /// A data set in Python: a .py file with a class `Dataset`.
 ///
-/// It says `shape`, of one sample, and has size(self, split), with "train" or "test", and batch(self, split, index), which
-/// returns the samples of those indices: a tensor [B, …], or (samples, labels), or (samples, {"name": tensor, …}). Where
-/// there are labels it says `classes`, and may say `class_names`; `inputs` is a dict of other inputs' names and the shapes
-/// of a row; pictures(self, x) returns [n, C, H, W] in [0, 1]. Equal indices must give equal samples.
+/// It says `shape`, of one sample, and has size(self, split), with "train" or "test", and batch(self, split, index),
+/// which returns the samples of those indices: a tensor [B, …], or (samples, labels), or (samples, {"name": tensor,
+/// …}). Where there are labels it says `classes`, and may say `class_names`; `inputs` is a dict of other inputs' names
+/// and the shapes of a row; pictures(self, x) returns [n, C, H, W] in [0, 1]. Equal indices must give equal samples.
 ///
 ///     [dataset]
 ///     type = "python"

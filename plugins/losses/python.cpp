@@ -1,10 +1,11 @@
 /// A loss in Python: a .py file with a class `Loss`, or with a function loss(step) for consistency models.
 ///
-/// The function, and the class's __call__(self, step), return a number per row, [B], or (numbers, times), or a dict with
-/// `per_row`, `t`, `roles` (a value for each network of its own that is due) and `diagnostics`. The class may say `makes`
-/// ("consistency", "flow_map", "denoiser", …), `needs` (a dict of teacher, solver, schedule, end_time, predicts), `roles`
-/// (a list of dicts: name, start, update, decay, every, learning_rate) and `stages`. `step` has x [B, …], labels,
-/// condition, grid [N + 1], progress, index, process, ode, and the methods
+/// The function, and the class's __call__(self, step), return a number per row, [B], or (numbers, times), or a dict
+/// with `per_row`, `t`, `roles` (a value for each network of its own that is due) and `diagnostics`. The class may say
+/// `makes`
+/// ("consistency", "flow_map", "denoiser", …), `needs` (a dict of teacher, solver, schedule, end_time, predicts),
+/// `roles` (a list of dicts: name, start, update, decay, every, learning_rate) and `stages`. `step` has x [B, …],
+/// labels, condition, grid [N + 1], progress, index, process, ode, and the methods
 ///   draw()                  indices [B] of intervals of the grid
 ///   noise(), uniform(), normal()   random numbers of this step
 ///   student(x, t), target(x, t)    the consistency functions; target carries no gradient

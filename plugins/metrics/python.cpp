@@ -1,9 +1,10 @@
 /// A metric in Python: a .py file with a class `Metric`, or with a function measure(evaluation).
 ///
 /// It returns a number, a dict of numbers by name, or None where it does not apply. `evaluation` has samples(),
-/// reference(), sample_features(), reference_features(), features(x), start() = (noise, conditions), data(n), endpoints(),
-/// sample_states(), student_steps (0 in the teacher's own row), model and ode. The class may say `name` (of a single
-/// number), `ideal` (a dict: the values of a perfect model) and `symmetric`, to which `retort check` holds it.
+/// reference(), sample_features(), reference_features(), features(x), start() = (noise, conditions), data(n),
+/// endpoints(), sample_states(), student_steps (0 in the teacher's own row), model and ode. The class may say `name`
+/// (of a single number), `ideal` (a dict: the values of a perfect model) and `symmetric`, to which `retort check` holds
+/// it.
 ///
 ///     [metric.python]
 ///     file = "my_metric.py"

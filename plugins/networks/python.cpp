@@ -1,9 +1,9 @@
 /// A network in Python: a .py file with a class `Network`, a torch.nn.Module.
 ///
-/// It is made with a dict: `shape` of a sample, `classes`, `inputs` (name to the shape of a row) and `outputs`, how many
-/// samples' worth of numbers it gives. forward(x, time, **conditions) returns a tensor like x; it is given those of its
-/// `inputs` that there are, a list of names (by default of labels alone). features(x) is for metrics, where it is there.
-/// Its weights are LibTorch's and Python's at once.
+/// It is made with a dict: `shape` of a sample, `classes`, `inputs` (name to the shape of a row) and `outputs`, how
+/// many samples' worth of numbers it gives. forward(x, time, **conditions) returns a tensor like x; it is given those
+/// of its `inputs` that there are, a list of names (by default of labels alone). features(x) is for metrics, where it
+/// is there. Its weights are LibTorch's and Python's at once.
 ///
 ///     [network]
 ///     type = "python"

@@ -1,8 +1,8 @@
 /// A schedule in Python: a .py file with a class `Schedule`, or with a function times(process, progress).
 ///
-/// It returns strictly falling times, a list or a tensor [N + 1]. The class may say `changes`, where its grid depends on
-/// `progress`, and draw(self, intervals, uniform), which returns the index of an interval, 0 to intervals - 1, for each
-/// of the numbers `uniform`: [B] in [0, 1).
+/// It returns strictly falling times, a list or a tensor [N + 1]. The class may say `changes`, where its grid depends
+/// on `progress`, and draw(self, intervals, uniform), which returns the index of an interval, 0 to intervals - 1, for
+/// each of the numbers `uniform`: [B] in [0, 1).
 ///
 ///     [schedule]
 ///     type = "python"

@@ -2,6 +2,7 @@
 /// parametrisation, and predictions with and without the condition in one batch.
 #pragma once
 
+#include <retort/guidance.h>
 #include <retort/host.h>
 #include <retort/teacher.h>
 
@@ -12,8 +13,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <retort/guidance.h>
 
 namespace retort {
 

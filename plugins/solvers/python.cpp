@@ -4,9 +4,9 @@
 /// default), `stochastic`, and `interior` (whether the host shall take the steps out of alpha = 0 and into sigma = 0).
 /// `step` has t and s ([B] float64, each row's time and the one it goes to), start and end (the same with alpha, sigma,
 /// half_log_snr, noise_level), `ode` with data(x, t), noise(x, t), velocity(x, t), predict(x, t) = (data, noise) and
-/// `process`, `history` for what is kept from step to step, normal(x), brownian(x), remaining, grid, later(ahead). Beside
-/// the function stand the constants `order` and `evaluations`. `retort.rows(c, x)` shapes a number per row to multiply
-/// samples.
+/// `process`, `history` for what is kept from step to step, normal(x), brownian(x), remaining, grid, later(ahead).
+/// Beside the function stand the constants `order` and `evaluations`. `retort.rows(c, x)` shapes a number per row to
+/// multiply samples.
 ///
 ///     [solver]
 ///     type = "python"

@@ -1,8 +1,8 @@
 /// A teacher in Python: a .py file with a class `Teacher`, which is called with (x, time, **conditions).
 ///
-/// The keys say how it is meant, as for teacher 'torchscript'. An object of the class is made once; its __call__ returns
-/// a tensor like x, a tuple whose first is that, or an object with `sample`, as models of diffusers do. It is given those
-/// conditions that it names. The process is that of [process].
+/// The keys say how it is meant, as for teacher 'torchscript'. An object of the class is made once; its __call__
+/// returns a tensor like x, a tuple whose first is that, or an object with `sample`, as models of diffusers do. It is
+/// given those conditions that it names. The process is that of [process].
 ///
 ///     [teacher]
 ///     type = "python"

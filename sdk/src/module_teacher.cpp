@@ -15,8 +15,7 @@ ModuleInput::ModuleInput(Params& p)
                       "what the module takes for a sample: x; y = x / alpha; c_in: EDM's factor of y; auto: as "
                       "preconditioning says")),
       time_(p.choice(
-          "time", "auto",
-          {"auto", "step", "t", "fraction", "reversed", "sigma", "log_sigma", "c_noise", "log_snr"},
+          "time", "auto", {"auto", "step", "t", "fraction", "reversed", "sigma", "log_sigma", "c_noise", "log_snr"},
           "what the module takes for a time. With sigma the noise level of y = x / alpha, auto: as preconditioning "
           "says; step: 0 to T - 1, of a process that is a table; t: the process's own; fraction: t / t_max; reversed: "
           "1 - t / t_max; c_noise: log(sigma) / 4; log_snr: -2 log(sigma)")) {}

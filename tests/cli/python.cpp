@@ -127,7 +127,8 @@ Json metrics_of(const fs::path& folder) {
 TEST_CASE("teacher and schedule in Python lead where the same in C++ lead") {
   Folder folder;
   write_text(folder / "start.csv", "1.0,-2.0\n0.3,4.0\n-3.0,0.1\n");
-  const std::string solve = "solve " + mixture_config + " --dtype float64 --start " + folder.string() + "/start.csv --out ";
+  const std::string solve =
+      "solve " + mixture_config + " --dtype float64 --start " + folder.string() + "/start.csv --out ";
   const auto out = [&](const std::string& name, const std::string& keys) {
     const Outcome outcome = run_retort(solve + (folder / name).string() + keys);
     CAPTURE(outcome.output);
@@ -135,7 +136,9 @@ TEST_CASE("teacher and schedule in Python lead where the same in C++ lead") {
     return read_samples((folder / name).string(), {2});
   };
   const Tensor native = out("a.csv", "");
-  const Tensor teacher = out("b.csv", with("teacher", ring) + "teacher.parametrisation=data teacher.time=sigma teacher.input=x teacher.shape=[2]");
+  const Tensor teacher =
+      out("b.csv",
+          with("teacher", ring) + "teacher.parametrisation=data teacher.time=sigma teacher.input=x teacher.shape=[2]");
   CHECK((native - teacher).abs().max().item<double>() < 1e-6);
   const Tensor schedule = out("c.csv", with("schedule", files + "/karras.py'"));
   CHECK((native - schedule).abs().max().item<double>() < 1e-9);
@@ -143,8 +146,10 @@ TEST_CASE("teacher and schedule in Python lead where the same in C++ lead") {
 
 TEST_CASE("a metric in Python measures what the same metric in C++ measures") {
   Folder folder;
-  const Outcome run = run_retort("run " + mixture_config + small + "loss.type=cm 'evaluate.metrics=[\"ode_error\",\"python\"]' metric.python.file=" +
-                                 ring + " metric.ode_error.exact_samples=0 run.output=" + folder.string() + "/out");
+  const Outcome run =
+      run_retort("run " + mixture_config + small +
+                 "loss.type=cm 'evaluate.metrics=[\"ode_error\",\"python\"]' metric.python.file=" + ring +
+                 " metric.ode_error.exact_samples=0 run.output=" + folder.string() + "/out");
   CAPTURE(run.output);
   REQUIRE(run.code == 0);
   const Json metrics = metrics_of(folder / "out");
@@ -154,7 +159,8 @@ TEST_CASE("a metric in Python measures what the same metric in C++ measures") {
 
 TEST_CASE("data, network and loss in Python: trained, stopped, gone on with, sampled") {
   Folder folder;
-  const std::string keys = " evaluate.at=[] evaluate.samples=100 loss.type=python " + with("dataset", ring) + with("network", ring) + with("loss", files + "/losses.py'") +
+  const std::string keys = " evaluate.at=[] evaluate.samples=100 loss.type=python " + with("dataset", ring) +
+                           with("network", ring) + with("loss", files + "/losses.py'") +
                            with("solver", files + "/remembering.py'") + with("schedule", files + "/karras.py'") +
                            "'evaluate.metrics=[\"sliced_wasserstein\"]' train.ema=0.9 ";
   const auto run = [&](const std::string& name, const std::string& more) {
@@ -183,9 +189,11 @@ TEST_CASE("a file in Python that lacks something is one line") {
   const std::string file = folder.string() + "/mine.py";
   const auto refused = [&](const std::string& kind, const std::string& text, const char* part) {
     write_text(file, text);
-    const std::string key = kind == "metric" ? " 'evaluate.metrics=[\"python\"]' metric.python.file=" + file + " " : with(kind, file);
+    const std::string key =
+        kind == "metric" ? " 'evaluate.metrics=[\"python\"]' metric.python.file=" + file + " " : with(kind, file);
     CAPTURE(text);
-    CHECK(one_line(run_retort("run " + mixture_config + small + key + " run.output=" + folder.string() + "/out"), 2, {part}));
+    CHECK(one_line(run_retort("run " + mixture_config + small + key + " run.output=" + folder.string() + "/out"), 2,
+                   {part}));
   };
   refused("solver", "class Solver:\n    pass\n", "has no method 'step'");
   refused("schedule", "class Schedules:\n    pass\n", "and no class 'Schedule'");

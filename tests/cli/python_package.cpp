@@ -18,7 +18,8 @@ std::string tree() { return std::filesystem::path(program()).parent_path().paren
 // The tests of a file, in Python.
 Outcome unit_tests(const std::string& name) {
   return shell("cd '" + source_dir() + "/tests/python' && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH='" + tree() +
-               "/lib/python' RETORT_CONFIGS='" + source_dir() + "/configs' '" + interpreter() + "' -m unittest " + name);
+               "/lib/python' RETORT_CONFIGS='" + source_dir() + "/configs' '" + interpreter() + "' -m unittest " +
+               name);
 }
 
 void passes(const std::string& name) {
@@ -56,13 +57,13 @@ TEST_CASE("the notebook runs in a fresh environment, on the wheel") {
   }
   Folder folder;
   const std::string installed = (folder / "tree").string();
-  const Outcome copied =
-      shell("cmake --install '" + tree() + "' --prefix '" + installed + "' --component Unspecified");  // without LibTorch
+  const Outcome copied = shell("cmake --install '" + tree() + "' --prefix '" + installed +
+                               "' --component Unspecified");  // without LibTorch
   CAPTURE(copied.output);
   REQUIRE(copied.code == 0);
-  const Outcome out = shell("RETORT_PREFIX='" + installed + "' '" + python + "' '" + source_dir() +
-                            "/tests/python/run_notebook.py' '" + source_dir() +
-                            "/sdk/python/examples/first_steps.ipynb' '" + folder.string() + "'");
+  const Outcome out =
+      shell("RETORT_PREFIX='" + installed + "' '" + python + "' '" + source_dir() + "/tests/python/run_notebook.py' '" +
+            source_dir() + "/sdk/python/examples/first_steps.ipynb' '" + folder.string() + "'");
   CAPTURE(out.output);
   REQUIRE(out.code == 0);
   const std::string page = read_text(folder / "first_steps.ipynb");

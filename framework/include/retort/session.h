@@ -52,8 +52,8 @@ class RETORT_API Session {
     std::filesystem::path file;
   };
   std::vector<Plugin> plugins() const;
-  /// What a plugin says of itself: `about`, and `parameters`, a list of tables with name, type, default, required, range,
-  /// choices and doc. Throws RequestError where there is none of that name.
+  /// What a plugin says of itself: `about`, and `parameters`, a list of tables with name, type, default, required,
+  /// range, choices and doc. Throws RequestError where there is none of that name.
   Value describe(const std::string& kind, const std::string& name) const;
 
   /// A configuration of a sweep, or the only one.

@@ -137,8 +137,8 @@ py::dict to_python(const Conditioning& condition) {
 
 std::string prediction_name(const std::string& word) {
   static const std::map<std::string, std::string> other_words = {
-      {"epsilon", "noise"},        {"eps", "noise"},   {"v_prediction", "v"},         {"velocity", "flow"},
-      {"flow_prediction", "flow"}, {"sample", "data"}, {"denoised", "data"},          {"x0", "data"}};
+      {"epsilon", "noise"},        {"eps", "noise"},   {"v_prediction", "v"}, {"velocity", "flow"},
+      {"flow_prediction", "flow"}, {"sample", "data"}, {"denoised", "data"},  {"x0", "data"}};
   const auto found = other_words.find(word);
   return found == other_words.end() ? word : found->second;
 }

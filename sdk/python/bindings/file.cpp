@@ -76,7 +76,8 @@ bool defines(const py::object& module, const char* name) {
 }  // namespace
 
 Object from_file(Params& p, const char* name, const char* function, const ModelSpec* spec) {
-  const std::string either = std::string("class ") + name + (function != nullptr ? std::string(" or function ") + function : "");
+  const std::string either =
+      std::string("class ") + name + (function != nullptr ? std::string(" or function ") + function : "");
   const std::string path = p.path("file", "", "a .py file that defines " + either);
   if (p.is_describing()) {
     return {};
@@ -95,7 +96,8 @@ Object from_file(Params& p, const char* name, const char* function, const ModelS
     if (defines(module, function)) {
       return {module, path};
     }
-    throw p.error("file", path + " defines no " + (function != nullptr ? std::string("function '") + function + "', and no " : "") +
+    throw p.error("file", path + " defines no " +
+                              (function != nullptr ? std::string("function '") + function + "', and no " : "") +
                               "class '" + name + "'");
   } catch (py::error_already_set& e) {
     throw p.error("file", spell(e, path));

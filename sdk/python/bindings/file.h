@@ -1,8 +1,8 @@
 /// A plugin's file in Python, and the interpreter that reads it.
 ///
 /// In a program of its own the interpreter is the one that LibTorch's Python package belongs to: RETORT_PYTHON, the
-/// active virtual environment, or the one that Retort was built with. It is started at the first use and never ended. In
-/// a Python process it is that process's.
+/// active virtual environment, or the one that Retort was built with. It is started at the first use and never ended.
+/// In a Python process it is that process's.
 #pragma once
 
 #include <retort/params.h>

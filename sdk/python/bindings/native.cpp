@@ -76,9 +76,10 @@ void add_session(py::module_& module) {
                return session.run(request_of(std::move(config), std::move(overrides), fresh, frozen, worker)).string();
              });
            })
-      .def("results", [](const Session& session, const std::string& folder) {
-        return to_python(released([&] { return session.results(folder); }));
-      })
+      .def("results",
+           [](const Session& session, const std::string& folder) {
+             return to_python(released([&] { return session.results(folder); }));
+           })
       .def("table", [](const Session& session,
                        const std::string& folder) { return released([&] { return session.table(folder); }); })
       .def("describe",

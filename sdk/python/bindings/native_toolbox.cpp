@@ -100,7 +100,8 @@ class Bench {
   std::shared_ptr<Teacher> teacher(const py::object& function, const py::dict& keys) const {
     std::shared_ptr<Teacher> out;
     const Value table = to_value(keys, origin_, "");
-    const std::string name = "teacher " + std::string(py::str(py::getattr(function, "__name__", py::type::of(function).attr("__name__"))));
+    const std::string name =
+        "teacher " + std::string(py::str(py::getattr(function, "__name__", py::type::of(function).attr("__name__"))));
     bench_->read("teacher", table,
                  [&](Params& p) { out = std::make_shared<ObjectTeacher>(p, Object(function, ""), name); });
     return out;
@@ -207,9 +208,7 @@ py::list roles_of(const Loss& loss, const Bench& bench) {
     py::dict one;
     one["name"] = role.name;
     one["update"] = spell(role.update);
-    one["start"] = role.start == Role::Start::own       ? "own"
-                   : role.start == Role::Start::teacher ? "teacher"
-                                                        : "student";
+    one["start"] = role.start == Role::Start::own ? "own" : role.start == Role::Start::teacher ? "teacher" : "student";
     one["decay"] = role.decay;
     one["every"] = role.every;
     if (role.network) {
@@ -232,7 +231,7 @@ py::dict value_of(const Loss& loss, const Bench& bench, const StudentModels& stu
       if (name != role.name) {
         continue;
       }
-      const Model* model = given == nullptr ? nullptr
+      const Model* model = given == nullptr                       ? nullptr
                            : role.update == Role::Update::trained ? given->trained.get()
                                                                   : given->frozen.get();
       if (role.start == Role::Start::own) {
@@ -307,20 +306,22 @@ void add_toolbox(py::module_& module) {
         return released([&] { return checked_times(schedule, process, progress); });
       });
   py::class_<Teacher, std::shared_ptr<Teacher>>(module, "TeacherPart")
-      .def_property_readonly("inputs", [](const Teacher& teacher) {
-        std::vector<std::string> out;
-        for (const Input& input : teacher.inputs()) {
-          out.push_back(input.name);
-        }
-        return out;
-      })
+      .def_property_readonly("inputs",
+                             [](const Teacher& teacher) {
+                               std::vector<std::string> out;
+                               for (const Input& input : teacher.inputs()) {
+                                 out.push_back(input.name);
+                               }
+                               return out;
+                             })
       .def("cost", &Teacher::cost);
   py::class_<Loss, std::shared_ptr<Loss>>(module, "LossPart")
       .def("needs", &needs_of)
       .def("stages", &Loss::stages)
       .def("roles", &roles_of);
-  py::class_<StudentModels>(module, "StudentModels")
-      .def_property_readonly("model", [](const StudentModels& s) { return owned(s.trained); });
+  py::class_<StudentModels>(module, "StudentModels").def_property_readonly("model", [](const StudentModels& s) {
+    return owned(s.trained);
+  });
   py::class_<Bench>(module, "Toolbox")
       .def(py::init<std::shared_ptr<Session>, const py::object&, std::vector<int64_t>, int64_t, const py::dict&,
                     const py::object&, const std::pair<std::string, int>&>())
@@ -342,12 +343,11 @@ void add_toolbox(py::module_& module) {
                return value_of(loss, bench, student, target != nullptr ? target->frozen.get() : nullptr, teacher,
                                solver, schedule, x, to_conditioning(condition), seed, index, progress, stage, roles);
              });
-  module.def("sample",
-             [](const StudentModels& student, const Tensor& times, const Tensor& x, const py::dict& condition,
-                int64_t seed, double gamma) {
-               const Conditioning given = to_conditioning(condition);
-               return released([&] { return sample(*student.frozen, times, x, given, seed, gamma); });
-             });
+  module.def("sample", [](const StudentModels& student, const Tensor& times, const Tensor& x, const py::dict& condition,
+                          int64_t seed, double gamma) {
+    const Conditioning given = to_conditioning(condition);
+    return released([&] { return sample(*student.frozen, times, x, given, seed, gamma); });
+  });
   module.def("times_of_steps", [](const Tensor& grid, int64_t steps) { return times_of_steps(grid, steps); });
   module.def("prediction_name", &prediction_name);
 }

@@ -263,8 +263,8 @@ LossValue ObjectLoss::operator()(const TrainingStep& step) const {
     const Lending<TrainingStep> lent(step);
     return value_of(PyModule_Check(o.ptr()) != 0 ? o.attr("loss")(lent.view()) : o(lent.view()));
   });
-  if (step.due("student") && (!out.per_row.defined() || out.per_row.dim() != 1 ||
-                              out.per_row.size(0) != step.batch.x.size(0))) {
+  if (step.due("student") &&
+      (!out.per_row.defined() || out.per_row.dim() != 1 || out.per_row.size(0) != step.batch.x.size(0))) {
     throw Error("loss returned no number per row; expected a tensor of shape [B]");
   }
   return out;
@@ -335,10 +335,8 @@ ObjectMetric::ObjectMetric(Object object)
                    const std::string of_class = py::str(py::type::of(o).attr("__name__"));
                    return attribute<std::string>(o, "name", PyModule_Check(o.ptr()) != 0 ? "measure" : of_class);
                  })),
-      ideal_(read(object_,
-                  [](const py::object& o) {
-                    return numbers_of(attribute<py::dict>(o, "ideal", py::dict()));
-                  })),
+      ideal_(
+          read(object_, [](const py::object& o) { return numbers_of(attribute<py::dict>(o, "ideal", py::dict())); })),
       symmetric_(read(object_, "symmetric", false)) {
   object_.require("measure", "measure(self, evaluation)");
 }

@@ -66,7 +66,8 @@ class RETORT_API ObjectSolver : public Solver {
   bool interior_, stochastic_;
 };
 
-/// times(process, progress) -> [N + 1], falling; `changes`; draw(intervals, count) -> indices [count] where it is there.
+/// times(process, progress) -> [N + 1], falling; `changes`; draw(intervals, count) -> indices [count] where it is
+/// there.
 class RETORT_API ObjectSchedule : public Schedule {
  public:
   explicit ObjectSchedule(Object object);
@@ -79,10 +80,10 @@ class RETORT_API ObjectSchedule : public Schedule {
   bool changes_, draws_;
 };
 
-/// The object itself is called with a step. It returns numbers [B], (numbers, times), or a dict with `per_row`, and `t`,
-/// `roles` and `diagnostics` as LossValue has them. `makes`: "consistency" where it is not said; `needs`: a dict, by
-/// default of teacher, solver and schedule; `roles`: a list of dicts with `name`, `start`, `update`, `decay`, `every`,
-/// `learning_rate`; `stages`. Or loss(step), where the object is a module.
+/// The object itself is called with a step. It returns numbers [B], (numbers, times), or a dict with `per_row`, and
+/// `t`, `roles` and `diagnostics` as LossValue has them. `makes`: "consistency" where it is not said; `needs`: a dict,
+/// by default of teacher, solver and schedule; `roles`: a list of dicts with `name`, `start`, `update`, `decay`,
+/// `every`, `learning_rate`; `stages`. Or loss(step), where the object is a module.
 class RETORT_API ObjectLoss : public Loss {
  public:
   explicit ObjectLoss(Object object);
@@ -100,9 +101,9 @@ class RETORT_API ObjectLoss : public Loss {
   int64_t stages_ = 1;
 };
 
-/// `shape`; size(split) with "train" or "test"; batch(split, index) -> x, or (x, labels), or (x, dict of inputs). `classes`
-/// and `class_names` where there are labels; `inputs`, a dict of name to the shape of a row, for others; pictures(x) ->
-/// [n, C, H, W] in [0, 1] where there are any.
+/// `shape`; size(split) with "train" or "test"; batch(split, index) -> x, or (x, labels), or (x, dict of inputs).
+/// `classes` and `class_names` where there are labels; `inputs`, a dict of name to the shape of a row, for others;
+/// pictures(x) -> [n, C, H, W] in [0, 1] where there are any.
 class RETORT_API ObjectDataset : public Dataset {
  public:
   explicit ObjectDataset(Object object);

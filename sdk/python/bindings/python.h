@@ -17,7 +17,8 @@ namespace retort::python {
 
 namespace py = pybind11;
 
-/// The classes that Python sees (Process, Ode, Step, …), in a module that is made once for the process. The lock is held.
+/// The classes that Python sees (Process, Ode, Step, …), in a module that is made once for the process. The lock is
+/// held.
 RETORT_API py::module_& classes();
 
 /// The message of a Python exception as one line with its place: "my.py:12: ValueError: …". The place is the last line
@@ -40,8 +41,8 @@ RETORT_API py::object to_python(const Value& value);
 RETORT_API Conditioning to_conditioning(const py::handle& dict);
 RETORT_API py::dict to_python(const Conditioning& condition);
 
-/// "noise", "v", "data", "edm" or "flow" for what other libraries call epsilon, v_prediction, sample, …; other words stay
-/// as they are.
+/// "noise", "v", "data", "edm" or "flow" for what other libraries call epsilon, v_prediction, sample, …; other words
+/// stay as they are.
 RETORT_API std::string prediction_name(const std::string& word);
 
 /// An attribute of an object, or what stands in for it.

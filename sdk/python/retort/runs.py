@@ -202,27 +202,27 @@ def _untouched() -> Iterator[None]:
 @contextlib.contextmanager
 def _display(progress: bool, log: Callable[[str, str], Any] | None):
     """What is called with lines, and with how far the work is."""
-    bars: dict[str, Any] = {}
-    bar_type = None
+    bar: Any = None
     if progress:
-        from tqdm.auto import tqdm as bar_type
+        from tqdm.auto import tqdm
 
     def say(level: str, line: str) -> None:
         if log is not None:
             log(level, line)
-        elif bar_type is not None:
-            bar_type.write(line if level == "info" else f"{level}: {line}")
+        elif progress:
+            tqdm.write(line if level == "info" else f"{level}: {line}")
 
     def show(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars.clear()
-            bars[what] = bar_type(desc=what, total=total, leave=False)
-        bars[what].update(done - bars[what].n)
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=total, leave=False)
+        if bar.desc != what + ": ":
+            bar.reset(total)
+            bar.set_description(what, refresh=False)
+        bar.update(done - bar.n)
 
     try:
         yield say, (show if progress else None)
     finally:
-        for bar in bars.values():
+        if bar is not None:
             bar.close()
