@@ -2,8 +2,7 @@
 ///
 /// The function, and the class's __call__(self, step), return a number per row, [B], or (numbers, times), or a dict
 /// with `per_row`, `t`, `roles` (a value for each network of its own that is due) and `diagnostics`. The class may say
-/// `makes`
-/// ("consistency", "flow_map", "denoiser", …), `needs` (a dict of teacher, solver, schedule, end_time, predicts),
+/// `makes` ("consistency", "flow_map", "denoiser", …), `needs` (a dict: teacher, solver, schedule, end_time, predicts),
 /// `roles` (a list of dicts: name, start, update, decay, every, learning_rate) and `stages`. `step` has x [B, …],
 /// labels, condition, grid [N + 1], progress, index, process, ode, and the methods
 ///   draw()                  indices [B] of intervals of the grid
