@@ -76,6 +76,7 @@ def files(tree: pathlib.Path):
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    pathlib.Path(wheel_directory).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         tree = installed(pathlib.Path(folder) / "tree")
         version, torch = built_with(tree)

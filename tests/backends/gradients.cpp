@@ -456,6 +456,8 @@ TEST_CASE(
                      "",
                      {{3, 16, 16}, {{.name = "input_ids", .shape = {4}, .dtype = at::kLong}}},
                      true});
+  lessons.push_back(
+      {"python", "file = \"" + source_dir() + "/tests/support/python/ring.py\"", "cm", "", labelled, true});
   const std::tuple<const char*, Begin> begins[] = {
       {"fresh", fresh}, {"equal", equal}, {"zero", zero}, {"shared", shared}, {"tied", tied}};
   // No network or loss of the tree is left out.

@@ -198,6 +198,9 @@ std::string stand_in() {
          build_dir() +
          "' -t query \"$2\" >/dev/null ;;\n"
          "  package) exit 0 ;;\n"
+         "  wheel) RETORT_PREFIX='" +
+         installed_tree().string() + "' python3 '" + source_dir() +
+         "/sdk/python/wheel_of_tree.py' \"$2\" ;;\n"
          "  install) ln -s '" +
          installed_tree().string() +
          "' \"$3\" ;;\n"
@@ -283,9 +286,9 @@ TEST_CASE("every command that the pages and the help texts print works") {
   for (Command& command : commands) {
     std::string text = command.text;
     for (const auto& [placeholder, value] :
-         {std::pair("DIR", "tree"), std::pair(" COMMAND", ""), std::pair(" [CTEST ARGUMENTS]", ""),
-          std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""), std::pair(" CONFIG", " configs/mixture.toml"),
-          std::pair("AXIS", "distance")}) {
+         {std::pair(" [DIR]", " wheels"), std::pair("DIR", "tree"), std::pair(" COMMAND", ""),
+          std::pair(" [CTEST ARGUMENTS]", ""), std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""),
+          std::pair(" CONFIG", " configs/mixture.toml"), std::pair("AXIS", "distance")}) {
       for (size_t at; (at = text.find(placeholder)) != std::string::npos;) {
         text.replace(at, std::string(placeholder).size(), value);
       }
