@@ -41,6 +41,7 @@ TEST_CASE("the page's Python runs as it is printed") { passes("test_pages"); }
 
 TEST_CASE("another torch is refused by name") {
   Folder folder;
+  std::filesystem::create_directories(folder / "torch");
   write_text(folder / "torch/__init__.py", "__version__ = '2.9.1'\n");
   const Outcome out = shell("PYTHONPATH='" + folder.string() + ":" + tree() + "/lib/python' '" + interpreter() +
                             "' -c 'import retort'");
