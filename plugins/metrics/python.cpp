@@ -6,6 +6,9 @@
 /// (of a single number), `ideal` (a dict: the values of a perfect model) and `symmetric`, to which `retort check` holds
 /// it.
 ///
+///     [evaluate]
+///     metrics = ["python"]
+///
 ///     [metric.python]
 ///     file = "my_metric.py"
 #include <retort/plugin.h>

@@ -27,7 +27,7 @@ class RETORT_API Toolbox final : public Host {
   Toolbox(const Toolbox&) = delete;
   Toolbox& operator=(const Toolbox&) = delete;
 
-  /// The part that a table with `type` and its keys describes, such as { type = "karras", steps = 18 }. Every key is
+  /// The part that a table with `type` and its keys describes, such as { type = …, steps = 18 }. Every key is
   /// checked.
   template <class T>
   std::shared_ptr<T> build(const Value& table) {
