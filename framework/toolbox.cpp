@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include "config/experiment.h"
+#include "config/times.h"
 #include "io/checkpoint.h"
 #include "sample/sampler.h"
 #include "session_state.h"
@@ -57,7 +58,9 @@ std::shared_ptr<void> Toolbox::build(const char* kind, const Value& table) {
   return made;
 }
 
-void Toolbox::set_spec(ModelSpec spec) { state_->spec = std::move(spec); }
+Tensor Toolbox::times(const Schedule& schedule, double progress) const {
+  return checked_times(schedule, state_->process, "schedule: ", progress);
+}
 
 std::shared_ptr<void> Toolbox::make(const char* kind, const std::string& name, Params& params) {
   return state_->registry.make(kind, name, params);
@@ -77,9 +80,8 @@ std::shared_ptr<Network> Toolbox::network(const Checkpoint& checkpoint, const st
 }
 
 Tensor sample(const Model& model, const Tensor& times, const Tensor& x, const Conditioning& condition, int64_t seed,
-              double gamma) {
-  return sample_student(model, times, {x, condition}, x.size(0), seed,
-                        gamma < 0 ? std::nullopt : std::optional<double>(gamma));
+              std::optional<double> gamma) {
+  return sample_student(model, times, {x, condition}, x.size(0), seed, gamma);
 }
 
 Tensor times_of_steps(const Tensor& grid, int64_t steps) { return sampler_times(grid, steps); }

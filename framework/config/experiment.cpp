@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "config/times.h"
 #include "config/toml.h"
 #include "io/checkpoint.h"
 #include "io/files.h"
@@ -282,18 +283,7 @@ std::vector<int64_t> Experiment::picture_shape() const {
 void Experiment::build_schedule() {
   schedule = build<Schedule>("schedule");
   if (schedule) {
-    const Tensor times = schedule->times(process_);
-    if (times.size(0) < 2 || !times.isfinite().all().item<bool>() || !(times.diff() < 0).all().item<bool>()) {
-      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: its times on process '" +
-                         process_.name() + "' do not fall strictly; use fewer steps or another range");
-    }
-    const double most =
-        process_.is_variance_exploding() ? std::numeric_limits<double>::infinity() : process_.t_max() * (1 + 1e-12);
-    if (times[0].item<double>() > most) {
-      throw RequestError(to_string(root_.find("schedule")->origin) + ": schedule: begins at " +
-                         Value{times[0].item<double>(), {}}.text() + ", beyond the noisiest time of process '" +
-                         process_.name() + "', " + Value{process_.t_max(), {}}.text());
-    }
+    checked_times(*schedule, process_, to_string(root_.find("schedule")->origin) + ": schedule: ");
     if (teacher) {
       check_defined("teacher", teacher->parametrisation(), nullptr);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <retort/host.h>
+#include <retort/named_weights.h>
 #include <retort/network.h>
 
 #include <ATen/ATen.h>
@@ -62,43 +63,17 @@ struct ScriptKeys {
   int64_t null_label = -1;
 };
 
-/// A script's weights under their own names: modules within modules, as the dots in the names say.
-class ScriptWeights final : public torch::nn::Module {
- public:
-  explicit ScriptWeights(const torch::jit::Module& script) {
-    for (const auto& parameter : script.named_parameters()) {
-      const auto [module, own_name] = place_of(parameter.name);
-      module->register_parameter(own_name, parameter.value, /*requires_grad=*/parameter.value.is_floating_point());
-    }
-    for (const auto& buffer : script.named_buffers()) {
-      const auto [module, own_name] = place_of(buffer.name);
-      module->register_buffer(own_name, buffer.value);
-    }
+/// A script's weights under their own names.
+inline std::shared_ptr<NamedWeights> weights_of(const torch::jit::Module& script) {
+  auto out = std::make_shared<NamedWeights>();
+  for (const auto& parameter : script.named_parameters()) {
+    out->add_parameter(parameter.name, parameter.value, /*requires_grad=*/parameter.value.is_floating_point());
   }
-
- private:
-  ScriptWeights() = default;
-
-  ScriptWeights* within(const std::string& name) {
-    if (const auto found = children_.find(name); found != children_.end()) {
-      return found->second.get();
-    }
-    const std::shared_ptr<ScriptWeights> made(new ScriptWeights());
-    return children_.emplace(name, register_module(name, made)).first->second.get();
+  for (const auto& buffer : script.named_buffers()) {
+    out->add_buffer(buffer.name, buffer.value);
   }
-  // Returns the module to which a dotted name belongs, and the name within it.
-  std::pair<ScriptWeights*, std::string> place_of(const std::string& dotted) {
-    ScriptWeights* at = this;
-    size_t begin = 0;
-    for (size_t dot = dotted.find('.'); dot != std::string::npos; dot = dotted.find('.', begin)) {
-      at = at->within(dotted.substr(begin, dot - begin));
-      begin = dot + 1;
-    }
-    return {at, dotted.substr(begin)};
-  }
-
-  std::map<std::string, std::shared_ptr<ScriptWeights>> children_;
-};
+  return out;
+}
 
 namespace script_parts {
 
@@ -148,7 +123,7 @@ class ScriptModule {
       : keys_(keys), conditions_(std::move(conditions)), use_(use) {
     load(p);
     choose_arguments(p);
-    weights_ = std::make_shared<ScriptWeights>(script_);
+    weights_ = weights_of(script_);
   }
 
   /// Names of its arguments, in order.
@@ -156,7 +131,7 @@ class ScriptModule {
   bool takes(std::string_view name) const {
     return std::find(arguments_.begin(), arguments_.end(), name) != arguments_.end();
   }
-  std::shared_ptr<ScriptWeights> weights() const { return weights_; }
+  std::shared_ptr<NamedWeights> weights() const { return weights_; }
 
   /// The type of its weights; that of `otherwise` where it has none.
   at::ScalarType dtype(at::ScalarType otherwise) const {
@@ -385,7 +360,7 @@ class ScriptModule {
   Use use_;
   std::vector<std::string> arguments_;
   torch::jit::Module script_;
-  std::shared_ptr<ScriptWeights> weights_;
+  std::shared_ptr<NamedWeights> weights_;
 };
 
 }  // namespace retort

@@ -20,8 +20,7 @@ class PythonTeacher final : public Teacher {
  public:
   explicit PythonTeacher(Params& p) {
     python::Object object = python::from_file(p, "Teacher");
-    made_ = python::made_of_file(
-        p, [&] { return std::make_shared<python::ObjectTeacher>(p, std::move(object), "the class Teacher"); });
+    made_ = std::make_shared<python::ObjectTeacher>(p, std::move(object), "the class Teacher");
   }
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& condition) const override {
     return made_->predict(x, t, condition);

@@ -3,10 +3,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "retort/host.h"
 #include "retort/model.h"
+#include "retort/schedule.h"
 #include "retort/session.h"
 
 namespace retort {
@@ -35,8 +37,9 @@ class RETORT_API Toolbox final : public Host {
   }
   /// The keys of `table`, read by `read`. Every key is checked.
   void read(const std::string& name, const Value& table, const std::function<void(Params&)>& read);
-  /// From now on, for parts that ask.
-  void set_spec(ModelSpec spec);
+  /// The schedule's times on the process, [N + 1]. Throws RequestError where they do not fall strictly, or begin beyond
+  /// its noisiest time.
+  Tensor times(const Schedule& schedule, double progress = 0) const;
 
   // Host
   using Host::make;
@@ -57,9 +60,9 @@ class RETORT_API Toolbox final : public Host {
 
 /// Samples of what makes them by itself, as `evaluate.student_steps` has them. times: [steps + 1] float64, falling; x:
 /// [n, …] noise at the first of them. The noise of row i depends on the seed and i alone. `gamma`: share of the noise
-/// that is drawn anew between steps, from 0 to 1; below 0: 1 for consistency functions, 0 for flow maps.
+/// that is drawn anew between steps, from 0 to 1; none: 1 for consistency functions, 0 for flow maps.
 RETORT_API Tensor sample(const Model& model, const Tensor& times, const Tensor& x, const Conditioning& condition,
-                         int64_t seed = 0, double gamma = -1);
+                         int64_t seed = 0, std::optional<double> gamma = {});
 /// The times of a sampler of that many steps, [steps + 1], among those of a grid.
 RETORT_API Tensor times_of_steps(const Tensor& grid, int64_t steps);
 

@@ -6,11 +6,18 @@
 #include <retort/loss.h>
 #include <retort/metric.h>
 
-#include "classes.h"
+#include <retort/solver.h>
+
+#include "python.h"
 
 namespace retort::python {
 
 namespace {
+
+// It is written to.
+struct HistoryView {
+  std::function<History&()> of;
+};
 
 void add_process(py::module_& module) {
   module.def("rows", &retort::rows, py::arg("c"), py::arg("x"),

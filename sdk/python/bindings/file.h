@@ -26,8 +26,7 @@ auto made_of_file(Params& p, F build) {
   try {
     return build();
   } catch (const RequestError& e) {
-    const std::string what = e.what();
-    throw what.find(": ") != std::string::npos && what.find(".file:") != std::string::npos ? e : p.error("file", what);
+    throw p.error("file", e.what());
   }
 }
 

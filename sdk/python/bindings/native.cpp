@@ -36,14 +36,6 @@ SessionOptions options_of(std::vector<std::string> folders, py::object log, py::
   return out;
 }
 
-RunRequest request_of(std::string config, std::vector<std::string> overrides, bool fresh, bool frozen, bool worker) {
-  return {.config = std::move(config),
-          .overrides = std::move(overrides),
-          .fresh = fresh,
-          .frozen = frozen,
-          .worker = worker};
-}
-
 void add_session(py::module_& module) {
   py::class_<Session, std::shared_ptr<Session>>(module, "Session")
       .def(py::init([](std::vector<std::string> folders, py::object log, py::object progress) {
@@ -60,9 +52,8 @@ void add_session(py::module_& module) {
            })
       .def("plan",
            [](Session& session, std::string config, std::vector<std::string> overrides) {
-             const auto cells = released([&] {
-               return session.plan(request_of(std::move(config), std::move(overrides), false, false, false));
-             });
+             const auto cells = released(
+                 [&] { return session.plan({.config = std::move(config), .overrides = std::move(overrides)}); });
              py::list out;
              for (const Session::Cell& cell : cells) {
                out.append(py::make_tuple(cell.name, to_python(cell.config), cell.folder.string(), cell.finished));
@@ -70,11 +61,10 @@ void add_session(py::module_& module) {
              return out;
            })
       .def("run",
-           [](Session& session, std::string config, std::vector<std::string> overrides, bool fresh, bool frozen,
-              bool worker) {
-             return released([&] {
-               return session.run(request_of(std::move(config), std::move(overrides), fresh, frozen, worker)).string();
-             });
+           [](Session& session, std::string config, std::vector<std::string> overrides, bool fresh, bool worker) {
+             const RunRequest request{
+                 .config = std::move(config), .overrides = std::move(overrides), .fresh = fresh, .worker = worker};
+             return released([&] { return session.run(request).string(); });
            })
       .def("results",
            [](const Session& session, const std::string& folder) {

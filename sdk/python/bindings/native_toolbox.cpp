@@ -67,6 +67,11 @@ ModelSpec spec_of(const std::vector<int64_t>& shape, int64_t classes, const py::
   return out;
 }
 
+// The student's model, and the same without gradients.
+struct StudentModels {
+  std::shared_ptr<const Model> trained, frozen;
+};
+
 class Bench {
  public:
   Bench(std::shared_ptr<Session> session, const py::object& process, std::vector<int64_t> shape, int64_t classes,
@@ -107,11 +112,8 @@ class Bench {
     return out;
   }
 
-  // The student's model, and the same without gradients.
-  std::pair<std::shared_ptr<const Model>, std::shared_ptr<const Model>> student(const py::object& module,
-                                                                                const py::dict& keys,
-                                                                                const Loss* loss) const {
-    std::pair<std::shared_ptr<const Model>, std::shared_ptr<const Model>> out;
+  StudentModels student(const py::object& module, const py::dict& keys, const Loss* loss) const {
+    StudentModels out;
     const Value table = to_value(keys, origin_, "");
     bench_->read("student", table, [&](Params& p) {
       const Parametrisation form(p);
@@ -138,25 +140,6 @@ class Bench {
   Origin origin_;
   std::shared_ptr<Toolbox> bench_;
 };
-
-struct StudentModels {
-  std::shared_ptr<const Model> trained, frozen;
-};
-
-// What a schedule gives on a process, as solvers and samplers need it.
-Tensor checked_times(const Schedule& schedule, const Process& process, double progress) {
-  const Tensor times = schedule.times(process, progress);
-  if (times.size(0) < 2 || !times.isfinite().all().item<bool>() || !(times.diff() < 0).all().item<bool>()) {
-    throw RequestError("the schedule's times on process '" + process.name() +
-                       "' do not fall strictly; use fewer steps or another range");
-  }
-  if (!process.is_variance_exploding() && times[0].item<double>() > process.t_max() * (1 + 1e-12)) {
-    throw RequestError("the schedule begins at " + Value{times[0].item<double>(), {}}.text() +
-                       ", beyond the noisiest time of process '" + process.name() + "', " +
-                       Value{process.t_max(), {}}.text());
-  }
-  return times;
-}
 
 py::dict solve_with(const Teacher& teacher, const Solver& solver, const Tensor& grid, const Tensor& x,
                     const py::dict& conditions, const std::optional<Tensor>& start, int64_t seed, bool all,
@@ -208,7 +191,6 @@ py::list roles_of(const Loss& loss, const Bench& bench) {
     py::dict one;
     one["name"] = role.name;
     one["update"] = spell(role.update);
-    one["start"] = role.start == Role::Start::own ? "own" : role.start == Role::Start::teacher ? "teacher" : "student";
     one["decay"] = role.decay;
     one["every"] = role.every;
     if (role.network) {
@@ -297,43 +279,25 @@ py::dict needs_of(const Loss& loss) {
 }  // namespace
 
 void add_toolbox(py::module_& module) {
-  py::class_<Solver, std::shared_ptr<Solver>>(module, "SolverPart")
-      .def_property_readonly("order", &Solver::order)
-      .def_property_readonly("evaluations", &Solver::evaluations)
-      .def_property_readonly("stochastic", &Solver::stochastic);
-  py::class_<Schedule, std::shared_ptr<Schedule>>(module, "SchedulePart")
-      .def("times", [](const Schedule& schedule, const Process& process, double progress) {
-        return released([&] { return checked_times(schedule, process, progress); });
-      });
-  py::class_<Teacher, std::shared_ptr<Teacher>>(module, "TeacherPart")
-      .def_property_readonly("inputs",
-                             [](const Teacher& teacher) {
-                               std::vector<std::string> out;
-                               for (const Input& input : teacher.inputs()) {
-                                 out.push_back(input.name);
-                               }
-                               return out;
-                             })
-      .def("cost", &Teacher::cost);
+  py::class_<Solver, std::shared_ptr<Solver>>(module, "SolverPart");
+  py::class_<Schedule, std::shared_ptr<Schedule>>(module, "SchedulePart");
+  py::class_<Teacher, std::shared_ptr<Teacher>>(module, "TeacherPart");
   py::class_<Loss, std::shared_ptr<Loss>>(module, "LossPart")
       .def("needs", &needs_of)
       .def("stages", &Loss::stages)
       .def("roles", &roles_of);
-  py::class_<StudentModels>(module, "StudentModels").def_property_readonly("model", [](const StudentModels& s) {
-    return owned(s.trained);
-  });
+  py::class_<StudentModels>(module, "StudentModels");
   py::class_<Bench>(module, "Toolbox")
       .def(py::init<std::shared_ptr<Session>, const py::object&, std::vector<int64_t>, int64_t, const py::dict&,
                     const py::object&, const std::pair<std::string, int>&>())
       .def_property_readonly("process", &Bench::process)
+      .def("times", [](const Bench& bench,
+                       const Schedule& schedule) { return released([&] { return bench.of().times(schedule); }); })
       .def("solver", &Bench::make<Solver, ObjectSolver>)
       .def("schedule", &Bench::make<Schedule, ObjectSchedule>)
       .def("loss", &Bench::make<Loss, ObjectLoss>)
       .def("teacher", &Bench::teacher)
-      .def("student", [](const Bench& bench, const py::object& of, const py::dict& keys, const Loss* loss) {
-        const auto [trained, frozen] = bench.student(of, keys, loss);
-        return StudentModels{trained, frozen};
-      });
+      .def("student", &Bench::student);
   module.def("solve", &solve_with);
   module.def("loss_value",
              [](const Loss& loss, const Bench& bench, const StudentModels& student, const StudentModels* target,
@@ -344,11 +308,11 @@ void add_toolbox(py::module_& module) {
                                solver, schedule, x, to_conditioning(condition), seed, index, progress, stage, roles);
              });
   module.def("sample", [](const StudentModels& student, const Tensor& times, const Tensor& x, const py::dict& condition,
-                          int64_t seed, double gamma) {
+                          int64_t seed, std::optional<double> gamma) {
     const Conditioning given = to_conditioning(condition);
     return released([&] { return sample(*student.frozen, times, x, given, seed, gamma); });
   });
-  module.def("times_of_steps", [](const Tensor& grid, int64_t steps) { return times_of_steps(grid, steps); });
+  module.def("times_of_steps", &times_of_steps);
   module.def("prediction_name", &prediction_name);
 }
 

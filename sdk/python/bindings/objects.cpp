@@ -3,13 +3,12 @@
 #include <ATen/ATen.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/autograd/python_variable.h>
-#include <torch/nn/module.h>
+
+#include <retort/named_weights.h>
 
 #include <algorithm>
 #include <optional>
 #include <set>
-
-#include "classes.h"
 
 namespace retort::python {
 
@@ -108,11 +107,8 @@ ObjectSchedule::ObjectSchedule(Object object)
 
 Tensor ObjectSchedule::times(const Process& process, double progress) const {
   const Tensor out = object_.with([&](const py::object& o) {
-    return at::Tensor(py::module_::import("torch")
-                          .attr("as_tensor")(o.attr("times")(process, progress))
-                          .cast<Tensor>()
-                          .to(at::kCPU, at::kDouble)
-                          .contiguous());
+    const py::object times = o.attr("times")(process, progress);
+    return py::module_::import("torch").attr("as_tensor")(times).cast<Tensor>().to(at::kCPU, at::kDouble).contiguous();
   });
   if (out.dim() != 1 || out.size(0) < 2) {
     throw Error("times returned no list of two times or more");
@@ -357,12 +353,10 @@ Measurement ObjectMetric::measure(const Evaluation& evaluation) const {
 
 namespace {
 
-py::dict keywords(const Conditioning& given) { return to_python(given); }
-
 // What a module or function answers: a tensor, the first of a tuple, or `sample` of an object of diffusers.
 Tensor answer_of(const Object& object, const Tensor& x, const Tensor& time, const Conditioning& given) {
   return object.tensor([&](const py::object& o) -> py::object {
-    py::object out = o(x, time, **keywords(given));
+    py::object out = o(x, time, **to_python(given));
     if (py::isinstance<py::tuple>(out)) {
       out = py::cast<py::tuple>(out)[0];
     }
@@ -421,50 +415,20 @@ Tensor ObjectTeacher::ask(const Tensor& x, const Tensor& time, const Conditionin
   return out.to(x.scalar_type());
 }
 
-namespace {
-
-// A module's weights under their own names: modules within modules, as the dots in the names say.
-class SharedWeights final : public torch::nn::Module {
- public:
-  void add(const std::string& name, const Tensor& weight, bool parameter) {
-    SharedWeights* at = this;
-    size_t begin = 0;
-    for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', begin)) {
-      at = at->within(name.substr(begin, dot - begin));
-      begin = dot + 1;
-    }
-    if (parameter) {
-      at->register_parameter(name.substr(begin), weight, weight.requires_grad());
-    } else {
-      at->register_buffer(name.substr(begin), weight);
-    }
-  }
-
- private:
-  SharedWeights* within(const std::string& name) {
-    const auto found = children_.find(name);
-    if (found != children_.end()) {
-      return found->second.get();
-    }
-    return children_.emplace(name, register_module(name, std::make_shared<SharedWeights>())).first->second.get();
-  }
-  std::map<std::string, std::shared_ptr<SharedWeights>> children_;
-};
-
-}  // namespace
-
 ObjectNetwork::ObjectNetwork(Object object, std::vector<std::string> inputs)
     : object_(std::move(object)), inputs_(std::move(inputs)) {
-  auto weights = std::make_shared<SharedWeights>();
+  auto weights = std::make_shared<NamedWeights>();
   read(object_, [&](const py::object& o) {
     if (!py::hasattr(o, "named_parameters")) {
       return 0;  // a function, without weights
     }
-    for (const auto& [method, parameter] : {std::pair("named_parameters", true), std::pair("named_buffers", false)}) {
-      for (const auto& entry : o.attr(method)()) {
-        const auto pair = py::reinterpret_borrow<py::tuple>(entry);
-        weights->add(py::str(pair[0]), pair[1].cast<Tensor>(), parameter);
-      }
+    for (const auto& entry : o.attr("named_parameters")()) {
+      const auto [name, weight] = py::cast<std::pair<std::string, Tensor>>(entry);
+      weights->add_parameter(name, weight, weight.requires_grad());
+    }
+    for (const auto& entry : o.attr("named_buffers")()) {
+      const auto [name, buffer] = py::cast<std::pair<std::string, Tensor>>(entry);
+      weights->add_buffer(name, buffer);
     }
     return 0;
   });

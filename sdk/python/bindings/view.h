@@ -15,12 +15,6 @@ struct View {
   const T* operator->() const { return &of(); }
 };
 
-/// A view that is good for as long as anybody has it.
-template <class T>
-View<T> owned(std::shared_ptr<const T> object) {
-  return {[object = std::move(object)]() -> const T& { return *object; }};
-}
-
 /// Lends an object while it lives. A view that is used later throws an Error.
 template <class T>
 class Lending {

@@ -19,7 +19,7 @@ from ._native_loader import native
 from ._session import refuse
 from .models import Student, Teacher, as_student, described, toolbox
 from .catalogue import documentation, plugins
-from .solving import _grid, default_schedule
+from .solving import grid_of, schedule_part
 
 
 class Loss:
@@ -160,12 +160,12 @@ class Loss:
     def sample(self, student, noise, steps, schedule, times, condition, gamma, seed) -> torch.Tensor:
         bound = self._bind(student, noise, self._bound.teacher if self._bound else None, condition, sampling=True)
         if times is None:
-            grid = _grid(bound.bench, schedule if schedule is not None else self._schedule, self._steps)
+            grid = grid_of(bound.bench, schedule if schedule is not None else self._schedule, self._steps)
             times = native.times_of_steps(grid, steps)
         else:
-            times = _grid(bound.bench, times, 0)
+            times = grid_of(bound.bench, times, 0)
         x = noise * float(bound.bench.process.sigma(times[:1]))
-        return native.sample(bound.models, times, x, dict(condition or {}), seed, -1.0 if gamma is None else gamma)
+        return native.sample(bound.models, times, x, dict(condition or {}), seed, gamma)
 
     def _bind(self, student: Student, batch, teacher, condition, sampling: bool = False) -> "_Bound":
         if teacher is not None and not isinstance(teacher, Teacher):
@@ -223,8 +223,7 @@ class _Bound:
         self.models = student.models(self.bench, self.prediction, self.loss)
         self.part = teacher.part(self.bench) if teacher else None
         self.solver = self.bench.solver(loss._solver) if needs["solver"] else None
-        schedule = loss._schedule if loss._schedule is not None else default_schedule(self.bench.process)
-        self.schedule = self.bench.schedule(described(schedule, steps=loss._steps)) if needs["schedule"] else None
+        self.schedule = schedule_part(self.bench, loss._schedule, loss._steps) if needs["schedule"] else None
         self.roles = self.loss.roles(self.bench)
         self._of_roles: dict[str, Any] = {}
 

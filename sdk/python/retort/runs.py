@@ -51,7 +51,7 @@ def run(
         own = native.Session(list(plugin_folders), say, show)
         with _untouched():
             folder = _in_background(
-                lambda: own.run(os.fspath(config), _spelled(overrides), fresh, False, worker), own.interrupt
+                lambda: own.run(os.fspath(config), _spelled(overrides), fresh, worker), own.interrupt
             )
     return Results(folder)
 

@@ -37,22 +37,24 @@ def times(schedule: str | Mapping[str, Any] | Any, process: str | Mapping[str, A
         process: as of `solve`.
         steps: its intervals, where `schedule` is a name.
     """
-    return _grid(toolbox(process, torch.zeros(1, 1)), schedule, steps)
+    return grid_of(toolbox(process, torch.zeros(1, 1)), schedule, steps)
 
 
-def default_schedule(process: "native.Process") -> str:
-    return "karras" if process.name == "ve" else "uniform"
-
-
-def _grid(bench, schedule: Any, steps: int) -> torch.Tensor:
+def schedule_part(bench, schedule: Any, steps: int):
+    """A schedule as `solve` takes it, but no list of times."""
     if schedule is None:
-        schedule = default_schedule(bench.process)
+        schedule = "karras" if bench.process.name == "ve" else "uniform"
+    return bench.schedule(described(schedule, steps=steps))
+
+
+def grid_of(bench, schedule: Any, steps: int) -> torch.Tensor:
+    """The times of a schedule as `solve` takes it."""
     if isinstance(schedule, torch.Tensor) or (isinstance(schedule, Sequence) and not isinstance(schedule, str)):
         grid = torch.as_tensor(schedule, dtype=torch.float64).detach().cpu()
         if grid.dim() != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()):
             raise refuse("schedule is no list of falling times; expected two or more, from the noisiest to the cleanest")
         return grid
-    return bench.schedule(described(schedule, steps=steps)).times(bench.process, 0.0)
+    return bench.times(schedule_part(bench, schedule, steps))
 
 
 def solve(
@@ -120,7 +122,7 @@ def solve(
         if not isinstance(rows, torch.Tensor) or rows.dim() == 0 or rows.shape[0] != x.shape[0]:
             raise refuse(f"condition '{name}' is no tensor of {x.shape[0]} rows, as x has")
     bench = toolbox(teacher.process, x, teacher.classes, condition)
-    grid = _grid(bench, schedule, steps)
+    grid = grid_of(bench, schedule, steps)
     part = bench.solver(solver)
     if start is not None:
         start = torch.as_tensor(start, dtype=torch.float64).detach().cpu()
