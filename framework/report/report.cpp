@@ -14,7 +14,7 @@
 
 extern "C" {
 extern const char retort_page_html[], retort_page_html_end[], retort_page_css[], retort_page_css_end[],
-    retort_page_js[], retort_page_js_end[], retort_live_js[], retort_live_js_end[], retort_chart_js[],
+    retort_page_js[], retort_page_js_end[], retort_served_js[], retort_served_js_end[], retort_chart_js[],
     retort_chart_js_end[];
 }
 
@@ -161,7 +161,7 @@ std::string report_page(const fs::path& folder, const Results& results, const st
     page["version"] = version;
   }
   const std::string script =
-      std::string(retort_page_js, retort_page_js_end) + (live ? std::string(retort_live_js, retort_live_js_end) : "");
+      live ? std::string(retort_served_js, retort_served_js_end) : std::string(retort_page_js, retort_page_js_end);
   const std::string_view style(retort_page_css, retort_page_css_end), chart(retort_chart_js, retort_chart_js_end);
   const std::string name = text_at(results.json, "name");
   const std::unordered_map<std::string_view, std::function<std::string()>> values = {

@@ -11,13 +11,7 @@ retort_runs_css:
 retort_runs_css_end:
     .byte 0
 retort_runs_js:
-    .incbin "report/page/values.js"
-    .incbin "report/page/controls.js"
-    .incbin "report/page/charts.js"
-    .incbin "serve/page/runs.js"
-    .incbin "serve/page/plot.js"
-    .incbin "serve/page/compare.js"
-    .incbin "serve/page/main.js"
+    .incbin "bundles/runs_page.js"
 retort_runs_js_end:
     .byte 0
     .section .note.GNU-stack,"",@progbits

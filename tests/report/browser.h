@@ -39,7 +39,7 @@ inline const char* const probe = R"js(
   const fieldOf = td => ({ text: td.textContent, title: td.title, ...td.dataset });
   const tableOf = id => ({ heads: texts(`#${id} th`), lines: all(`#${id} tbody tr`).map(tr => [...tr.children].map(fieldOf)) });
   const setOf = set => ({ name: set.whole, points: set.data.map(p => [p.x, p.y]) });
-  const chartOf = id => drawn.has(id) ? drawn.get(id).data.datasets.map(setOf) : null;
+  const chartOf = id => Chart.getChart(id) ? Chart.getChart(id).data.datasets.map(setOf) : null;
   const tags = {};
   for (const e of all("*")) tags[e.localName] = (tags[e.localName] || 0) + 1;
   const comments = document.createTreeWalker(document, NodeFilter.SHOW_COMMENT);
@@ -50,7 +50,7 @@ inline const char* const probe = R"js(
     comments: comments.nextNode() ? 1 : 0, evil: window.evil === undefined ? null : "ran",
     broken: texts("section .note.failed"), unfinished: texts("#unfinished li"),
     results: tableOf("table"), differences: tableOf("differenceTable"), maps: texts(".map caption"),
-    fields: all(".map td").map(td => td.dataset.value),
+    fields: all(".map td:not(.axis)").map(td => td.dataset.value),
     ranks: all(".ranks tr").slice(1).map(tr => [...tr.children].slice(1).map(td => td.textContent)),
     sorted: all("#table th").map(th => th.getAttribute("aria-sort")),
     pagers: texts(".pager:not([hidden]) > span").filter(Boolean),

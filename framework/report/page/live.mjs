@@ -1,4 +1,7 @@
 // Where `retort serve` answers: the way back, and newer results. Nobody's choices are lost to them unasked.
+import { $, element, section } from "../../page/elements.mjs";
+import { page } from "./data.mjs";
+
 section("about", () => {
   const back = element("a", "All runs", undefined, "back");
   back.href = "./";

@@ -1,17 +1,24 @@
 // Students of runs as points: any measure, or cost, against any other.
+import { axis, lineChart, named, scale } from "../../page/charts.mjs";
+import { choose } from "../../page/controls.mjs";
+import { $ } from "../../page/elements.mjs";
+import { palette } from "../../page/palette.mjs";
+import { exact, finite, get, plural, pretty, same } from "../../page/values.mjs";
+import { marked, state, titleOf } from "./state.mjs";
+
 const costs = ["student_steps", "train_steps", "teacher_evaluations", "train_seconds"];
 const chosenRuns = () => {
-  const own = runs.filter(run => marked.has(run.path));
-  return own.length ? own : runs;
+  const own = state.runs.filter(run => marked.has(run.path));
+  return own.length ? own : state.runs;
 };
 const runsAtOnce = 20;
 const valueOf = (row, name) => get(row.metrics, name) ?? get(row, name);
 const plotted = { across: undefined, up: undefined, names: undefined };
 
-const drawPlot = () => {
+export const drawPlot = () => {
   const names = new Set();
-  for (const run of runs) for (const row of run.rows) for (const name of Object.keys(row.metrics || {})) names.add(name);
-  const all = [...names, ...costs.filter(c => runs.some(run => run.rows.some(row => finite(row[c]))))];
+  for (const run of state.runs) for (const row of run.rows) for (const name of Object.keys(row.metrics || {})) names.add(name);
+  const all = [...names, ...costs.filter(c => state.runs.some(run => run.rows.some(row => finite(row[c]))))];
   $("plot").hidden = all.length < 2;
   if ($("plot").hidden) return;
   if (!same(all, plotted.names)) { // other measures than before: other lists to choose from

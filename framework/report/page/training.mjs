@@ -1,4 +1,12 @@
 // Training: the losses, and a series that a metric gave: a curve over the noise level, say.
+import { axis, lineChart, named, scale } from "../../page/charts.mjs";
+import { choose, lineChoice } from "../../page/controls.mjs";
+import { $, section } from "../../page/elements.mjs";
+import { finite, get, plural, pretty } from "../../page/values.mjs";
+import { page, part, settings } from "./data.mjs";
+
+const { several, nameOfCell, colorOfCell } = settings;
+
 section("training", () => {
   const controls = $("trainingControls");
   const losses = page.losses.filter(l => finite(l.part));
@@ -6,7 +14,7 @@ section("training", () => {
   const names = [...new Set(page.students.flatMap(r => Object.keys(r.series || {}).filter(name => filled(r, name))))];
   const seriesOf = name => page.students.filter(r => filled(r, name)), series = names.flatMap(seriesOf);
   // What a curve is over stands at the end of its name: "ode_error_by_noise".
-  const over = name => /_by_noise$/.test(name) ? "noise level sigma / alpha" : pretty((name.match(/_by_(.+)$/) || [0, ""])[1]);
+  const over = name => name.endsWith("_by_noise") ? "noise level sigma / alpha" : pretty((name.match(/_by_(.+)$/) || [0, ""])[1]);
   if (!losses.length) $("lossCard").remove();
   if (!series.length) $("noiseCard").remove();
   if (!losses.length && !series.length) return false;

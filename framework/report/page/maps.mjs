@@ -1,4 +1,11 @@
 // Maps: differences over two settings, in two measures side by side.
+import { choose } from "../../page/controls.mjs";
+import { $, asRegion, element, section } from "../../page/elements.mjs";
+import { brief, distinct, exact, finite, get, has, most, plural, pretty, same } from "../../page/values.mjs";
+import { settings } from "./data.mjs";
+
+const { compare, differences, keys, short, metrics, planned } = settings;
+
 section("map", () => {
   const numbers = keys.filter(k => k !== compare && distinct(differences.map(d => d.setting[k])).length > 1);
   const able = metrics.filter(c => differences.some(d => has(d.metrics, c) && d.metrics[c].mean));
@@ -6,14 +13,11 @@ section("map", () => {
   const holder = $("mapControls"), others = element("span", undefined, undefined, "pager");
   const mostShown = 40;  // fields each way; more can neither be read nor drawn quickly
   const inOrder = v => [...v].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
-  const figure = v => {
-    const size = Math.abs(v);
-    return size >= 1e6 ? v.toExponential(1) : String(size >= 100 ? Math.round(v) : Number(v.toPrecision(2)));
-  };
+  const gap = "color-mix(in srgb, var(--card) 60%, transparent)";
   const shade = (m, largest) => {
-    const share = 0.75 * Math.min(1, Math.sqrt(Math.abs(m.mean) / largest));
+    const share = 0.5 * Math.min(1, Math.sqrt(Math.abs(m.mean) / largest));
     const c = m.mean > 0 ? `rgba(217,72,15,${share})` : `rgba(52,81,178,${share})`;
-    return m.verdict === 0 ? `repeating-linear-gradient(45deg, ${c}, ${c} 7px, #fff9 7px, #fff9 10px)` : c;
+    return m.verdict === 0 ? `repeating-linear-gradient(45deg, ${c}, ${c} 7px, ${gap} 7px, ${gap} 10px)` : c;
   };
   let notShown = false;
   const map = (here, x, y, c) => {
@@ -26,24 +30,25 @@ section("map", () => {
       return all.slice(0, mostShown);
     };
     const xs = axisOf(x), ys = axisOf(y);
-    const table = element("table", undefined, element("div", undefined, $("maps"), "card"), "map");
-    element("caption", `${pretty(c)}: ${exact(ofTo())} less ${exact(differences[0].from)}`, table);
+    const title = `${pretty(c)}: ${exact(ofTo())} less ${exact(differences[0].from)}`;
+    const table = element("table", undefined, asRegion(element("div", undefined, $("maps"), "card"), title), "map");
+    element("caption", title, table);
     for (const yv of ys) {
       const tr = element("tr", undefined, table);
-      element("th", `${short(y)} ${exact(yv)}`, tr, "axis");
+      element("th", `${short(y)} ${exact(yv)}`, tr, "axis").scope = "row";
       for (const xv of xs) {
         const td = element("td", undefined, tr), d = at.get(place(xv, yv)), m = d && get(d.metrics, c);
         if (!m || !finite(m.mean)) continue;
         td.style.background = shade(m, largest);
         td.dataset.value = m.mean;
         td.title = `${m.mean}, of ${m.n === m.of || !m.of ? plural(m.n, "seed") : `${m.n} of ${m.of} seeds`}`;
-        element("b", (m.mean > 0 ? "+" : "") + figure(m.mean), td);
-        if (m.n > 1) element("span", `${figure(m.low)} … ${figure(m.high)}`, td);
+        element("b", (m.mean > 0 ? "+" : "") + brief(m.mean), td);
+        if (m.n > 1) element("span", `${brief(m.low)} … ${brief(m.high)}`, td);
       }
     }
     const foot = element("tr", undefined, table);
-    element("th", `${short(x)}:`, foot, "axis");
-    xs.forEach(v => element("th", exact(v), foot, "axis"));
+    element("td", `${short(x)}:`, foot, "axis");
+    xs.forEach(v => { element("th", exact(v), foot, "axis").scope = "col"; });
   };
   let filters = [];
   const draw = () => {

@@ -1,6 +1,11 @@
 // Two runs beside each other: what differs in their configurations, what they measured, what they sample.
-const tableOf = (parent, heads, lines) => {
-  parent.replaceChildren();
+import { $, asRegion, element } from "../../page/elements.mjs";
+import { exact, get, grouped, plural, pretty, same, show } from "../../page/values.mjs";
+import { fileOf, marked, state, titleOf } from "./state.mjs";
+import { rowName } from "./telling.mjs";
+
+const tableOf = (parent, label, heads, lines) => {
+  asRegion(parent, label).replaceChildren();
   const table = element("table", undefined, parent), head = element("tr", undefined, element("thead", undefined, table));
   for (const text of heads) element("th", text, head).scope = "col";
   const body = element("tbody", undefined, table);
@@ -9,14 +14,8 @@ const tableOf = (parent, heads, lines) => {
     line.forEach((text, i) => { element("td", text, tr, i === 0 ? "name" : undefined); });
   }
 };
-// How a row differs from others of its run.
-const rowName = row => [
-  row.cell, row.student_steps !== undefined && `${plural(row.student_steps, "sampler step")}`,
-  row.guidance !== undefined && `guidance ${row.guidance}`, row.ema_length !== undefined && `average ${row.ema_length}`,
-].filter(Boolean).join(", ");
-
-const drawCompare = () => {
-  const pair = runs.filter(run => marked.has(run.path));
+export const drawCompare = () => {
+  const pair = state.runs.filter(run => marked.has(run.path));
   $("compare").hidden = pair.length !== 2;
   if (pair.length !== 2) return;
   const [a, b] = pair;
@@ -24,7 +23,7 @@ const drawCompare = () => {
   const differ = keys.filter(key => !same(a.settings[key], b.settings[key]));
   $("compareNote").textContent = differ.length ? `${plural(differ.length, "key")} of ${grouped(keys.length)} differ.` :
     "All their keys are equal.";
-  tableOf($("keys"), ["Key", titleOf(a), titleOf(b)], differ.map(key => [key, exact(a.settings[key]), exact(b.settings[key])]));
+  tableOf($("keys"), "Keys that differ", ["Key", titleOf(a), titleOf(b)], differ.map(key => [key, exact(a.settings[key]), exact(b.settings[key])]));
   const rows = [...new Set([...a.rows, ...b.rows].map(rowName))].slice(0, 50);
   const find = (run, name) => run.rows.find(row => rowName(row) === name);
   const lines = [];
@@ -35,7 +34,7 @@ const drawCompare = () => {
       lines.push([`${pretty(m)}${name ? `, ${name}` : ""}`, show(get(get(ra, "metrics"), m)), show(get(get(rb, "metrics"), m))]);
     }
   }
-  tableOf($("measures"), ["Measure", titleOf(a), titleOf(b)], lines);
+  tableOf($("measures"), "Their measures", ["Measure", titleOf(a), titleOf(b)], lines);
   const pictures = $("pairs");
   pictures.replaceChildren();
   for (const name of rows.slice(0, 12)) {

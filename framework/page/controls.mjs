@@ -1,7 +1,9 @@
 // Controls above tables and charts.
+import { element } from "./elements.mjs";
+import { cut, grouped, same } from "./values.mjs";
 
 // A list to choose from: [[text, value], …]. Gives a function that tells what is chosen. One without a choice is hidden.
-const choose = (parent, label, options, chosen, change) => {
+export const choose = (parent, label, options, chosen, change) => {
   const holder = element("label", label + " ", parent), select = element("select", undefined, holder);
   options.forEach(([text], i) => { element("option", cut(text, 60), select).value = i; });
   select.selectedIndex = Math.max(0, options.findIndex(([, value]) => same(value, chosen)));
@@ -12,7 +14,7 @@ const choose = (parent, label, options, chosen, change) => {
   return chosenNow;
 };
 
-const button = (parent, text, say, press) => {
+export const button = (parent, text, say, press) => {
   const b = element("button", text, parent);
   b.type = "button";
   if (say) { b.title = say; b.setAttribute("aria-label", say); }
@@ -21,7 +23,7 @@ const button = (parent, text, say, press) => {
 };
 
 // Shows a long list `size` at a time. `take(list)` gives what is to be shown of it and says what is not.
-const pager = (parent, size, noun, change, withAll) => {
+export const pager = (parent, size, noun, change, withAll) => {
   const holder = element("span", undefined, parent, "pager");
   let from = 0, all = false, total = 0;
   const go = step => { from = Math.max(0, Math.min(from + step, total - 1)); change(); };
@@ -47,7 +49,7 @@ const pager = (parent, size, noun, change, withAll) => {
 };
 
 // A field that finds lines by words in their names.
-const finder = (parent, change) => {
+export const finder = (parent, change) => {
   const holder = element("label", "Find ", parent), input = element("input", undefined, holder);
   input.type = "search";
   input.size = 14;
@@ -64,7 +66,7 @@ const finder = (parent, change) => {
 
 // More lines than a chart can show: a field to find some, and the pages of those.
 const linesAtOnce = 10;
-const lineChoice = (parent, noun, draw) => {
+export const lineChoice = (parent, noun, draw) => {
   const find = finder(parent, () => { pages.restart(); draw(); });
   const pages = pager(parent, linesAtOnce, noun, draw);
   return (list, nameOf) => { find.show(list.length > linesAtOnce); return pages.take(find.among(list, nameOf)); };

@@ -1,4 +1,12 @@
 // Samples: of the data, of the teacher, and of each setting's first seed at the end of training.
+import { styled } from "../../page/charts.mjs";
+import { button, finder } from "../../page/controls.mjs";
+import { $, element, section } from "../../page/elements.mjs";
+import { exact, finite, get, grouped, most, plural } from "../../page/values.mjs";
+import { page, part, settings } from "./data.mjs";
+
+const { given, several, nameOfCell, colorOfCell, seeds } = settings;
+
 section("samples", () => {
   const gallery = $("gallery"), atOnce = 24;
   const noteOf = r => [

@@ -1,4 +1,10 @@
 // What the results are of, and how to get them again.
+import { $, asRegion, element, section } from "../../page/elements.mjs";
+import { finite, grouped, plural } from "../../page/values.mjs";
+import { page, settings } from "./data.mjs";
+
+const { seeds } = settings;
+
 section("about", () => {
   const title = typeof page.name === "string" && page.name ? page.name : "Retort";
   $("title").textContent = title;
@@ -30,7 +36,7 @@ section("about", () => {
 });
 
 section("provenance", () => {
-  $("toml").textContent = page.toml;
+  asRegion($("toml"), "config.toml").textContent = page.toml;
   for (const p of [{ kind: "kind", name: "name", sha256: "SHA-256" }, ...(page.plugins || [])]) {
     const tr = element("tr", undefined, $("plugins"));
     element("td", p.kind, tr);
@@ -38,7 +44,3 @@ section("provenance", () => {
     element("code", p.sha256, element("td", undefined, tr));
   }
 });
-
-// In milliseconds since the page was asked for, its layout included: from here on it can be used.
-void document.body.offsetHeight;
-document.documentElement.dataset.ready = performance.now().toFixed(1);

@@ -1,25 +1,28 @@
-// What the charts share.
+// What the charts share. Chart.js is a script before this one.
+import { $ } from "./elements.mjs";
+import { cut, least, most, show } from "./values.mjs";
+
 Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
 Chart.defaults.animation = false;
 // Light or dark, as the page is.
-const styled = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const styled = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 Chart.defaults.color = styled("--soft");
 
 // `spans`: intervals along the axis that must fit too.
-const axis = (title, type, spans) => {
+export const axis = (title, type, spans) => {
   const out = { type: type || "linear", title: { display: true, text: cut(title, 80) }, grid: { color: styled("--grid") } };
   const ends = (spans || []).flat().filter(v => type !== "logarithmic" || v > 0);
   return ends.length ? { ...out, suggestedMin: least(ends, Infinity), suggestedMax: most(ends, -Infinity) } : out;
 };
-const spansOf = (points, range) => points.map(p => p[range]).filter(Boolean);
+export const spansOf = (points, range) => points.map(p => p[range]).filter(Boolean);
 // Logarithmic where all is above zero and spans much.
-const scale = (values, span = 8) => {
+export const scale = (values, span = 8) => {
   const low = least(values, Infinity), high = most(values, -Infinity);
   return low > 0 && high / low > span ? "logarithmic" : "linear";
 };
 const legend = { display: true, labels: { boxWidth: 24 } };
 // Names as long as somebody likes: cut in the legend, whole in the tooltip.
-const named = (name, color, more) =>
+export const named = (name, color, more) =>
   ({ label: cut(name, 40), whole: name, borderColor: color, backgroundColor: color, showLine: true, ...more });
 
 // Intervals, drawn over the points that have one.
@@ -37,11 +40,13 @@ const bars = { id: "bars", afterDatasetsDraw(chart) {
     }
   });
 } };
-const range = m => m.n > 1 ? [m.low, m.high] : undefined;
 
 // Draws lines into a canvas, in place of those before.
 const drawn = new Map();
-const lineChart = (id, sets, x, y, said) => {
+export const lineChart = (id, sets, x, y, said) => {
+  // A picture to those who hear the page; its numbers stand in the tables.
+  $(id).setAttribute("role", "img");
+  $(id).setAttribute("aria-label", `${y.title.text} over ${x.title.text}: ${sets.map(set => set.whole).join("; ") || "nothing"}`);
   if (drawn.has(id)) drawn.get(id).destroy();
   // In a narrow window the legend has a name in each line, which must not be taken from the chart.
   $(id).parentElement.style.height = window.innerWidth < 600 ? `${280 + 22 * sets.length}px` : "";

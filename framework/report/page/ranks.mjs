@@ -1,4 +1,13 @@
 // Which setting is best at each value of a number that settings differ in: "which solver at 8 evaluations".
+import { choose } from "../../page/controls.mjs";
+import { $, asRegion, element, section } from "../../page/elements.mjs";
+import { exact, finite, has, most, same, show, without } from "../../page/values.mjs";
+import { settings } from "./data.mjs";
+import { ranking } from "./orders.mjs";
+
+const { groups, host, keys, valuesOf, several, swept, short, nameOf, guided, seeds, inGroups, measures, measured, textOf, planned,
+  samplers } = settings;
+
 section("ranks", () => {
   const numeric = keys.filter(k => !has(host, k) && several(k) && valuesOf(k).every(finite));
   const others = k => swept.filter(other => other !== k && several(other));
@@ -12,21 +21,19 @@ section("ranks", () => {
       const here = groups.filter(g => measured(g, measure) && (!within || same(g.setting[within], part)) &&
         same(g.setting.student_steps, steps) && g.trained === g.line.last);
       if (!here.length) continue;
-      const table = element("table", undefined, element("div", undefined, $("rankTables"), "card"), "ranks");
-      if (within) element("caption", `${short(within)} ${exact(part)}`, table);
-      const head = element("tr", undefined, table), columns = valuesOf(k).filter(v => here.some(g => same(g.setting[k], v)));
-      element("th", "", head);
-      columns.sort((a, b) => a - b).forEach(v => element("th", `${short(k)} ${exact(v)}`, head));
-      const ranked = columns.map(v => here.filter(g => same(g.setting[k], v))
-        .sort((a, b) => (measured(a, measure).mean - measured(b, measure).mean) * (up ? -1 : 1)));
+      const title = within && `${short(within)} ${exact(part)}`, box = element("div", undefined, $("rankTables"), "card");
+      const table = element("table", undefined, asRegion(box, title || "Which is best"), "ranks");
+      if (title) element("caption", title, table);
+      const head = element("tr", undefined, table), { at, ranked } = ranking(here, measured, k, measure, up);
+      element("td", "", head);
+      for (const v of at) element("th", `${short(k)} ${exact(v)}`, head).scope = "col";
       for (let i = 0; i < Math.min(mostShown, most(ranked.map(r => r.length), 0)); i++) {
         const tr = element("tr", undefined, table);
-        element("th", exact(i + 1), tr, "axis");
+        element("th", exact(i + 1), tr, "axis").scope = "row";
         for (const list of ranked) {
           const td = element("td", undefined, tr), g = list[i];
           if (!g) continue;
-          const { [k]: at, ...rest } = g.setting, m = measured(g, measure);
-          if (within) delete rest[within];
+          const rest = without(g.setting, k, within), m = measured(g, measure);
           element("span", nameOf(rest) + guided(rest), td, "text");
           element("span", show(m.mean) + (m.n > 1 ? ` (${show(m.low)} … ${show(m.high)})` : ""), td, "interval");
           td.dataset.value = td.title = m.mean;

@@ -1,4 +1,15 @@
 // Plots: one measure against another, and a measure over a number that settings differ in.
+import { axis, lineChart, named, scale, spansOf } from "../../page/charts.mjs";
+import { choose, lineChoice } from "../../page/controls.mjs";
+import { $, section } from "../../page/elements.mjs";
+import { palette } from "../../page/palette.mjs";
+import { exact, finite, get, least, most, range, same } from "../../page/values.mjs";
+import { settings } from "./data.mjs";
+import { linesOver } from "./orders.mjs";
+
+const { teacher, groups, keys, valuesOf, several, short, lines, colorOf, inGroups, measures, measured, textOf, planned, samplers } =
+  settings;
+
 section("plots", () => {
   if (!inGroups.length || !groups.length) return false;
   const controls = $("plotControls");
@@ -12,7 +23,7 @@ section("plots", () => {
         const [a, b] = [measured(g, x), measured(g, y)];
         return { x: a.mean, y: b.mean, xRange: range(a), yRange: range(b), step: g.setting.train_steps };
       });
-      const pointRadius = data.map((_, i) => i === data.length - 1 ? 6 : 3);
+      const pointRadius = data.map((_, at) => at === data.length - 1 ? 6 : 3);
       return named(line.name, colorOf(line, i), { borderWidth: 1.3, pointRadius, data });
     }).filter(set => set.data.length);
     const all = sets.flatMap(set => set.data);
@@ -36,20 +47,8 @@ section("overPlots", () => {
   const draw = () => {
     const k = ofKey(), measure = ofMeasure(), steps = ofSampler();
     ofSampler.show(k !== "student_steps");
-    // All else equal makes a line; of training only the end counts, unless it is what is looked at.
-    const found = new Map();
-    for (const g of groups) {
-      if (!measured(g, measure) || g.setting[k] === undefined) continue;
-      if (k !== "train_steps" && g.trained !== g.line.last) continue;
-      if (k !== "student_steps" && !same(g.setting.student_steps, steps)) continue;
-      const { [k]: x, train_steps, student_steps, ...rest } = g.setting, key = JSON.stringify(rest);
-      const name = nameOf(g.setting, k) + guided(g.setting, k), m = measured(g, measure);
-      if (!found.has(key)) found.set(key, { name, color: palette[found.size % palette.length], data: [] });
-      found.get(key).data.push({ x, y: m.mean, yRange: range(m) });
-    }
-    const all = [...found.values()];
-    const sets = choice(all, line => line.name).map(line =>
-      named(line.name, line.color, { borderWidth: 2, pointRadius: 3, data: line.data.sort((a, b) => a.x - b.x) }));
+    const all = linesOver(settings, k, measure, steps).map((line, i) => ({ ...line, color: palette[i % palette.length] }));
+    const sets = choice(all, line => line.name).map(line => named(line.name, line.color, { borderWidth: 2, pointRadius: 3, data: line.data }));
     const xs = valuesOf(k), y = measure.metric && get(teacher, measure.metric);
     if (finite(y)) {
       const data = [least(xs, Infinity), most(xs, -Infinity)].map(x => ({ x, y }));

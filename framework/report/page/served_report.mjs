@@ -1,0 +1,3 @@
+// The report as `retort serve` shows it.
+import "./report.mjs";
+import "./live.mjs";
