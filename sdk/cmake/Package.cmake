@@ -1,8 +1,5 @@
 # The installed tree: bin/, lib/, include/, share/retort/ and, unless told otherwise, libtorch/. It can be moved.
 # The build tree has the same shape, so that find_package(Retort) and `retort new` work from it too.
-file(STRINGS "${RETORT_TORCH_ROOT}/include/torch/headeronly/version.h" lines REGEX "#define TORCH_VERSION_(MAJOR|MINOR) ")
-string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*" "\\1.\\2" RETORT_TORCH_VERSION "${lines}")
-get_property(RETORT_TORCH_DEFINITIONS TARGET torch PROPERTY INTERFACE_COMPILE_DEFINITIONS)
 
 # Headers and LibTorch are elsewhere in the installed tree than in the build tree.
 function(retort_write_config output)
