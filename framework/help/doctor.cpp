@@ -27,8 +27,8 @@ namespace {
 using State = Finding::State;
 using Findings = std::vector<Finding>;
 
-// LibTorch's releases that everything was built and tested with.
-constexpr const char* tested_releases[] = {"2.13"};
+// LibTorch's releases that everything is built and tested with: sdk/cmake/LibTorch.cmake says them.
+constexpr std::string_view tested_releases[] = {RETORT_TORCH_VERSIONS};
 
 std::string release() { return std::to_string(TORCH_VERSION_MAJOR) + "." + std::to_string(TORCH_VERSION_MINOR); }
 
@@ -48,7 +48,7 @@ void look_at_program(Findings& out) {
                 std::string(TORCH_VERSION) + ", in " + library_of_torch().parent_path().string()};
   if (!tested) {
     torch.found += "; not among the releases that are tested";
-    torch.mend = std::string("pip install 'torch==") + tested_releases[0] + ".*' in .venv, then ./retort build";
+    torch.mend = "pip install 'torch==" + std::string(tested_releases[0]) + ".*' in .venv, then ./retort build";
   }
   out.push_back(torch);
 }

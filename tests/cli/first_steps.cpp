@@ -298,6 +298,35 @@ TEST_CASE("without a build, the wrapper says what one needs, and builds nothing"
   CHECK(!fs::exists(folder / "build"));
 }
 
+TEST_CASE("who is not root is told in one line what to ask for, and only setup asks for root itself") {
+  Folder folder;
+  fs::copy_file(source_dir() + "/retort", folder / "retort");
+  fs::create_directories(folder / "bin");
+  const auto stub = [&](const std::string& name, const std::string& script) {
+    write_text(folder / "bin" / name, "#!/bin/sh\n" + script + "\n");
+    fs::permissions(folder / "bin" / name, fs::perms::owner_all);
+  };
+  stub("dpkg-query", "for package; do :; done; [ $package != g++ ] && echo 'install ok installed'");
+  stub("id", "echo 1000");
+  stub("sudo", "echo \"$@\" >> '" + folder.string() + "/sudo'; exit 1");
+  stub("apt-get", "echo \"$@\" >> '" + folder.string() + "/apt'; exit 1");
+  const std::string wrapper =
+      "cd '" + folder.string() + "' && PATH='" + (folder / "bin").string() + "':$PATH ./retort ";
+  for (const std::string command : {"build", "list", "run some.toml", "test"}) {
+    CAPTURE(command);
+    const Outcome out = shell(wrapper + command);
+    CHECK(out.code == 1);
+    CHECK(std::count(out.output.begin(), out.output.end(), '\n') == 1);
+    CHECK(contains(out.output, "Ask an administrator for: apt-get install --no-install-recommends g++ ("));
+    CHECK(contains(out.output, "./retort setup --without-root"));
+  }
+  CHECK(!fs::exists(folder / "sudo"));
+  CHECK(!fs::exists(folder / "apt"));
+  CHECK(contains(shell(wrapper + "setup").output, "apt-get failed (see build/apt.log); install these by hand: g++"));
+  CHECK(read_text(folder / "sudo") == "apt-get update -qq\n");
+  CHECK(contains(shell(wrapper + "setup --with-root").output, "usage: ./retort setup [--without-root]"));
+}
+
 TEST_CASE("where the program is built and does not start, the wrapper says why and what is here, whatever its folder") {
   Folder folder;
   const fs::path tree = folder / "a [b]";
