@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 
 #include <array>
+#include <memory>
 #include <thread>
 #include <unordered_map>
 
@@ -74,7 +75,7 @@ struct Server::State {
     const auto text = [&](const char* path, const char* type, std::string_view content) {
       server.Get(base + path, [content, type, policy](const httplib::Request&, httplib::Response& out) {
         out.set_header("Content-Security-Policy", policy);
-        out.set_content(std::string(content), type);
+        send(out, std::string(content), type);
       });
     };
     text("/", "text/html; charset=utf-8", {retort_runs_html, retort_runs_html_end});
@@ -92,8 +93,7 @@ struct Server::State {
       of_run(asked, out, [&](const fs::path& run) {
         const std::string version = Runs::version(run);  // before: what comes meanwhile is newer
         const std::optional<Results> results = Runs::results(run);
-        out.set_content(results ? report_page(run, *results, version) : not_measured_yet(run),
-                        "text/html; charset=utf-8");
+        send(out, results ? report_page(run, *results, version) : not_measured_yet(run), "text/html; charset=utf-8");
       });
     });
     server.Get(base + "/file", [this](const httplib::Request& asked, httplib::Response& out) {
@@ -104,13 +104,26 @@ struct Server::State {
         out.status = 404;
         return;
       }
-      out.set_content(read_text(*file), type);
+      send(out, read_text(*file), type);
+    });
+  }
+
+  // As it is: the library would compress what it is given whole, which takes seconds for a large page, and saves
+  // nothing on the way within a machine.
+  static void send(httplib::Response& out, std::string text, const std::string& type) {
+    const auto kept = std::make_shared<const std::string>(std::move(text));
+    if (kept->empty()) {
+      out.set_content("", type);
+      return;
+    }
+    out.set_content_provider(kept->size(), type, [kept](size_t at, size_t size, httplib::DataSink& sink) {
+      return sink.write(kept->data() + at, size);
     });
   }
 
   static void say(httplib::Response& out, const Json& json) {
     out.set_header("Cache-Control", "no-store");
-    out.set_content(json.dump(-1, ' ', false, Json::error_handler_t::replace), "application/json");
+    send(out, json.dump(-1, ' ', false, Json::error_handler_t::replace), "application/json");
   }
 
   void of_run(const httplib::Request& asked, httplib::Response& out, const std::function<void(const fs::path&)>& show) {

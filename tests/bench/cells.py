@@ -20,6 +20,11 @@ import threading
 import time
 import urllib.request
 
+try:
+    from selenium import webdriver
+except ImportError:
+    webdriver = None
+
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 TINY = ["train.steps=10", "evaluate.at=[]", "evaluate.samples=100", "train.batch=32", "network.width=16", "dataset.test_samples=200",
         "network.depth=2", "evaluate.student_steps=[1, 2]", 'evaluate.metrics=["fd", "energy_distance"]']
@@ -54,17 +59,27 @@ def peak(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def ready(chromium, address, folder):
-    """Seconds until the page can be used, as it says itself."""
-    profile = tempfile.mkdtemp(dir=folder)
-    dom = subprocess.run([chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--virtual-time-budget=10000",
-                          "--dump-dom", address], capture_output=True, text=True, timeout=600).stdout
-    shutil.rmtree(profile, ignore_errors=True)
-    at = re.search(r'data-ready="([\d.]+)"', dom)
-    return float(at[1]) / 1000 if at else float("nan")
+def in_browser(addresses):
+    """For each, seconds from asking for a page until it can be used. Nothing without selenium, Chromium and its driver."""
+    found = shutil.which("chromedriver")
+    if webdriver is None or found is None:
+        return {}
+    chosen = webdriver.ChromeOptions()
+    for argument in ("headless=new", "no-sandbox", "disable-gpu"):
+        chosen.add_argument("--" + argument)
+    chosen.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
+    driver, out = webdriver.Chrome(options=chosen, service=webdriver.ChromeService(executable_path=found)), {}
+    for name, address in addresses.items():
+        driver.get("about:blank")
+        driver.get(address)
+        while (at := driver.execute_script("return document.documentElement.dataset.ready")) is None:
+            time.sleep(0.01)
+        out[name] = float(at) / 1000
+    driver.quit()
+    return out
 
 
-def pages(program, folder, chromium):
+def pages(program, folder):
     server = subprocess.Popen([program, "serve", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     address = next(m[0] for m in (re.search(r"http://127\.0\.0\.1:\d+/[0-9a-f]+/", line) for line in server.stdout) if m)
     threading.Thread(target=server.stdout.read, daemon=True).start()
@@ -73,9 +88,8 @@ def pages(program, folder, chromium):
         with urllib.request.urlopen(address + path) as answer:
             size = len(answer.read())
         tell(name, time.monotonic() - began, peak(server.pid), f"{size / 1024:.0f} KiB")
-    if chromium:
-        for name, path in (("browser: all runs", ""), ("browser: the sweep's page", "report?path=sweep")):
-            tell(name, ready(chromium, address + path, folder), peak(server.pid))
+    for name, seconds in in_browser({"browser: all runs": address, "browser: the sweep's page": address + "report?path=sweep"}).items():
+        tell(name, seconds, peak(server.pid))
     server.terminate()
 
 
@@ -102,7 +116,7 @@ def main():
              f"{(folder / 'runs/sweep/report.html').stat().st_size / 1024:.0f} KiB")
         done = len(json.loads((folder / "runs/sweep/results.json").read_text())["students"])
         print(f"{done} rows in results.json", flush=True)
-        pages(program, folder / "runs", shutil.which("chromium") or shutil.which("google-chrome"))
+        pages(program, folder / "runs")
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,7 @@ std::string trimmed(const std::string& text) {
 // Lines of a block that are commands.
 void add_lines(const std::string& block, std::vector<Command>& out) {
   static const std::regex command(
-      R"(^\s*(\$ )?((\./)?retort |torchrun |sbatch |cmake |export PATH=|[A-Z_]+=\S+ (.*)\./retort ).*)");
+      R"(^\s*(\$ )?((\./)?retort |torchrun |sbatch |cmake |podman |export PATH=|[A-Z_]+=\S+ (.*)\./retort ).*)");
   std::istringstream lines(block);
   for (std::string line; std::getline(lines, line);) {
     if (std::regex_match(line, command)) {
@@ -198,6 +198,7 @@ std::string stand_in() {
          build_dir() +
          "' -t query \"$2\" >/dev/null ;;\n"
          "  package) exit 0 ;;\n"
+         "  setup) [ $# -eq 1 ] || [ \"$2\" = --without-root ] ;;\n"
          "  wheel) RETORT_PREFIX='" +
          installed_tree().string() + "' python3 '" + source_dir() +
          "/sdk/python/wheel_of_tree.py' \"$2\" ;;\n"
@@ -260,7 +261,10 @@ TEST_CASE("every command that the pages and the help texts print works") {
                          "stubs");  // of what needs a cluster: sbatch runs the script, srun what follows its options
   write_text(place / "stubs" / "sbatch", "#!/bin/sh\nshift\nSLURM_SUBMIT_DIR=$PWD exec bash \"$@\"\n");
   write_text(place / "stubs" / "srun", "#!/bin/sh\nshift\nexec \"$@\"\n");
-  for (const char* stub : {"sbatch", "srun"}) {
+  // … and of a builder of containers, which has to find the recipe.
+  write_text(place / "stubs" / "podman",
+             "#!/bin/sh\n[ \"$1 $2\" = 'build -f' ] && grep -q '^FROM ' '" + source_dir() + "'/\"$3\"\n");
+  for (const char* stub : {"sbatch", "srun", "podman"}) {
     fs::permissions(place / "stubs" / stub, fs::perms::owner_all);
   }
   std::vector<Command> commands;
@@ -288,7 +292,8 @@ TEST_CASE("every command that the pages and the help texts print works") {
     for (const auto& [placeholder, value] :
          {std::pair(" [DIR]", " wheels"), std::pair("DIR", "tree"), std::pair(" COMMAND", ""),
           std::pair(" [CTEST ARGUMENTS]", ""), std::pair(" [ARGUMENTS]", ""), std::pair(" [TARGET]", ""),
-          std::pair(" CONFIG", " configs/mixture.toml"), std::pair("AXIS", "distance")}) {
+          std::pair(" [--without-root]", ""), std::pair(" CONFIG", " configs/mixture.toml"),
+          std::pair("AXIS", "distance")}) {
       for (size_t at; (at = text.find(placeholder)) != std::string::npos;) {
         text.replace(at, std::string(placeholder).size(), value);
       }

@@ -124,6 +124,11 @@ TEST_CASE("only who knows the address is answered, by this machine's own name, a
   REQUIRE(page);
   CHECK(contains(page->get_header_value("Content-Security-Policy"), "default-src 'none'"));
   CHECK(!page->has_header("Access-Control-Allow-Origin"));
+  // Compressed well, a large page would take seconds to begin.
+  const httplib::Result plain = server.get(server.base, {{"Accept-Encoding", "gzip, deflate, br"}});
+  REQUIRE(plain);
+  CHECK(!plain->has_header("Content-Encoding"));
+  CHECK(plain->body == page->body);
   for (const std::string path : {"..", "../..", "/etc", "one/../../..", "group", "", "nothing", "one%00"}) {
     CAPTURE(path);
     CHECK(server.status(server.base + "report?path=" + path) == 404);

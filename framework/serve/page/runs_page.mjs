@@ -23,7 +23,7 @@ const look = async () => {
     if (now === told) drawTimes();
     else { drawRuns(); drawMarked(); }
     told = now;
-    document.documentElement.dataset.ready = performance.now().toFixed(1);
+    document.documentElement.dataset.ready ??= performance.now().toFixed(1);
   } catch (e) {
     $("about").textContent = `The server does not answer: ${e.message}. What is here is what it said last.`;
   }
