@@ -29,8 +29,9 @@ namespace {
 
 struct ExportRequest {
   std::string run, cell, checkpoint, format, out, keys, licence = "unknown";
-  bool raw = false, lora = false, force = false;
+  bool raw = false, lora = false, half = false, force = false;
   int64_t rank = 0;
+  double scaling_factor = 0;
 };
 
 std::vector<std::string> words(const std::string& text) {
@@ -249,11 +250,24 @@ void to_pipeline(const ExportRequest& request, const Outgoing& model, const Regi
 }
 
 void to_autoencoder(const ExportRequest& request, const Outgoing& model, const Registry& registry) {
-  const std::string class_name = write_autoencoder(model, registry, request.licence, request.out);
+  const std::string class_name =
+      write_autoencoder(model, registry, request.scaling_factor, request.licence, request.out);
   log::info(request.out + ": " + class_name + ", as from_pretrained reads it");
   if (request.licence == "unknown") {
     log::info("its README.md states no licence; --licence names one");
   }
+}
+
+// Retort's own file, without what only its run needs.
+void to_checkpoint(const ExportRequest& request, const ExportedFile& place) {
+  TensorFile file = read_safetensors(place.file);
+  if (request.half) {
+    file.tensors = in_half(std::move(file.tensors));
+  }
+  file.metadata[export_mark] = RETORT_VERSION;
+  make_way(request);
+  write_safetensors(request.out, file);
+  log::info(request.out + ": a checkpoint of Retort");
 }
 
 LoraKeys keys_of(const std::string& word) {
@@ -284,7 +298,7 @@ void to_lora(const ExportRequest& request, const ExportedFile& place, const Regi
 }
 
 void check(const ExportRequest& request) {
-  check_word("--format", request.format, "diffusers torchscript onnx");
+  check_word("--format", request.format, "diffusers torchscript onnx checkpoint");
   if (!request.keys.empty()) {
     check_word("--keys", request.keys, "diffusers peft kohya");
   }
@@ -292,8 +306,14 @@ void check(const ExportRequest& request) {
   if (request.lora && !folder) {
     throw RequestError("--lora: is a form of --format diffusers, not of " + request.format);
   }
-  if (request.raw && folder) {
-    throw RequestError("--raw: has no effect with --format diffusers, which always writes the network alone");
+  const bool script = request.format == "torchscript" || request.format == "onnx";
+  if (request.raw && !script) {
+    throw RequestError("--raw: has no effect with --format " + request.format +
+                       (folder ? ", which always writes the network alone" : ""));
+  }
+  if (request.half && (script || request.lora)) {
+    throw RequestError("--half: is for weights of --format diffusers or checkpoint; " +
+                       (request.lora ? std::string("--lora writes") : request.format + " is written in") + " float32");
   }
   if (!request.keys.empty() && !request.lora) {
     throw RequestError("--keys: are the names within an adapter's file; expected --lora with it");
@@ -311,10 +331,18 @@ void export_model(const ExportRequest& request, const Registry& registry) {
     to_lora(request, place, registry);
     return;
   }
+  if (request.format == "checkpoint") {
+    to_checkpoint(request, place);
+    return;
+  }
   Value none;
   none.origin.file = request.run;
   Experiment host(none, "export", registry, Parts::solving);
-  const Outgoing model(host, registry, place);
+  Outgoing model(host, registry, place);
+  model.half = request.half;
+  if (request.scaling_factor != 0 && model.makes != Makes::autoencoder) {
+    throw RequestError("--scaling-factor: is of an autoencoder, and this is " + std::string(name_of(model.makes)));
+  }
   const std::string what = name_of(model.makes);
   log::info("exporting " + place.file.string() + (what.starts_with('a') || what.starts_with('e') ? ", an " : ", a ") +
             what + " by network '" + model.network_type() + "'");
@@ -334,10 +362,11 @@ void export_model(const ExportRequest& request, const Registry& registry) {
 
 void add_export(CLI::App& app, Shared& shared) {
   auto request = std::make_shared<ExportRequest>();
-  CLI::App* command =
-      app.add_subcommand("export", "a trained student for other programs: diffusers, TorchScript, ONNX, LoRA files");
+  CLI::App* command = app.add_subcommand(
+      "export",
+      "a trained model for other programs: diffusers, TorchScript, ONNX, LoRA files; or as a smaller checkpoint");
   command->add_option("RUN", request->run, "a run's folder, or a checkpoint")->required();
-  command->add_option("--format", request->format, "diffusers, torchscript or onnx")->required();
+  command->add_option("--format", request->format, "diffusers, torchscript, onnx or checkpoint")->required();
   command->add_option("--out,--output", request->out, "the folder (diffusers) or file to be written")->required();
   command->add_option("--cell", request->cell, "of a sweep: which one");
   command->add_option("--checkpoint", request->checkpoint,
@@ -350,6 +379,13 @@ void add_export(CLI::App& app, Shared& shared) {
       ->add_option("--rank", request->rank, "--lora: the nearest change of this rank, by singular values; 0: as it is")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_flag("--half", request->half, "diffusers, checkpoint: weights in float16, half as large");
+  command
+      ->add_option(
+          "--scaling-factor", request->scaling_factor,
+          "diffusers, of an autoencoder: what its latents are multiplied by for a diffusion model, 1 / latent_std "
+          "of metric reconstruction")
+      ->check(CLI::PositiveNumber);
   command->add_option("--licence,--license", request->licence, "diffusers: what the model card states")
       ->capture_default_str();
   command->add_flag("--force", request->force, "replace what stands at --out");
@@ -359,6 +395,7 @@ void add_export(CLI::App& app, Shared& shared) {
       "  onnx         the same by torch's exporter, in Python ($RETORT_PYTHON, or python3) with torch and onnx\n"
       "  diffusers    config.json, weights, a scheduler and a model card, for networks that are classes of diffusers;\n"
       "               what the scheduler does otherwise than Retort's sampler is said, in the log and the card\n"
+      "  checkpoint   Retort's own file, as teacher.checkpoint and other keys read it\n"
       "--force replaces a file, or a folder that an earlier export wrote; never what the run reads.");
   command->callback([request, &shared] { export_model(*request, shared.registry()); });
 }

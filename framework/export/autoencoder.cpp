@@ -25,8 +25,8 @@ std::string usage(const Outgoing& model, const Json& config, const std::string& 
 
 }  // namespace
 
-std::string write_autoencoder(const Outgoing& model, const Registry& registry, const std::string& licence,
-                              const std::filesystem::path& out) {
+std::string write_autoencoder(const Outgoing& model, const Registry& registry, double scaling_factor,
+                              const std::string& licence, const std::filesystem::path& out) {
   const std::string class_name = diffusers_class(registry, model.network_type());
   if (class_name.empty()) {
     throw RequestError(model.place.file.string() + ": its network '" + model.network_type() +
@@ -36,6 +36,9 @@ std::string write_autoencoder(const Outgoing& model, const Registry& registry, c
   if (config.contains("encoder_block_out_channels")) {  // a class that knows no size, and repeats a list by itself
     config.erase("sample_size");
     config.erase("block_out_channels");
+  }
+  if (scaling_factor != 0) {
+    config["scaling_factor"] = scaling_factor;
   }
   const TensorFile weights{diffusers_weights(model), {{"format", "pt"}, {export_mark, RETORT_VERSION}}};
   write_folder(out, [&](const std::filesystem::path& folder) {

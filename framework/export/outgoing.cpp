@@ -279,6 +279,20 @@ Tensor rows_of(const Input& input, int64_t count, at::Generator& random) {
 
 }  // namespace
 
+std::map<std::string, Tensor> in_half(std::map<std::string, Tensor> weights) {
+  for (auto& [name, weight] : weights) {
+    if (!weight.is_floating_point()) {
+      continue;
+    }
+    const Tensor half = weight.to(at::kHalf);
+    if (!at::equal(half.isfinite(), weight.isfinite())) {
+      throw RequestError("--half: weight '" + name + "' has values beyond float16's 65504; export it without");
+    }
+    weight = half;
+  }
+  return weights;
+}
+
 Trial trial(const Outgoing& model, int64_t rows, uint64_t seed) {
   at::Generator random = seeded(seed, "export");
   std::vector<int64_t> shape = model.spec.shape;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,7 @@ struct Outgoing {
   Boundary boundary;
   ModelSpec spec;
   std::shared_ptr<Network> network;
+  bool half = false;  ///< whether files of weights are to be float16
 
   /// Its name: the run's.
   std::string name() const;
@@ -55,6 +57,10 @@ struct Outgoing {
   /// What it was made of and how it is to be called, to be kept within what is written.
   Json described() const;
 };
+
+/// Weights in float16, what is no floating-point number as it is. Throws RequestError where a value would not be
+/// finite.
+std::map<std::string, Tensor> in_half(std::map<std::string, Tensor> weights);
 
 /// Rows to try a model on: noise, times within its range, and every condition of its spec.
 struct Trial {

@@ -164,7 +164,7 @@ std::map<std::string, Tensor> diffusers_weights(const Outgoing& model) {
     out[buffer.key()] = buffer.value().detach().contiguous();
   }
   leave_variance_out(model, out);
-  return out;
+  return model.half ? in_half(std::move(out)) : out;
 }
 
 Json diffusers_config(const Outgoing& model, const Registry& registry, const std::string& class_name) {

@@ -294,14 +294,17 @@ bool on_the_path(const std::string& program) {
   return false;
 }
 
-// What some tests use, and no run does.
+// What tests use, and no run does; the browser's driver and Node.js come with it by ./retort test.
 void look_at_options(Findings& out) {
   std::error_code none;
   std::string packages;
   if (!on_the_path("chromium") && !on_the_path("chromium-browser")) {
     packages += " chromium";
   }
-  if (!std::filesystem::exists("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", none)) {
+  const std::string font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
+  const char* const unpacked = std::getenv("RETORT_PACKAGES");
+  if (!std::filesystem::exists(font, none) &&
+      (unpacked == nullptr || !std::filesystem::exists(unpacked + font, none))) {
     packages += " fonts-noto-color-emoji";
   }
   out.push_back({"optional packages", packages.empty() ? State::ok : State::missing,

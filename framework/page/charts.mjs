@@ -1,5 +1,5 @@
 // What the charts share. Chart.js is a script before this one.
-import { $ } from "./elements.mjs";
+import { $, asPicture } from "./elements.mjs";
 import { cut, least, most, show } from "./values.mjs";
 
 Chart.defaults.font.family = "system-ui, 'DejaVu Sans', sans-serif";
@@ -44,9 +44,7 @@ const bars = { id: "bars", afterDatasetsDraw(chart) {
 // Draws lines into a canvas, in place of those before.
 const drawn = new Map();
 export const lineChart = (id, sets, x, y, said) => {
-  // A picture to those who hear the page; its numbers stand in the tables.
-  $(id).setAttribute("role", "img");
-  $(id).setAttribute("aria-label", `${y.title.text} over ${x.title.text}: ${sets.map(set => set.whole).join("; ") || "nothing"}`);
+  asPicture($(id), `${y.title.text} over ${x.title.text}: ${sets.map(set => set.whole).join("; ") || "nothing"}`);
   if (drawn.has(id)) drawn.get(id).destroy();
   // In a narrow window the legend has a name in each line, which must not be taken from the chart.
   $(id).parentElement.style.height = window.innerWidth < 600 ? `${280 + 22 * sets.length}px` : "";

@@ -15,6 +15,12 @@ export const element = (tag, text, parent, kind) => {
   if (parent) parent.append(e);
   return e;
 };
+// What is drawn is a picture to those who hear the page.
+export const asPicture = (canvas, label) => {
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  return canvas;
+};
 // A box for what may be wider than the window: the keyboard scrolls it, and a screen reader calls it by its name.
 export const asRegion = (box, label) => {
   box.tabIndex = 0;

@@ -33,6 +33,7 @@
 #include <utility>
 #include <vector>
 
+#include "../shared/debian_files.h"
 #include "../shared/emoji_font.h"
 #include "../shared/emoji_names.h"
 #include "../shared/text_tower.h"
@@ -70,10 +71,10 @@ class EmojiPictures final : public Dataset {
       : size_(p.get("size", 64, "side of the pictures", between(8, 136))),
         mean_(p.get("mean", 0.5, "subtracted from values in [0, 1]")),
         std_(p.get("std", 0.5, "what the rest is divided by", more_than(0))) {
-    const std::string font =
-        p.path("font", "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", "a colour font that holds bitmaps (CBDT)");
-    const std::string names =
-        p.path("names", "/usr/share/unicode/emoji/emoji-test.txt", "Unicode's list of emoji and their names");
+    const std::string font = debian_file(
+        p.path("font", "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", "a colour font that holds bitmaps (CBDT)"));
+    const std::string names = debian_file(
+        p.path("names", "/usr/share/unicode/emoji/emoji-test.txt", "Unicode's list of emoji and their names"));
     const double version =
         p.get("version", 15.0, "of Unicode's emoji: what was added later is left out, so that words keep their numbers",
               more_than(0));

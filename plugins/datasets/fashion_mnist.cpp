@@ -8,6 +8,7 @@
 ///     pad = 2                        # 32 x 32; 0, the default, leaves 28 x 28
 #include <retort/plugin.h>
 
+#include "../shared/debian_files.h"
 #include "../shared/idx.h"
 
 using namespace retort;
@@ -15,8 +16,8 @@ using namespace retort;
 class FashionMnist final : public IdxPictures {
  public:
   explicit FashionMnist(Params& p) : IdxPictures(p, 0.286, 0.706) {
-    const std::string folder =
-        p.path("folder", "/usr/share/datasets/fashion-mnist", "holds the four idx files, with or without .gz");
+    const std::string folder = debian_file(
+        p.path("folder", "/usr/share/datasets/fashion-mnist", "holds the four idx files, with or without .gz"));
     if (p.is_describing()) {
       return;
     }

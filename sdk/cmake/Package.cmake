@@ -41,8 +41,8 @@ if(RETORT_INSTALL_TORCH)
           FILES_MATCHING PATTERN "*.so*" PATTERN "*_test.so" EXCLUDE PATTERN "*_with_compiler.so" EXCLUDE
           PATTERN "libshm" EXCLUDE PATTERN "libshm_windows" EXCLUDE)
   install(DIRECTORY ${RETORT_TORCH_ROOT}/include DESTINATION libtorch COMPONENT libtorch)
-  # A LibTorch with CUDA looks for CUDA's libraries beside its own folder's parent.
-  if(EXISTS ${RETORT_TORCH_ROOT}/../nvidia)
+  # A wheel's LibTorch with CUDA looks for CUDA's libraries beside its own folder.
+  if(EXISTS ${RETORT_TORCH_ROOT}/lib/libtorch_cuda.so AND RETORT_TORCH_ROOT MATCHES "-packages/torch$" AND EXISTS ${RETORT_TORCH_ROOT}/../nvidia)
     install(DIRECTORY ${RETORT_TORCH_ROOT}/../nvidia/ DESTINATION nvidia USE_SOURCE_PERMISSIONS COMPONENT libtorch FILES_MATCHING PATTERN "*.so*")
   endif()
 endif()

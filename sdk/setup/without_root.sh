@@ -16,33 +16,39 @@ mkdir -p "$root"/apt/{lists,archives}/partial
 apt=(apt-get -q -o Dir::State::lists="$root/apt/lists" -o Dir::Cache="$root/apt" -o Dir::State::status=/var/lib/dpkg/status -o Debug::NoLocking=1)
 "${apt[@]}" update
 
-# What is new; a line of what would be upgraded names the version that is there, in brackets.
-mapfile -t names < <("${apt[@]}" install --simulate --no-install-recommends "$@" | sed -n 's/^Inst \([^ ]*\) (.*/\1/p')
-[ ${#names[@]} -gt 0 ] || { echo "nothing is missing"; exit 0; }
-cd "$root/apt/archives"
-"${apt[@]}" download "${names[@]}"
-for package in *.deb; do
-  dpkg-deb --extract "$package" "$root"
-  rm "$package"
-done
+# What is new; a line of what would be upgraded names the version that is there, in brackets, and is left alone.
+plan=$("${apt[@]}" install --simulate --no-install-recommends "$@")
+mapfile -t names < <(sed -n 's/^Inst \([^ ]*\) (.*/\1/p' <<<"$plan")
+if [ ${#names[@]} -gt 0 ]; then
+  cd "$root/apt/archives"
+  "${apt[@]}" download "${names[@]}"
+  mkdir -p "$root/new"
+  for package in *.deb; do
+    dpkg-deb --extract "$package" "$root/new"
+    rm "$package"
+  done
+  # Paths from the root of the system, in links and in what pkg-config reads.
+  find "$root/new" -type l -lname '/*' -print0 | while IFS= read -r -d '' link; do
+    target=$(readlink "$link")
+    [ ! -e "$root/new$target" ] || ln -sfnr "$root/new$target" "$link"
+  done
+  find "$root/new/usr/lib" -name '*.pc' -exec sed -i 's|=/usr|=${pcfiledir}/../../..|' {} +
+  find "$root/new/usr/share" -name '*.pc' -exec sed -i 's|=/usr|=${pcfiledir}/../..|' {} +
+  cp -a "$root/new/." "$root/"
+  rm -rf "$root/new"
+fi
 
-# What names places from the root of the system: links, the paths of pkg-config, scripts of the linker.
-find "$root" -type l -lname '/*' -print0 | while IFS= read -r -d '' link; do
-  target=$(readlink "$link")
-  [ ! -e "$root$target" ] || ln -sfn "$root$target" "$link"
-done
-find "$root/usr" -name '*.pc' -exec sed -i "s|=/usr|=$root/usr|" {} +
-
-libraries=$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -print-multiarch)
-deeper=$(find "$root/usr/lib" -name '*.so*' -path "$libraries/*/*" -printf '%h\n' | grep -E '/(blas|lapack|pulseaudio)$' | sort -u | paste -sd: || true)
+# It finds its own folder, whatever that is called.
+multiarch=$(gcc -print-multiarch)
 cat >"$root/env.sh" <<END
-export RETORT_PACKAGES=$root
-export PATH=$root/usr/bin:\$PATH
-export CPLUS_INCLUDE_PATH=$root/usr/include:$root/usr/include/${libraries##*/}\${CPLUS_INCLUDE_PATH:+:\$CPLUS_INCLUDE_PATH}
-export LIBRARY_PATH=$libraries:$root/lib/${libraries##*/}\${LIBRARY_PATH:+:\$LIBRARY_PATH}
-export LD_LIBRARY_PATH=$libraries:$root/lib/${libraries##*/}${deeper:+:$deeper}\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
-export PKG_CONFIG_PATH=$libraries/pkgconfig:$root/usr/share/pkgconfig\${PKG_CONFIG_PATH:+:\$PKG_CONFIG_PATH}
-export CMAKE_PREFIX_PATH=$root/usr\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}
+RETORT_PACKAGES=\$(cd -P "\$(dirname "\${BASH_SOURCE[0]}")" && pwd)
+export RETORT_PACKAGES
+export PATH="\$RETORT_PACKAGES/usr/bin:\$PATH"
+export CPLUS_INCLUDE_PATH="\$RETORT_PACKAGES/usr/include:\$RETORT_PACKAGES/usr/include/$multiarch\${CPLUS_INCLUDE_PATH:+:\$CPLUS_INCLUDE_PATH}"
+export LIBRARY_PATH="\$RETORT_PACKAGES/usr/lib/$multiarch:\$RETORT_PACKAGES/lib/$multiarch\${LIBRARY_PATH:+:\$LIBRARY_PATH}"
+export LD_LIBRARY_PATH="\$RETORT_PACKAGES/usr/lib/$multiarch:\$RETORT_PACKAGES/lib/$multiarch\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+export PKG_CONFIG_PATH="\$RETORT_PACKAGES/usr/lib/$multiarch/pkgconfig:\$RETORT_PACKAGES/usr/share/pkgconfig\${PKG_CONFIG_PATH:+:\$PKG_CONFIG_PATH}"
+export CMAKE_PREFIX_PATH="\$RETORT_PACKAGES/usr\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
 END
 printf '%s\n' "$@" >>"$root/packages"
-echo "${#names[@]} packages are in $root"
+echo "${#names[@]} packages are new in $root"

@@ -31,8 +31,8 @@ TINY = ["train.steps=10", "evaluate.at=[]", "evaluate.samples=100", "train.batch
 
 
 def sweep_of(cells):
-    """Overrides for so many cells: two losses, five seeds, as many rates as it takes."""
-    rates = [round(1e-4 * (i + 1), 6) for i in range(max(1, cells // 10))]
+    """An override for so many cells: two losses, five seeds, as many rates as it takes."""
+    rates = [round(1e-4 * (i + 1), 6) for i in range(cells // 10)]
     return f'sweep={{"loss.type"=["cm", "direct_cm"], "train.learning_rate"={rates}, seeds=5}}'
 
 
@@ -52,7 +52,7 @@ class Started:
 
 
 def tell(what, seconds, memory, more=""):
-    print(f"{what:34}{seconds:9.2f} s{memory:9.0f} MiB  {more}", flush=True)
+    print(f"{what:34}{seconds:9.2f} s{memory:9.0f} MiB  {more}".rstrip(), flush=True)
 
 
 def peak(pid):
@@ -83,23 +83,31 @@ def pages(program, folder):
     server = subprocess.Popen([program, "serve", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     address = next(m[0] for m in (re.search(r"http://127\.0\.0\.1:\d+/[0-9a-f]+/", line) for line in server.stdout) if m)
     threading.Thread(target=server.stdout.read, daemon=True).start()
+    try:
+        ask(server, address, folder)
+    finally:
+        server.terminate()
+
+
+def ask(server, address, folder):
     for name, path in (("serve: all runs, first answer", "api/runs"), ("serve: all runs, again", "api/runs"), ("serve: the sweep's page", "report?path=sweep")):
         began = time.monotonic()
         with urllib.request.urlopen(address + path) as answer:
             size = len(answer.read())
-        tell(name, time.monotonic() - began, peak(server.pid), f"{size / 1024:.0f} KiB")
+        tell(name, time.monotonic() - began, peak(server.pid), f"{size / 1024:.0f} KiB; the server's peak so far")
     for name, seconds in in_browser({"browser: all runs": address, "browser: the sweep's page": address + "report?path=sweep"}).items():
-        tell(name, seconds, peak(server.pid))
-    server.terminate()
+        tell(name, seconds, peak(server.pid), "the server's peak so far")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--cells", type=int, default=1000, help="a multiple of ten")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--keep", type=pathlib.Path, help="a folder for the sweep; without it, it is removed at the end")
     options = parser.parse_args()
+    if options.cells < 10 or options.cells % 10:
+        parser.error(f"--cells: is {options.cells}; expected a multiple of ten")
     folder = options.keep or pathlib.Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     program = options.program.resolve()
@@ -109,7 +117,12 @@ def main():
         tell("plan", *Started([*sweep, "--dry-run"], **quiet).end())
         began = time.monotonic()
         workers = [Started(sweep, stdout=subprocess.DEVNULL, stderr=open(folder / f"worker_{i}.log", "w")) for i in range(options.workers)]
-        memory = max(worker.end()[1] for worker in workers)
+        try:
+            memory = max(worker.end()[1] for worker in workers)
+        finally:
+            for worker in workers:  # one has failed: the others stop too
+                if worker.process.returncode is None:
+                    worker.process.terminate()
         seconds = time.monotonic() - began
         tell(f"run by {options.workers} workers", seconds, memory, f"{1000 * seconds / options.cells:.0f} ms a cell; the largest worker")
         tell("table and page: retort report", *Started([program, "report", folder / "runs/sweep"], **quiet).end(),

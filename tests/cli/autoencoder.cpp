@@ -90,6 +90,16 @@ TEST_CASE("an autoencoder is trained, measured, read from its checkpoint, export
     CHECK(at::equal(again->decode(z), y));
     done("export " + run.string() + " --format diffusers --force --out " + out.string());
 
+    // Half as large, with the factor that its latents were measured to need.
+    const fs::path half = folder / (name + "_half");
+    done("export " + run.string() + " --format diffusers --half --scaling-factor 0.25 --out " + half.string());
+    CHECK(Json::parse(read_text(half / "config.json"))["scaling_factor"] == 0.25);
+    const char* const weights = "diffusion_pytorch_model.safetensors";
+    CHECK(fs::file_size(half / weights) < 0.7 * static_cast<double>(fs::file_size(out / weights)));
+    const auto smaller = host.autoencoder(name, key("folder", half));
+    CHECK(smaller->scaling_factor() == 0.25);
+    CHECK(at::allclose(smaller->encode(x), z, 1e-2, 1e-2));
+
     const char* python = std::getenv("RETORT_PYTHON");
     if (python == nullptr) {
       MESSAGE("skipped: RETORT_PYTHON names no Python");

@@ -248,6 +248,40 @@ TEST_CASE("what cannot be exported is one line, with what would serve") {
   CHECK(one_line(lora, 2, {"has no adapter beside it"}));
 }
 
+TEST_CASE("a checkpoint in half precision is read wherever the whole one is, and says the same") {
+  Folder folder;
+  done("run " + mixture + "run.output=" + (folder / "run").string());
+  const std::string out = (folder / "half.safetensors").string();
+  done("export " + (folder / "run").string() + " --format checkpoint --half --out " + out);
+  const Checkpoint half = read_checkpoint(out);
+  fs::path whole_file;
+  for (const auto& entry : fs::directory_iterator(folder / "run/checkpoints")) {
+    whole_file = entry.path().filename() == "step_000020.safetensors" ? entry.path() : whole_file;
+  }
+  const Checkpoint whole = read_checkpoint(whole_file.string());
+  CHECK(half.config.text() == whole.config.text());
+  const auto weights = read_safetensors(out).tensors;
+  CHECK(weights.size() == whole.tensors.size());
+  for (const auto& [name, weight] : weights) {
+    CAPTURE(name);
+    CHECK((weight.scalar_type() == at::kHalf));
+    CHECK(at::allclose(weight.to(at::kFloat), whole.tensors.at(name), 1e-3, 1e-6));
+  }
+  const auto drawn = [&](const std::string& checkpoint) {
+    const std::string points = (folder / "points.safetensors").string();
+    done("sample " + mixture + "run.output=" + (folder / "run").string() + " --checkpoint " + checkpoint + " --out " +
+         points);
+    return read_safetensors(points).tensors.at("x");
+  };
+  CHECK(at::allclose(drawn(out), drawn(whole_file.string()), 1e-2, 1e-2));
+  CHECK(
+      one_line(run_retort("export " + (folder / "run").string() + " --format torchscript --half --out " + out + ".pt"),
+               2, {"--half: is for weights of --format diffusers or checkpoint; torchscript is written in float32"}));
+  CHECK(one_line(run_retort("export " + (folder / "run").string() + " --format diffusers --scaling-factor 2 --out " +
+                            (folder / "d").string()),
+                 2, {"--scaling-factor: is of an autoencoder, and this is"}));
+}
+
 TEST_CASE("a consistency model is a folder of diffusers that LCMScheduler samples as Retort does") {
   Folder folder;
   const fs::path run = trained(

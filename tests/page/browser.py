@@ -10,6 +10,7 @@ import csv
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -39,7 +40,7 @@ def browser():
     options = webdriver.ChromeOptions()
     for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
         options.add_argument("--" + argument)
-    options.binary_location = subprocess.run(["sh", "-c", "command -v chromium || command -v google-chrome"], capture_output=True, text=True).stdout.strip()
+    options.binary_location = subprocess.run(["sh", "-c", "command -v chromium || command -v chromium-browser || command -v google-chrome"], capture_output=True, text=True).stdout.strip()
     driver = subprocess.run(["sh", "-c", "command -v chromedriver"], capture_output=True, text=True).stdout.strip()
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
 
@@ -104,6 +105,8 @@ def keyboard(page, where):
     page.js("document.querySelectorAll('details').forEach(d => { d.open = true; }); document.activeElement.blur(); scrollTo(0, 0)")
     wanted = page.js(f"""return [...document.querySelectorAll("{FOCUSABLE}")].filter(e => e.checkVisibility({{ visibilityProperty: true }}))
       .map((e, i) => {{ e.dataset.order = i; return i; }})""")
+    unnamed = page.js("return [...document.querySelectorAll('canvas')].filter(e => e.checkVisibility() && !e.getAttribute('aria-label')).length")
+    check(unnamed == 0, f"{where}: {unnamed} canvases have no name")
     reached, invisible = [], []
     page.js("document.body.tabIndex = -1; document.body.focus()")
     for _ in wanted:
@@ -127,14 +130,20 @@ def sorting(page, where, table):
     """Enter on a head sorts, and says which way."""
     heads = page.all(f"{table} th button")
     check(len(heads) > 2, f"{where}: {table} has heads to sort by")
-    head = heads[2].text
-    for wanted in (("ascending", "descending"), ("descending", "ascending")):
+    head, answers, columns = heads[2].text, [], []
+    for _ in range(2):
         page.focus(next(b for b in page.all(f"{table} th button") if b.text == head))
         page.press(Keys.ENTER)
         said = page.js("return [...document.querySelectorAll(arguments[0])].find(b => b.textContent === arguments[1]).parentElement.getAttribute('aria-sort')",
                        f"{table} th button", head)
-        check(said in wanted, f"{where}: sorted {said}")
+        answers.append(said)
+        columns.append(page.js("""const [table, name] = arguments, heads = [...document.querySelectorAll(`${table} thead tr > *`)];
+          const at = heads.findIndex(e => e.textContent === name);
+          return [...document.querySelectorAll(`${table} tbody tr:not(.teacher)`)].map(tr => tr.children[at].textContent)""", table, head))
         check(page.js("return document.activeElement.textContent") == head, f"{where}: the focus stays where it was after sorting")
+    check(sorted(answers) == ["ascending", "descending"], f"{where}: sorted {answers}")
+    check(columns[0] == columns[1][::-1] or len(set(columns[0])) < len(columns[0]), f"{where}: the second press turns the rows round")
+    check(sorted(columns[0]) == sorted(columns[1]), f"{where}: sorting keeps the rows")
 
 
 def rows_of(path):
@@ -208,9 +217,11 @@ def main():
     options = parser.parse_args()
     sweep = options.sweep.resolve()
     server = subprocess.Popen([options.program, "serve", str(sweep.parent)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    address = next(m[0] for m in (re.search(r"http://127\.0\.0\.1:\d+/[0-9a-f]+/", line) for line in server.stdout) if m)
-    driver = browser()
+    driver = None
     try:
+        address = next(m[0] for m in (re.search(r"http://127\.0\.0\.1:\d+/[0-9a-f]+/", line) for line in server.stdout) if m)
+        threading.Thread(target=server.stdout.read, daemon=True).start()
+        driver = browser()
         pages = [Page(driver, "report", (sweep / "report.html").as_uri()), Page(driver, "runs", address),
                  Page(driver, "served report", f"{address}report?path={sweep.name}")]
         for page in pages:
@@ -230,7 +241,8 @@ def main():
                 (runs if page.name == "runs" else report)(page, f"{page.name}, {width} pixels")
         figures(pages[0], "report", sweep)
     finally:
-        driver.quit()
+        if driver is not None:
+            driver.quit()
         server.terminate()
     if failures:
         sys.exit(f"{len(failures)} of {passed + len(failures)} checks failed")

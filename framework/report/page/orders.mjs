@@ -17,10 +17,10 @@ export const linesOver = ({ groups, measured, nameOf, guided }, key, measure, st
   return [...found.values()];
 };
 
-// For each value of `key`, the settings that have it, the best first: { at: [values], ranked: [[group, …], …] }.
+// For each value of `key`, which not every setting needs to have, the settings that have it, the best first: { at: [values], ranked: [[group, …], …] }.
 export const ranking = (groups, measured, key, measure, greatest) => {
   const valueOf = g => measured(g, measure).mean;
-  const at = distinct(groups.map(g => g.setting[key])).sort((a, b) => a - b);
+  const at = distinct(groups.map(g => g.setting[key])).filter(v => v !== undefined).sort((a, b) => a - b);
   const best = (a, b) => (valueOf(a) - valueOf(b)) * (greatest ? -1 : 1);
   return { at, ranked: at.map(v => groups.filter(g => same(g.setting[key], v)).sort(best)) };
 };

@@ -1,5 +1,5 @@
 // Plots: one measure against another, and a measure over a number that settings differ in.
-import { axis, lineChart, named, scale, spansOf } from "../../page/charts.mjs";
+import { axis, lineChart, named, scale, spansOf, styled } from "../../page/charts.mjs";
 import { choose, lineChoice } from "../../page/controls.mjs";
 import { $, section } from "../../page/elements.mjs";
 import { palette } from "../../page/palette.mjs";
@@ -52,7 +52,7 @@ section("overPlots", () => {
     const xs = valuesOf(k), y = measure.metric && get(teacher, measure.metric);
     if (finite(y)) {
       const data = [least(xs, Infinity), most(xs, -Infinity)].map(x => ({ x, y }));
-      sets.push(named("teacher", "#98a2b3", { borderDash: [6, 4], pointRadius: 0, borderWidth: 1.5, data }));
+      sets.push(named("teacher", styled("--soft"), { borderDash: [6, 4], pointRadius: 0, borderWidth: 1.5, data }));
     }
     const points = sets.flatMap(s => s.data);
     lineChart("over", sets, axis(short(k), scale(xs)),

@@ -1,7 +1,7 @@
 // Samples: of the data, of the teacher, and of each setting's first seed at the end of training.
 import { styled } from "../../page/charts.mjs";
 import { button, finder } from "../../page/controls.mjs";
-import { $, element, section } from "../../page/elements.mjs";
+import { $, asPicture, element, section } from "../../page/elements.mjs";
 import { exact, finite, get, grouped, most, plural } from "../../page/values.mjs";
 import { page, part, settings } from "./data.mjs";
 
@@ -32,7 +32,8 @@ section("samples", () => {
       common = data ? reachOf(data) : null;
     }
     const reach = common || reachOf(points), frame = { min: -reach, max: reach, grid: { color: styled("--grid") } };
-    new Chart(element("canvas", undefined, element("div", undefined, figure, "chart")), {
+    const canvas = element("canvas", undefined, element("div", undefined, figure, "chart"));
+    new Chart(asPicture(canvas, `${item.heading}: ${item.note}`), {
       type: "scatter",
       data: { datasets: [{ data: points.map(([x, y]) => ({ x, y })), pointRadius: 1.6, backgroundColor: item.color }] },
       options: {

@@ -46,6 +46,7 @@ section("training", () => {
   const choice = lineChoice(controls, "settings", draw);
   draw();
   const left = page.losses_left_out;
-  $("trainingNote").textContent = "Losses of different objectives are on different scales: compare shapes, not heights." +
+  $("trainingNote").textContent = "Losses of different objectives are on different scales: compare shapes, not heights. " +
+    "Their numbers are in metrics.jsonl, those of the other curves in results.json, in the run's folder." +
     (left ? ` The losses of ${plural(left, "more setting")} are in the run's folder, not in this page.` : "");
 });

@@ -63,6 +63,7 @@ export const drawRuns = () => {
     };
     const name = element("td", undefined, tr), link = element("a", run.name, name);
     link.href = addressOf(run);
+    link.dataset.focus = `open ${run.path}`;
     if (run.path !== run.name) element("span", run.path, name, "where");
     element("td", run.state, tr, `state ${run.state}`);
     element("td", progressOf(run), tr);
@@ -87,6 +88,7 @@ const drawFailures = list => {
     if (run.kind === "run") {
       const log = element("a", "log", li);
       log.setAttribute("aria-label", `log of ${run.name}`);
+      log.dataset.focus = `log ${run.path}`;
       log.href = fileOf(run, "metrics.jsonl");
     }
   }
