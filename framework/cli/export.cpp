@@ -306,7 +306,7 @@ void check(const ExportRequest& request) {
   if (request.lora && !folder) {
     throw RequestError("--lora: is a form of --format diffusers, not of " + request.format);
   }
-  const bool script = request.format == "torchscript" || request.format == "onnx";
+  const bool script = request.format.starts_with("torch") || request.format == "onnx";
   if (request.raw && !script) {
     throw RequestError("--raw: has no effect with --format " + request.format +
                        (folder ? ", which always writes the network alone" : ""));

@@ -12,6 +12,7 @@
 #include "config/toml.h"
 #include "export/lora.h"
 #include "export/outgoing.h"
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/low_rank.h"
