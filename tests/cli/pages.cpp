@@ -198,7 +198,7 @@ std::string stand_in() {
          build_dir() +
          "' -t query \"$2\" >/dev/null ;;\n"
          "  package) exit 0 ;;\n"
-         "  setup) [ $# -eq 1 ] || [ \"$2\" = --without-root ] ;;\n"
+         "  setup) [ $# -eq 1 ] || [ \"$2\" = --without-root ] || [ \"$2\" = --help ] ;;\n"
          "  wheel) RETORT_PREFIX='" +
          installed_tree().string() + "' python3 '" + source_dir() +
          "/sdk/python/wheel_of_tree.py' \"$2\" ;;\n"
