@@ -258,7 +258,7 @@ void to_autoencoder(const ExportRequest& request, const Outgoing& model, const R
   }
 }
 
-// Retort's own file, without what only its run needs.
+// Retort's own file: its weights, in half precision if that is asked for, and all that its header says.
 void to_checkpoint(const ExportRequest& request, const ExportedFile& place) {
   TensorFile file = read_safetensors(place.file);
   if (request.half) {

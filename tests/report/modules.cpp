@@ -1,6 +1,4 @@
 // The pages' modules: what a linter says of them, their unit tests, and the pages in a browser that is driven by keys.
-#include <cstdlib>
-
 #include "io/files.h"
 #include "report/browser.h"
 #include "support/program.h"
@@ -42,7 +40,8 @@ TEST_CASE("the modules' unit tests pass") {
   if (node.empty()) {
     return;
   }
-  const Outcome out = shell("cd '" + source_dir() + "' && '" + node + "' --test --test-reporter=tap tests/page/*.test.mjs");
+  const Outcome out =
+      shell("cd '" + source_dir() + "' && '" + node + "' --test --test-reporter=tap tests/page/*.test.mjs");
   CAPTURE(out.output);
   CHECK(out.code == 0);
   CHECK(contains(out.output, "# fail 0"));
